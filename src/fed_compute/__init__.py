@@ -1,0 +1,1 @@
+"""Open federated learning on volunteer and edge machines."""

@@ -1,0 +1,561 @@
+"""Every error the product can raise on purpose, with a stable code.
+
+    FedComputeError
+    ├── Refused      the sender is wrong; sending the same thing again cannot help
+    ├── NotNow       nothing is wrong; try again after `retry_after_seconds`
+    ├── Misuse       whoever started the program asked for something impossible
+    └── Broken       the fault is ours
+
+A class says its `code` (public API: clients decide by it, never by the text), the HTTP status an
+edge should answer with, and builds its own message: what was found, what was wanted, what to do.
+Messages carry no secrets, no model values and no paths of the server. Keyword arguments given to
+`super().__init__` become `details`, the machine-readable half of the message.
+"""
+
+from typing import ClassVar
+
+
+class FedComputeError(Exception):
+    """Root of the tree."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class Refused(FedComputeError):
+    """The request is wrong and will be wrong again; do not resend it unchanged."""
+
+    code = "refused"
+    status = 400
+
+
+class NotNow(FedComputeError):
+    """The request may succeed later; wait `retry_after_seconds` first."""
+
+    code = "not_now"
+    status = 503
+
+    def __init__(self, message: str, *, retry_after_seconds: float, **details: object) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds, **details)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Misuse(FedComputeError):
+    """The program was asked for something that cannot be done here."""
+
+    code = "misuse"
+    status = 400
+
+
+class Broken(FedComputeError):
+    """Something that must hold does not; an operator has to look."""
+
+    code = "internal_error"
+    status = 500
+
+
+# --- refused: the request itself ---------------------------------------------------------------
+
+
+class RequestInvalid(Refused):
+    """The request does not have the documented form."""
+
+    code = "invalid_request"
+    status = 422
+
+
+class ContentTypeUnsupported(Refused):
+    """The body is of a type that this call does not take."""
+
+    code = "content_type_unsupported"
+    status = 415
+
+    def __init__(self, *, got: str, want: str) -> None:
+        super().__init__(f"the body is {got!r}, this call takes {want}", got=got, want=want)
+
+
+class BodyTooLarge(Refused):
+    """The body is longer than this call can ever need."""
+
+    code = "body_too_large"
+    status = 413
+
+    def __init__(self, *, got: int, limit: int) -> None:
+        super().__init__(f"the body has at least {got} bytes, the limit here is {limit}", got=got, limit=limit)
+
+
+class LengthRequired(Refused):
+    """An upload must say its length in `Content-Length`."""
+
+    code = "length_required"
+    status = 411
+
+    def __init__(self) -> None:
+        super().__init__("the upload has no Content-Length; send one, chunked bodies are not taken here")
+
+
+class DigestMissing(Refused):
+    """An upload must carry `Content-Digest: sha-256=:…:` (RFC 9530)."""
+
+    code = "digest_missing"
+    status = 400
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"Content-Digest is {detail}; send Content-Digest: sha-256=:<base64>: (RFC 9530)")
+
+
+class DigestMismatch(Refused):
+    """The bytes that arrived are not the bytes that were announced."""
+
+    code = "digest_mismatch"
+    status = 400
+
+    def __init__(self, *, got: str, want: str) -> None:
+        super().__init__(f"the body hashes to sha-256 {got}, Content-Digest announced {want}", got=got, want=want)
+
+
+class UploadOffsetMismatch(Refused):
+    """A resumed upload does not continue where the stored part ends."""
+
+    code = "upload_offset_mismatch"
+    status = 409
+
+    def __init__(self, *, got: int, want: int) -> None:
+        super().__init__(f"the upload continues at byte {got}, {want} bytes are stored", got=got, want=want)
+
+
+class ProtocolUnsupported(Refused):
+    """The client speaks a major version of the protocol that this server does not."""
+
+    code = "protocol_unsupported"
+    status = 426
+
+    def __init__(self, *, got: str, lowest: int, highest: int) -> None:
+        super().__init__(
+            f"Fed-Compute-Protocol is {got!r}, this server speaks {lowest} to {highest}; upgrade the older side",
+            got=got,
+            lowest=lowest,
+            highest=highest,
+        )
+
+
+# --- refused: who asks -------------------------------------------------------------------------
+
+
+class AuthenticationFailed(Refused):
+    """The key is missing, unknown, revoked, or belongs to somebody else."""
+
+    code = "authentication_failed"
+    status = 401
+
+    def __init__(self, detail: str = "the API key is missing or not valid for this client") -> None:
+        super().__init__(f"{detail}; send Authorization: Bearer sk_…")
+
+
+class PermissionDenied(Refused):
+    """The key is valid but may not do this."""
+
+    code = "permission_denied"
+    status = 403
+
+    def __init__(self, *, scope: str) -> None:
+        super().__init__(f"this call needs a key of scope {scope!r}", want=scope)
+
+
+class ClientNameInvalid(Refused):
+    """A client name is empty, too long, or has characters outside the allowed set."""
+
+    code = "client_name_invalid"
+    status = 422
+
+    def __init__(self, name: str, *, rule: str) -> None:
+        super().__init__(f"client name {name[:80]!r} is not usable: {rule}", got=name[:80], want=rule)
+
+
+class ClientNameTaken(Refused):
+    """Another client already registered under this name."""
+
+    code = "client_name_taken"
+    status = 409
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"client name {name!r} is taken; use the key it was given, or register another name", got=name)
+
+
+class ClientNotFound(Refused):
+    """No client is registered under this id."""
+
+    code = "client_not_found"
+    status = 404
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__(f"no client {client_id[:80]!r} is registered; call POST /client/register first")
+
+
+# --- refused: what it is about -----------------------------------------------------------------
+
+
+class JobNotFound(Refused):
+    """There is no job of this name."""
+
+    code = "job_not_found"
+    status = 404
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no job {name[:80]!r}; GET /jobs lists them", got=name[:80])
+
+
+class JobExists(Refused):
+    """A job of this name exists with another content."""
+
+    code = "job_exists"
+    status = 409
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"job {name!r} exists already with a different recipe; choose another name", got=name)
+
+
+class JobFileInvalid(Refused):
+    """The job file has an unknown key, a wrong type or a value out of range."""
+
+    code = "job_file_invalid"
+    status = 422
+
+
+class RoundNotFound(Refused):
+    """There is no round of this number."""
+
+    code = "round_not_found"
+    status = 404
+
+    def __init__(self, round_id: int) -> None:
+        super().__init__(f"there is no round {round_id}", got=round_id)
+
+
+class VersionNotFound(Refused):
+    """The job has no model of this version."""
+
+    code = "version_not_found"
+    status = 404
+
+    def __init__(self, version: str, *, job: str) -> None:
+        super().__init__(f"job {job!r} has no model version {version[:80]!r}", got=version[:80], job=job)
+
+
+class TaskNotFound(Refused):
+    """This client has no task of this id."""
+
+    code = "task_not_found"
+    status = 404
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"you have no task {task_id[:80]!r}; ask for one with GET /task/{{client_id}}")
+
+
+class NotAssigned(Refused):
+    """The client holds no task in the round it reports to."""
+
+    code = "not_assigned"
+    status = 403
+
+    def __init__(self, *, client_id: str, round_id: int) -> None:
+        super().__init__(
+            f"client {client_id!r} has no task in round {round_id}; ask for one with GET /task/{{client_id}}",
+            round_id=round_id,
+        )
+
+
+class RoundOver(Refused):
+    """The round ended before this update came; it is recorded as late, not as a failure."""
+
+    code = "round_over"
+    status = 410
+
+    def __init__(self, *, round_id: int, state: str) -> None:
+        super().__init__(
+            f"round {round_id} is {state}; this update came too late and is recorded as late, not as a failure",
+            round_id=round_id,
+            state=state,
+        )
+
+
+class LeaseExpired(Refused):
+    """The lease on the task ran out before the update came."""
+
+    code = "lease_expired"
+    status = 410
+
+    def __init__(self, *, task_id: str) -> None:
+        super().__init__(f"the lease of task {task_id!r} has ended; ask for a new task", task_id=task_id)
+
+
+class RoundNotClosed(Refused):
+    """The round has no result yet."""
+
+    code = "round_not_closed"
+    status = 409
+
+    def __init__(self, *, round_id: int, state: str, total_updates: int, min_updates: int) -> None:
+        super().__init__(
+            f"round {round_id} is {state} with {total_updates} of at least {min_updates} updates; "
+            "it closes by itself, an operator may close it early",
+            round_id=round_id,
+            state=state,
+            total_updates=total_updates,
+            min_updates=min_updates,
+        )
+
+
+class ModelTooLargeForJson(Refused):
+    """The model has too many parameters for a JSON answer."""
+
+    code = "model_too_large_for_json"
+    status = 406
+
+    def __init__(self, *, num_parameters: int, limit: int) -> None:
+        super().__init__(
+            f"the model has {num_parameters} parameters, JSON answers stop at {limit}; "
+            "send Accept: application/vnd.safetensors",
+            num_parameters=num_parameters,
+            limit=limit,
+        )
+
+
+# --- refused: the update -----------------------------------------------------------------------
+
+
+class UpdateRefused(Refused):
+    """An update cannot be used. Only its sender is affected."""
+
+    code = "update_refused"
+    status = 422
+
+
+class UpdateMalformed(UpdateRefused):
+    """The update cannot be read in its declared form."""
+
+    code = "update_malformed"
+
+
+class UpdateEncodingMismatch(UpdateRefused):
+    """The update is not encoded as the recipe says."""
+
+    code = "update_encoding_mismatch"
+
+    def __init__(self, *, got: str, want: str) -> None:
+        super().__init__(f"the update is encoded {got[:40]!r}, the recipe says {want!r}", got=got[:40], want=want)
+
+
+class UpdateTensorMismatch(UpdateRefused):
+    """The update does not hold exactly the tensors of the model."""
+
+    code = "update_tensor_mismatch"
+
+
+class UpdateShapeMismatch(UpdateRefused):
+    """A tensor of the update is not shaped like the same tensor of the model."""
+
+    code = "update_shape_mismatch"
+
+    def __init__(self, tensor: str, *, got: tuple[int, ...], want: tuple[int, ...]) -> None:
+        super().__init__(
+            f"tensor {tensor[:80]!r} has shape {list(got)}, the model has {list(want)}",
+            tensor=tensor[:80],
+            got=list(got),
+            want=list(want),
+        )
+
+
+class UpdateNotFinite(UpdateRefused):
+    """The update holds NaN or an infinity."""
+
+    code = "update_not_finite"
+
+    def __init__(self, *, count: int, first: int) -> None:
+        super().__init__(
+            f"{count} value(s) of the update are NaN or infinite, the first at position {first}; all must be finite",
+            count=count,
+            first=first,
+        )
+
+
+class UpdateNormTooLarge(UpdateRefused):
+    """The update is longer than any honest one could be."""
+
+    code = "update_norm_too_large"
+
+    def __init__(self, *, got: float, limit: float) -> None:
+        super().__init__(f"the L2 norm of the update is {got:.6g}, the limit is {limit:.6g}", got=got, limit=limit)
+
+
+class SampleCountInvalid(UpdateRefused):
+    """The number of samples is not a whole number in the allowed range."""
+
+    code = "sample_count_invalid"
+
+    def __init__(self, got: object, *, limit: int) -> None:
+        super().__init__(f"num_samples is {str(got)[:40]}, wanted a whole number from 1 to {limit}", limit=limit)
+
+
+class UpdateConflict(Refused):
+    """The task already has another update."""
+
+    code = "update_conflict"
+    status = 409
+
+    def __init__(self, *, task_id: str) -> None:
+        super().__init__(
+            f"task {task_id!r} already has an accepted update with other bytes; the first one stands", task_id=task_id
+        )
+
+
+# --- not now -----------------------------------------------------------------------------------
+
+
+class RateLimited(NotNow):
+    """Too many requests from this client; slow down."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, *, limit: str, retry_after_seconds: float) -> None:
+        super().__init__(
+            f"over the limit of {limit}; wait {retry_after_seconds:.0f} s",
+            retry_after_seconds=retry_after_seconds,
+            limit=limit,
+        )
+
+
+class StorageBusy(NotNow):
+    """The database did not answer in time."""
+
+    code = "storage_busy"
+
+    def __init__(self) -> None:
+        super().__init__("the database is busy; try again shortly", retry_after_seconds=2.0)
+
+
+class DiskFull(NotNow):
+    """The coordinator has no room for the body."""
+
+    code = "disk_full"
+    status = 507
+
+    def __init__(self) -> None:
+        super().__init__("the coordinator has no disk space left; keep the update and retry", retry_after_seconds=60.0)
+
+
+class CoordinatorUnreachable(NotNow):
+    """The coordinator does not answer."""
+
+    code = "coordinator_unreachable"
+
+
+# --- misuse ------------------------------------------------------------------------------------
+
+
+class SettingInvalid(Misuse):
+    """A setting, flag or environment variable has an unusable value."""
+
+    code = "setting_invalid"
+
+
+class PortInUse(Misuse):
+    """Another program listens on the port."""
+
+    code = "port_in_use"
+
+    def __init__(self, *, host: str, port: int) -> None:
+        super().__init__(f"port {port} on {host} is in use; stop the other program or choose one with --port")
+
+
+class DataDirUnusable(Misuse):
+    """The data directory cannot be created or written."""
+
+    code = "data_dir_unusable"
+
+
+class DataDirInUse(Misuse):
+    """Another coordinator works on the data directory."""
+
+    code = "data_dir_in_use"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"another coordinator is working on {path}; stop it or choose another --data-dir")
+
+
+class DatasetMissing(Misuse):
+    """The data set is not on this machine. Data is never made up instead."""
+
+    code = "dataset_missing"
+
+
+class DatasetInvalid(Misuse):
+    """The data specification or the data itself cannot be used."""
+
+    code = "dataset_invalid"
+
+
+class ModelUnknown(Misuse):
+    """The model is not in the registry of this machine."""
+
+    code = "model_unknown"
+
+
+class ModelMismatch(Misuse):
+    """The local model does not have the parameters that the job declares, or cannot take the data."""
+
+    code = "model_mismatch"
+
+
+class ExtraMissing(Misuse):
+    """An optional part of the product is not installed."""
+
+    code = "extra_missing"
+
+    def __init__(self, *, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part: pip install 'fed-compute[{extra}]'", extra=extra)
+
+
+class PolicyRefusal(Misuse):
+    """The volunteer's own rules forbid this task."""
+
+    code = "policy_refusal"
+
+
+# --- broken ------------------------------------------------------------------------------------
+
+
+class BlobMissing(Broken):
+    """A blob that the database names is not in the store."""
+
+    code = "blob_missing"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"blob {digest} is recorded but not in the store")
+
+
+class BlobCorrupt(Broken):
+    """A blob does not hash to its name."""
+
+    code = "blob_corrupt"
+
+    def __init__(self, *, digest: str, got: str) -> None:
+        super().__init__(f"blob {digest} hashes to {got}; its bytes were changed")
+
+
+class InvariantBroken(Broken):
+    """A promise of the product does not hold in the stored data."""
+
+    code = "invariant_broken"
+
+
+class SchemaUnsupported(Broken):
+    """The database was written by another version of the product."""
+
+    code = "schema_unsupported"

@@ -1,0 +1,1 @@
+"""What crosses the wire: messages, job file, parameter schemas, tensor encodings, digests."""

@@ -1,0 +1,218 @@
+"""The job file: everything a training run is, as data.
+
+One TOML file serves `job create`, `serve --job` and `demo`. Unknown keys are an error that names
+the nearest known key, because a misspelt privacy or aggregation key must never be ignored.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from fed_compute.errors import JobFileInvalid
+from fed_compute.ids import is_job_name
+from fed_compute.protocol.architectures import BUILT_IN, built_in_schema
+from fed_compute.protocol.schema import ParameterSchema
+
+Loss = Literal["cross_entropy", "mse"]
+ClientOptimizer = Literal["sgd", "adam", "adamw"]
+ServerOptimizerName = Literal["sgd", "momentum", "adam", "yogi", "adagrad"]
+Encoding = Literal["f32", "bf16", "f16", "int8", "topk"]
+Compression = Literal["none", "zstd"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """Which model, and its arguments. Built-in names are checked here, plug-ins by their schema."""
+
+    name: str = Field(min_length=1, max_length=80)
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+DIGITS_MODEL = ModelSection(name="simple_mlp", args={"input_dim": 64, "hidden_dim": 32, "output_dim": 10})
+
+
+class TrainingSection(_Section):
+    """What a client does with its own data in one task."""
+
+    loss: Loss = "cross_entropy"
+    optimizer: ClientOptimizer = "sgd"
+    lr: Positive = 0.1
+    momentum: Fraction = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    local_epochs: Annotated[int, Field(ge=1, le=1_000)] = 1
+    max_grad_norm: Positive | None = None
+
+
+class RoundsSection(_Section):
+    """When a round starts, closes or is given up."""
+
+    total: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    target_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    min_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 2
+    over_selection: Literal["auto"] | Annotated[float, Field(ge=1, le=10)] = "auto"
+    deadline_seconds: Positive = 300.0
+    mode: Literal["sync", "async"] = "sync"
+
+    @model_validator(mode="after")
+    def _minimum_within_target(self) -> Self:
+        if self.min_updates > self.target_updates:
+            raise ValueError(
+                f"min_updates {self.min_updates} is above target_updates {self.target_updates}; "
+                "a round could never close at its target"
+            )
+        return self
+
+
+class AggregationSection(_Section):
+    """How updates become the next version (server optimisers: Reddi et al. 2021)."""
+
+    rule: Literal["fedavg"] = "fedavg"
+    server_optimizer: ServerOptimizerName = "sgd"
+    server_lr: Positive = 1.0
+    momentum: Fraction = 0.9
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.99
+    tau: Positive = 1e-3
+
+
+class PrivacySection(_Section):
+    """What the coordinator may see, and how long an update may be."""
+
+    mode: Literal["open"] = "open"
+    max_update_norm: Positive | None = None
+
+
+class WireSection(_Section):
+    """How an update travels."""
+
+    encoding: Encoding = "f32"
+    compression: Compression = "none"
+    topk_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+
+class EvaluationSection(_Section):
+    """Federated evaluation on clients' held-out data."""
+
+    every_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = 1
+    max_clients: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+
+class JobSpec(_Section):
+    """A whole job. `schema` describes a plug-in model's parameters; built-in models need none."""
+
+    name: str = "default"
+    description: str = Field(default="", max_length=2_000)
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    model: ModelSection = DIGITS_MODEL
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    rounds: RoundsSection = Field(default_factory=RoundsSection)
+    aggregation: AggregationSection = Field(default_factory=AggregationSection)
+    privacy: PrivacySection = Field(default_factory=PrivacySection)
+    wire: WireSection = Field(default_factory=WireSection)
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+
+    @field_validator("name")
+    @classmethod
+    def _usable_name(cls, name: str) -> str:
+        if not is_job_name(name):
+            raise ValueError(f"{name[:80]!r} is not a job name: lower-case letters, digits, - and _, at most 64")
+        return name
+
+    def schema_of_model(self) -> ParameterSchema:
+        """Return the parameters of the job's built-in model.
+
+        Raises:
+            JobFileInvalid: if the model is not built in or its arguments do not fit.
+        """
+        return built_in_schema(self.model.name, self.model.args)
+
+
+def parse_job(data: Mapping[str, Any]) -> JobSpec:
+    """Check a job given as plain data.
+
+    Raises:
+        JobFileInvalid: naming the key, what was found, and the nearest known key if the key is unknown.
+    """
+    try:
+        spec = JobSpec.model_validate(data)
+    except ValidationError as error:
+        raise JobFileInvalid(_explain(error), key=_key(error)) from error
+    if spec.model.name in BUILT_IN:
+        spec.schema_of_model()
+    return spec
+
+
+def parse_job_text(text: str) -> JobSpec:
+    """Read a job from TOML text.
+
+    Raises:
+        JobFileInvalid: if it is not TOML, or not a job.
+    """
+    try:
+        return parse_job(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise JobFileInvalid(f"the job file is not TOML: {error}") from error
+
+
+def load_job(path: Path) -> JobSpec:
+    """Read a job file.
+
+    Raises:
+        JobFileInvalid: if it cannot be read, is not TOML, or is not a job. The message names the file.
+    """
+    try:
+        return parse_job_text(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobFileInvalid(f"job file {path} cannot be read: {error}") from error
+    except JobFileInvalid as error:
+        raise JobFileInvalid(f"{path}: {error.message}", **error.details) from error
+
+
+def _key(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.errors()[0]["loc"])
+
+
+def _explain(error: ValidationError) -> str:
+    """One line per problem, at most three: key, problem, nearest known key."""
+    lines = []
+    for problem in error.errors()[:3]:
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {where!r}{_nearest(where)}")
+        else:
+            found = f", found {problem['input']!r:.60}" if problem["loc"] else ""
+            lines.append(f"{where or 'job'}: {problem['msg'].removeprefix('Value error, ')}{found}")
+    return "; ".join(lines)
+
+
+def _nearest(key: str) -> str:
+    """Suggest a known key for an unknown one: the nearest spelling, in its own section first."""
+    known = list(_known_keys(JobSpec))
+    section, _, leaf = key.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    by_leaf = {name.rpartition(".")[2]: name for name in known}
+    match = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5) or [
+        by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)
+    ]
+    if match:
+        return f", did you mean {match[0]!r}?"
+    return f"; known here: {', '.join(sorted(name.rpartition('.')[2] for name in siblings))}" if siblings else ""
+
+
+def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _known_keys(kind, f"{prefix}{name}.")

@@ -1,0 +1,215 @@
+"""JSON messages of the HTTP API, both directions.
+
+The first group is the seed's API, kept field for field; further fields only ever come after the
+documented ones. Requests refuse unknown fields unless they say otherwise; answers are what they
+are declared to be.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fed_compute.protocol.job import Compression, Encoding, TrainingSection
+
+PROTOCOL_HEADER = "Fed-Compute-Protocol"
+PROTOCOL_VERSION = 1
+SAFETENSORS = "application/vnd.safetensors"
+SAFETENSORS_ZSTD = "application/vnd.safetensors+zstd"
+MAX_NUM_SAMPLES = 10_000_000
+"""The largest sample count one update may claim. Also keeps count × float32 exact in float64."""
+
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES, strict=True)]
+
+
+class Request(BaseModel):
+    """A body sent by a client: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Answer(BaseModel):
+    """A body sent by the coordinator."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+# --- the seed's API ----------------------------------------------------------------------------
+
+
+class Capabilities(Request):
+    """What a machine says about itself. Nothing here is believed, only used as a hint."""
+
+    cpu_count: Annotated[int, Field(ge=1, le=4096)] | None = None
+    memory_bytes: Annotated[int, Field(ge=1)] | None = None
+    cuda: bool = False
+    client_version: Annotated[str, Field(max_length=40)] | None = None
+
+
+class RegisterRequest(Request):
+    """`POST /client/register`."""
+
+    client_name: str | None = None
+    invite: Annotated[str, Field(max_length=200)] | None = None
+    capabilities: Capabilities | None = None
+
+
+class RegisterAnswer(Answer):
+    """The key is shown here once and never again."""
+
+    success: bool
+    message: str
+    client_id: str
+    api_key: str
+
+
+class Recipe(Answer):
+    """Everything a client needs to do a task, as data."""
+
+    model: str
+    model_args: dict[str, Any]
+    schema_digest: str
+    parameters: list[tuple[str, list[int]]]
+    training: TrainingSection
+    holdout_fraction: float
+    encoding: Encoding
+    compression: Compression
+    topk_fraction: float
+    max_update_norm: float | None
+    seed: int
+
+
+class TaskAnswer(Answer):
+    """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration."""
+
+    round_id: int
+    model_version: str
+    task: Literal["train", "evaluate"]
+    description: str
+    task_id: str
+    job: str
+    model_digest: str
+    deadline: float
+    seconds_left: float
+    heartbeat_seconds: float
+    recipe: Recipe
+
+
+class UpdateRequest(BaseModel):
+    """`POST /update`. `weight_delta` is a JSON text, or the same as plain JSON."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    client_id: str
+    round_id: Annotated[int, Field(strict=True)]
+    weight_delta: str | dict[str, Any] | list[Any]
+    api_key: str | None = None
+    num_samples: Count | None = None
+    loss: FiniteFloat | None = None
+
+
+class UpdateAnswer(Answer):
+    """An accepted update: it is durable and will be counted exactly once."""
+
+    success: bool
+    message: str
+    update_id: int
+    round_id: int
+    task_id: str
+    digest: str
+    repeated: bool
+
+
+class AggregateAnswer(Answer):
+    """`GET /aggregate/{round_id}` of a closed round. `aggregated_model` is None when too large for JSON."""
+
+    round_id: int
+    model_version: str
+    status: Literal["aggregated"]
+    aggregated_model: dict[str, Any] | None
+    num_updates: int
+    job: str
+    model_digest: str
+    num_samples: int
+
+
+class RoundStatusAnswer(Answer):
+    """`GET /status/{round_id}`."""
+
+    round_id: int
+    model_version: str
+    state: str
+    assigned_clients: list[str]
+    updates_received: list[str]
+    total_clients: int
+    total_updates: int
+    job: str
+    target_updates: int
+    min_updates: int
+    opened_at: float
+    deadline: float | None
+    closed_at: float | None
+    result_version: str | None
+    reason: str | None
+
+
+class ModelAnswer(Answer):
+    """`GET /model/{version}` as JSON: weights by tensor name as nested lists."""
+
+    model_version: str
+    job: str
+    digest: str
+    parent: str | None
+    round_id: int | None
+    num_parameters: int
+    weights: dict[str, Any]
+
+
+# --- binary clients ----------------------------------------------------------------------------
+
+
+class HeartbeatRequest(Request):
+    """`POST /tasks/{task_id}/heartbeat`: fraction of the work done, 0 to 1."""
+
+    progress: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+
+
+class HeartbeatAnswer(Answer):
+    """Go on, or stop because the work has become useless."""
+
+    task_id: str
+    action: Literal["continue", "abort"]
+    reason: str | None
+    deadline: float
+    seconds_left: float
+
+
+class EvaluationRequest(Request):
+    """`POST /tasks/{task_id}/evaluation`: the global model measured on held-out local data."""
+
+    num_samples: Count
+    loss: FiniteFloat
+    accuracy: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+
+
+class TaskDone(Answer):
+    """An evaluation was recorded, or a lease was given back."""
+
+    success: bool
+    message: str
+    task_id: str
+
+
+# --- problems ----------------------------------------------------------------------------------
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document. `code` is stable; further members explain the case."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
