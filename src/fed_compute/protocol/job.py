@@ -202,9 +202,12 @@ def _nearest(key: str) -> str:
     section, _, leaf = key.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == section]
     by_leaf = {name.rpartition(".")[2]: name for name in known}
-    match = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5) or [
-        by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)
-    ]
+    match = (
+        [by_leaf[leaf]]
+        if leaf in by_leaf
+        else difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
+        or [by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)]
+    )
     if match:
         return f", did you mean {match[0]!r}?"
     return f"; known here: {', '.join(sorted(name.rpartition('.')[2] for name in siblings))}" if siblings else ""
