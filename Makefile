@@ -1,0 +1,69 @@
+# The menu. `make` alone prints it.
+# ARGS reaches the command: `make demo ARGS="--clients 3"`, `make test ARGS="tests/unit -k schema"`.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+DEV    := $(VENV)/.installed-dev
+DEMO   := $(VENV)/.installed-demo
+ARGS   ?=
+# The first interpreter that starts and is 3.11 or newer.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo serve test quick long check fmt bench constraints clean
+
+help:  ## Print this menu
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(DEV)  ## Make .venv with all that the tests need
+
+demo: $(DEMO)  ## Train one model across five client processes on real data
+	$(BIN)/fed-compute demo $(ARGS)
+
+serve: $(DEMO)  ## Start a coordinator on this machine
+	$(BIN)/fed-compute serve $(ARGS)
+
+test: $(DEV)  ## Run every test
+	$(BIN)/python -m pytest $(ARGS)
+
+quick: $(DEV)  ## Run the unit and architecture tests only
+	$(BIN)/python -m pytest tests/unit tests/architecture $(ARGS)
+
+long: $(DEV)  ## Run every test with many more random examples
+	$(BIN)/python -m pytest --hypothesis-profile=long --timeout=1800 $(ARGS)
+
+check: $(DEV)  ## Check format, lint, types and the house rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict src
+	$(BIN)/python -m pytest -q tests/architecture
+
+fmt: $(DEV)  ## Put the code into the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(DEV)  ## Run every benchmark; the numbers in the README come from here
+	@for script in benchmarks/*.py; do \
+		[ -e "$$script" ] || { echo "there is no script in benchmarks/"; exit 1; }; \
+		echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+
+constraints: $(DEV)  ## Write constraints.txt anew from what .venv holds
+	$(BIN)/python tools/write_constraints.py
+
+clean:  ## Remove caches and reports; .venv and data directories stay
+	rm -rf build dist demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or say which: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(DEMO) $(DEV)
+
+$(DEMO): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	touch $(DEMO)
