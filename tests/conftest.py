@@ -11,9 +11,9 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 
 # Slowness never fails a test: the machine may be shared. `fast` draws the same examples each time.
-_PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("fast", max_examples=50, derandomize=True, **_PATIENT)
-settings.register_profile("long", max_examples=2_000, print_blob=True, **_PATIENT)
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", _PATIENT, max_examples=50, derandomize=True)
+settings.register_profile("long", _PATIENT, max_examples=2_000, print_blob=True)
 settings.load_profile("fast")
 
 PREFIXES = ("FED_COMPUTE", "CLIENT_", "ASYNC_", "INCENTIVE_")

@@ -78,11 +78,10 @@ def imported(source: Source) -> Iterator[tuple[ast.AST, str]]:
                 assert alias.name != PACKAGE, f"{source.at(node)}: `import {PACKAGE}`; import the module you need"
                 yield node, alias.name
         elif isinstance(node, ast.Call) and dotted(node.func, names) in LOADERS:
-            first = node.args[0] if node.args else None
-            hidden = not (isinstance(first, ast.Constant) and isinstance(first.value, str))
-            assert not hidden, f"{source.at(node)}: import by a computed name; use a registry or an entry point"
-            assert not first.value.startswith("."), f"{source.at(node)}: relative import; write it in full"
-            yield node, first.value
+            target = ast.literal_eval(node.args[0]) if node.args and isinstance(node.args[0], ast.Constant) else None
+            assert isinstance(target, str), f"{source.at(node)}: computed import; use a registry or an entry point"
+            assert not target.startswith("."), f"{source.at(node)}: relative import; write it in full"
+            yield node, target
         elif isinstance(node, ast.Attribute) and dotted(node, names).startswith(f"{PACKAGE}."):
             yield node, dotted(node, names)
 
