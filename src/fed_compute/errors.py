@@ -402,6 +402,13 @@ class SampleCountInvalid(UpdateRefused):
         super().__init__(f"num_samples is {str(got)[:40]}, wanted a whole number from 1 to {limit}", limit=limit)
 
 
+class ModelMalformed(Refused):
+    """A model file cannot be read as the parameters of the job."""
+
+    code = "model_malformed"
+    status = 422
+
+
 class UpdateConflict(Refused):
     """The task already has another update."""
 
@@ -412,6 +419,22 @@ class UpdateConflict(Refused):
         super().__init__(
             f"task {task_id!r} already has an accepted update with other bytes; the first one stands", task_id=task_id
         )
+
+
+# --- refused: answers of a coordinator, as its client sees them --------------------------------
+
+
+class CallRefused(Refused):
+    """The coordinator refused the call; its own code is in `details["answered"]`."""
+
+    code = "call_refused"
+
+
+class TaskOver(Refused):
+    """The task or its round has ended; nothing of it is wanted any more. Not a failure of the client."""
+
+    code = "task_over"
+    status = 410
 
 
 # --- not now -----------------------------------------------------------------------------------
@@ -454,6 +477,18 @@ class CoordinatorUnreachable(NotNow):
     """The coordinator does not answer."""
 
     code = "coordinator_unreachable"
+
+
+class CoordinatorBusy(NotNow):
+    """The coordinator answered that it cannot do this now."""
+
+    code = "coordinator_busy"
+
+
+class AnswerUnusable(NotNow):
+    """What arrived is not the coordinator's answer: cut short, changed on the way, or from another program."""
+
+    code = "answer_unusable"
 
 
 # --- misuse ------------------------------------------------------------------------------------
@@ -513,6 +548,24 @@ class ModelMismatch(Misuse):
     code = "model_mismatch"
 
 
+class TrainingDiverged(Misuse):
+    """Local training ran into NaN or infinite values; such an update is not sent."""
+
+    code = "training_diverged"
+
+
+class CredentialUnsafe(Misuse):
+    """The credential file can be read by others, or cannot be read at all."""
+
+    code = "credential_unsafe"
+
+
+class ClientMustAct(Misuse):
+    """The coordinator will not serve this client until its owner changes something."""
+
+    code = "client_must_act"
+
+
 class ExtraMissing(Misuse):
     """An optional part of the product is not installed."""
 
@@ -547,6 +600,26 @@ class BlobCorrupt(Broken):
 
     def __init__(self, *, digest: str, got: str) -> None:
         super().__init__(f"blob {digest} hashes to {got}; its bytes were changed")
+
+
+class AggregateNotFinite(Broken):
+    """A new model version would hold NaN or an infinity; the old version stands."""
+
+    code = "aggregate_not_finite"
+
+    def __init__(self, what: str, *, count: int, first: int) -> None:
+        super().__init__(
+            f"{count} value(s) of the new {what} would be NaN or infinite, the first at position {first}; "
+            "lower the server's learning rate or the norm limit of updates",
+            count=count,
+            first=first,
+        )
+
+
+class OptimizerStateMismatch(Broken):
+    """The stored state of a server optimiser is not of this optimiser or this model."""
+
+    code = "optimizer_state_mismatch"
 
 
 class InvariantBroken(Broken):

@@ -1,0 +1,1 @@
+"""The volunteer's side: fetch a task, train on local data, send the update."""

@@ -1,0 +1,16 @@
+"""Data of this machine: specifications as text, sources, partitions, held-out parts."""
+
+from fed_compute.client.datasets.dataset import Dataset, RawSamples, split_holdout
+from fed_compute.client.datasets.registry import DATASETS_GROUP, load_dataset, source_names
+from fed_compute.client.datasets.spec import DataSpec, parse_spec
+
+__all__ = [
+    "DATASETS_GROUP",
+    "DataSpec",
+    "Dataset",
+    "RawSamples",
+    "load_dataset",
+    "parse_spec",
+    "source_names",
+    "split_holdout",
+]

@@ -1,0 +1,66 @@
+"""Cutting one data set into disjoint parts, the same on every machine that knows the seed.
+
+Two rules: `iid` shuffles and cuts evenly; `dirichlet` gives each part its own mixture of classes
+(Hsu et al. 2019, arXiv:1909.06335): for each class, the shares of the parts are drawn from
+Dirichlet(alpha). A small alpha means very different parts.
+
+No part is left too small to train and test on: afterwards, while a part has fewer than
+min(10, N // parts) samples, it gets one from the part that is largest at that moment.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fed_compute.errors import DatasetInvalid
+
+Rows = npt.NDArray[np.intp]
+SMALLEST_PART = 10
+
+
+def iid_parts(count: int, parts: int, *, seed: int) -> list[Rows]:
+    """Return the rows of each part, ascending; sizes differ by at most one.
+
+    Raises:
+        DatasetInvalid: if there are fewer samples than parts.
+    """
+    _check_count(count, parts)
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+    return [np.sort(rows) for rows in np.array_split(order, parts)]
+
+
+def dirichlet_parts(labels: npt.NDArray[Any], parts: int, *, alpha: float, seed: int) -> list[Rows]:
+    """Return the rows of each part, ascending, with class shares drawn from Dirichlet(alpha).
+
+    Raises:
+        DatasetInvalid: if there are fewer samples than parts, or the labels are not whole-number classes.
+    """
+    _check_count(len(labels), parts)
+    if labels.ndim != 1 or labels.dtype.kind not in "biu":
+        raise DatasetInvalid(
+            f"split=dirichlet needs one whole-number class per sample, found labels of type {labels.dtype} "
+            f"and shape {labels.shape}; use split=iid"
+        )
+    stream = np.random.Generator(np.random.PCG64(seed))
+    groups: list[list[int]] = [[] for _ in range(parts)]
+    for label in np.unique(labels):
+        rows = stream.permutation(np.flatnonzero(labels == label))
+        shares = stream.dirichlet(np.full(parts, alpha))
+        cuts = (np.cumsum(shares)[:-1] * len(rows)).round().astype(int)
+        for group, piece in zip(groups, np.split(rows, cuts), strict=True):
+            group.extend(piece.tolist())
+    _top_up(groups, smallest=min(SMALLEST_PART, len(labels) // parts))
+    return [np.sort(np.array(group, dtype=np.intp)) for group in groups]
+
+
+def _check_count(count: int, parts: int) -> None:
+    if count < parts:
+        raise DatasetInvalid(f"{count} samples cannot be cut into {parts} parts; no part may be empty")
+
+
+def _top_up(groups: list[list[int]], *, smallest: int) -> None:
+    """Move samples, in place, from the largest group to the groups below `smallest`, in order."""
+    for group in groups:
+        while len(group) < smallest:
+            group.append(max(groups, key=len).pop())

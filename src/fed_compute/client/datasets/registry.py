@@ -1,0 +1,100 @@
+"""From a data specification to samples, by source name."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Literal
+
+import numpy as np
+
+from fed_compute.client.datasets.dataset import Dataset, RawSamples, settle
+from fed_compute.client.datasets.digits import load_digits
+from fed_compute.client.datasets.idx import load_fashion_mnist
+from fed_compute.client.datasets.imagefolder import load_imagefolder
+from fed_compute.client.datasets.partition import Rows, dirichlet_parts, iid_parts
+from fed_compute.client.datasets.spec import DataSpec, parse_spec, refuse_unknown_options
+from fed_compute.client.datasets.tables import load_csv, load_npz
+from fed_compute.errors import DatasetInvalid
+
+DATASETS_GROUP = "fed_compute.datasets"
+"""Entry point group of plug-in sources: name → callable(path, options) returning `RawSamples`."""
+
+LoadSource = Callable[[str | None, Mapping[str, str]], RawSamples]
+
+
+@dataclass(frozen=True)
+class _Source:
+    load: LoadSource
+    path: Literal["none", "optional", "required"]
+    options: frozenset[str] = frozenset()
+
+
+_BUILT_IN: Mapping[str, _Source] = {
+    "digits": _Source(load_digits, "none"),
+    "csv": _Source(load_csv, "required", frozenset({"label"})),
+    "npz": _Source(load_npz, "required"),
+    "imagefolder": _Source(load_imagefolder, "required", frozenset({"size", "gray"})),
+    "fashion-mnist": _Source(load_fashion_mnist, "optional", frozenset({"subset"})),
+}
+
+
+def source_names() -> list[str]:
+    """Return the names of all sources that this machine knows, sorted."""
+    return sorted({*_BUILT_IN, *_plugins()})
+
+
+def load_dataset(spec: str | DataSpec) -> Dataset:
+    """Load the samples that a specification names. Nothing is ever made up in their place.
+
+    The whole source is read, then only the wanted part is kept and converted.
+
+    Raises:
+        DatasetInvalid: if the specification or the data cannot be used.
+        DatasetMissing: if the data is not on this machine, saying what was looked for and how to get it.
+    """
+    parsed = parse_spec(spec) if isinstance(spec, str) else spec
+    raw = _read(parsed)
+    if parsed.part[1] > 1:
+        rows = _rows(parsed, raw)
+        raw = RawSamples(raw.x[rows], raw.y[rows])
+    return settle(raw, str(parsed))
+
+
+def _read(spec: DataSpec) -> RawSamples:
+    source = _BUILT_IN.get(spec.source)
+    if source is None:
+        return _read_plugin(spec)
+    refuse_unknown_options(spec, source.options)
+    if spec.path is None and source.path == "required":
+        raise DatasetInvalid(f"{spec.source} needs a path: {spec.source}:PATH")
+    if spec.path is not None and source.path == "none":
+        raise DatasetInvalid(f"{spec.source} takes no path, found {spec.path[:200]!r}")
+    return source.load(spec.path, spec.options)
+
+
+def _read_plugin(spec: DataSpec) -> RawSamples:
+    point = _plugins().get(spec.source)
+    if point is None:
+        names = source_names()
+        nearest = difflib.get_close_matches(spec.source, names, n=1, cutoff=0.5)
+        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+        raise DatasetInvalid(
+            f"data source {spec.source[:80]!r} is unknown{hint} known: {', '.join(names)}; "
+            f"a package with an entry point in the group {DATASETS_GROUP!r} adds one"
+        )
+    raw = point.load()(spec.path, spec.options)
+    if not isinstance(raw, RawSamples):
+        raise DatasetInvalid(f"plug-in source {spec.source!r} returned a {type(raw).__name__}, wanted RawSamples")
+    return RawSamples(np.asarray(raw.x), np.asarray(raw.y))
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=DATASETS_GROUP) if point.name not in _BUILT_IN}
+
+
+def _rows(spec: DataSpec, raw: RawSamples) -> Rows:
+    place, parts = spec.part
+    if spec.split == "iid":
+        return iid_parts(len(raw.x), parts, seed=spec.seed)[place - 1]
+    return dirichlet_parts(raw.y, parts, alpha=spec.alpha, seed=spec.seed)[place - 1]

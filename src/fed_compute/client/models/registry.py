@@ -1,0 +1,91 @@
+"""From a recipe to a torch module, by name. Only models installed on this machine can run here."""
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+
+from torch import nn
+
+from fed_compute.client.models.built_in import BUILT_IN_MODULES
+from fed_compute.client.models.vectors import named_tensors
+from fed_compute.client.recipes import schema_of
+from fed_compute.errors import JobFileInvalid, ModelMismatch, ModelUnknown
+from fed_compute.protocol.architectures import BUILT_IN, built_in_schema
+from fed_compute.protocol.messages import Recipe
+
+MODELS_GROUP = "fed_compute.models"
+"""Entry point group of plug-in models: name → callable(**args) returning an `nn.Module`."""
+
+
+def model_names() -> list[str]:
+    """Return the names of all models that this machine can build, sorted."""
+    return sorted({*BUILT_IN_MODULES, *_plugins()})
+
+
+def build_model(recipe: Recipe) -> nn.Module:
+    """Build the recipe's model on the CPU and check that it has exactly the recipe's parameters.
+
+    A built-in name always means the built-in model; a plug-in cannot replace it. The values of a
+    new module are random: load the global vector before use.
+
+    Raises:
+        ModelUnknown: if no such model is installed, naming the nearest one and all installed ones.
+        ModelMismatch: if the arguments or the parameters do not fit, naming the first difference.
+    """
+    module = _built_in(recipe) if recipe.model in BUILT_IN_MODULES else _plugin(recipe)
+    _check_parameters(module, recipe)
+    return module
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=MODELS_GROUP) if point.name not in BUILT_IN}
+
+
+def _built_in(recipe: Recipe) -> nn.Module:
+    try:
+        built_in_schema(recipe.model, recipe.model_args)
+    except JobFileInvalid as error:
+        raise ModelMismatch(f"the recipe's arguments do not fit model {recipe.model}: {error.message}") from error
+    return BUILT_IN_MODULES[recipe.model](recipe.model_args)
+
+
+def _plugin(recipe: Recipe) -> nn.Module:
+    point = _plugins().get(recipe.model)
+    if point is None:
+        raise _unknown(recipe.model)
+    try:
+        module = point.load()(**recipe.model_args)
+    except (TypeError, ValueError) as error:
+        raise ModelMismatch(f"plug-in model {recipe.model!r} refused the recipe's arguments: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ModelMismatch(f"plug-in model {recipe.model!r} made a {type(module).__name__}, wanted a torch nn.Module")
+    return module
+
+
+def _unknown(name: str) -> ModelUnknown:
+    installed = model_names()
+    nearest = difflib.get_close_matches(name, installed, n=1, cutoff=0.5)
+    hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+    return ModelUnknown(
+        f"model {name[:80]!r} is not installed on this machine{hint} installed: {', '.join(installed)}; "
+        f"a package with an entry point in the group {MODELS_GROUP!r} adds one",
+        got=name[:80],
+        installed=installed,
+    )
+
+
+def _check_parameters(module: nn.Module, recipe: Recipe) -> None:
+    found = {name: tuple(tensor.shape) for name, tensor in named_tensors(module).items()}
+    for parameter in schema_of(recipe).parameters:
+        shape = found.pop(parameter.name, None)
+        if shape != parameter.shape:
+            here = "no such parameter" if shape is None else f"shape {list(shape)}"
+            raise ModelMismatch(
+                f"parameter {parameter.name[:80]!r} of model {recipe.model!r}: found {here} on this machine, "
+                f"the job wants shape {list(parameter.shape)}"
+            )
+    if found:
+        name = next(iter(found))
+        raise ModelMismatch(
+            f"model {recipe.model!r} has a parameter {name[:80]!r} of shape {list(found[name])} on this machine, "
+            "the job has none of that name"
+        )

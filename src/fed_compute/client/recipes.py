@@ -1,0 +1,30 @@
+"""What a recipe implies: its parameter schema and its largest model file."""
+
+from fed_compute.errors import JobFileInvalid, ModelMismatch
+from fed_compute.protocol.messages import Recipe
+from fed_compute.protocol.schema import Parameter, ParameterSchema
+
+_HEADER_BYTES = 1 << 20
+"""Room for a model file's header and metadata; the container reader refuses longer ones."""
+
+
+def schema_of(recipe: Recipe) -> ParameterSchema:
+    """Return the recipe's parameters as a schema, checked against the recipe's own digest.
+
+    Raises:
+        ModelMismatch: if the parameters are not a schema, or hash to another digest.
+    """
+    try:
+        schema = ParameterSchema(tuple(Parameter(name, tuple(shape)) for name, shape in recipe.parameters))
+    except JobFileInvalid as error:
+        raise ModelMismatch(f"the recipe's parameter list cannot be used: {error.message}") from error
+    if schema.digest() != recipe.schema_digest:
+        raise ModelMismatch(
+            f"the recipe's parameters hash to {schema.digest()}, the recipe says {recipe.schema_digest[:80]}"
+        )
+    return schema
+
+
+def max_model_bytes(recipe: Recipe) -> int:
+    """Return the largest size in bytes that the recipe's model file can have."""
+    return _HEADER_BYTES + 8 + 4 * schema_of(recipe).num_parameters
