@@ -616,6 +616,15 @@ class AggregateNotFinite(Broken):
         )
 
 
+class NothingToAggregate(Broken):
+    """A mean was asked for before any update was folded in."""
+
+    code = "nothing_to_aggregate"
+
+    def __init__(self) -> None:
+        super().__init__("there is no update to average; a round with none is abandoned, not aggregated")
+
+
 class OptimizerStateMismatch(Broken):
     """The stored state of a server optimiser is not of this optimiser or this model."""
 

@@ -1,0 +1,29 @@
+"""How updates become the next version: a rule folds them into one mean, a server optimiser steps along it."""
+
+from fed_compute.learning.aggregation.aggregator import Aggregator
+from fed_compute.learning.aggregation.rule import AggregationRule
+from fed_compute.learning.aggregation.server_optimizers import (
+    OptimizerState,
+    ServerAdagrad,
+    ServerAdam,
+    ServerMomentum,
+    ServerOptimizer,
+    ServerSGD,
+    ServerYogi,
+    server_optimizer,
+)
+from fed_compute.learning.aggregation.weighted_mean import WeightedMean
+
+__all__ = [
+    "AggregationRule",
+    "Aggregator",
+    "OptimizerState",
+    "ServerAdagrad",
+    "ServerAdam",
+    "ServerMomentum",
+    "ServerOptimizer",
+    "ServerSGD",
+    "ServerYogi",
+    "WeightedMean",
+    "server_optimizer",
+]

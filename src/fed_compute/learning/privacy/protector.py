@@ -1,0 +1,49 @@
+"""The PrivacyProtector in open mode: bounded, finite updates."""
+
+import math
+
+from fed_compute.errors import UpdateNormTooLarge
+from fed_compute.learning.vectors import Vector, clip_to_norm, l2_norm, require_finite
+
+
+def default_max_norm(num_parameters: int) -> float:
+    """Return the hard cap on the L2 norm of an update when a job sets none: 10 · √P."""
+    return 10.0 * math.sqrt(num_parameters)
+
+
+class PrivacyProtector:
+    """Bounds what one update can do to the model: the client clips, the server checks.
+
+    Not promised: open mode adds no noise and hides nothing. The coordinator sees every update, and
+    an update can reveal training data to it. The norm bound limits one sender's influence, and is
+    the sensitivity bound that the noisy modes build on.
+    """
+
+    def __init__(self, max_norm: float | None = None) -> None:
+        """Take the job's limit on the L2 norm of an update; None stands for 10 · √P."""
+        self._max_norm = max_norm
+
+    def check(self, delta: Vector) -> float:
+        """Return the L2 norm of an update, float32 (P,), after it was found harmless. Server half.
+
+        Raises:
+            UpdateNotFinite: if it holds NaN or an infinity.
+            UpdateNormTooLarge: if it is longer than the limit.
+        """
+        require_finite(delta)
+        limit = self._max_norm if self._max_norm is not None else default_max_norm(delta.size)
+        norm = l2_norm(delta)
+        if norm > limit:
+            raise UpdateNormTooLarge(got=norm, limit=limit)
+        return norm
+
+    @staticmethod
+    def clip(delta: Vector, max_norm: float) -> Vector:
+        """Return the update scaled down as a whole so that `check` with this limit passes. Client half.
+
+        A lossy encoding afterwards can lengthen it again: clip what will be decoded, or clip lower.
+
+        Raises:
+            UpdateNotFinite: if it holds NaN or an infinity.
+        """
+        return clip_to_norm(delta, max_norm)

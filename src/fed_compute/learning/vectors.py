@@ -1,0 +1,85 @@
+"""Arithmetic on flat vectors, in blocks, so that temporaries stay small beside the vectors themselves."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from fed_compute.errors import UpdateNotFinite, UpdateShapeMismatch
+
+Vector = npt.NDArray[np.float32]
+"""Shape (P,), float32."""
+Vector64 = npt.NDArray[np.float64]
+"""Shape (P,), float64."""
+
+BLOCK = 65_536
+"""Values worked on at once: half a mebibyte in float64, which stays in the cache of one core."""
+
+
+def blocks(size: int) -> Iterator[slice]:
+    """Cut 0 to `size` into slices of at most `BLOCK`."""
+    for start in range(0, size, BLOCK):
+        yield slice(start, min(start + BLOCK, size))
+
+
+def require_shape(vector: npt.NDArray[np.floating], size: int, *, what: str) -> None:
+    """Refuse what is not a flat vector of `size` values.
+
+    Raises:
+        UpdateShapeMismatch: naming `what`, with both shapes.
+    """
+    if vector.shape != (size,):
+        raise UpdateShapeMismatch(what, got=vector.shape, want=(size,))
+
+
+def non_finite(vector: npt.NDArray[np.floating]) -> tuple[int, int]:
+    """Return how many values are NaN or infinite, and the place of the first (0 if there is none)."""
+    count, first = 0, 0
+    for part in blocks(vector.size):
+        finite = np.isfinite(vector[part])
+        if not finite.all():
+            first = first if count else part.start + int(np.argmin(finite))
+            count += int(np.count_nonzero(~finite))
+    return count, first
+
+
+def require_finite(vector: Vector) -> None:
+    """Refuse a vector that holds NaN or an infinity. Reads at several GB/s.
+
+    Raises:
+        UpdateNotFinite: with the number of such values and the place of the first.
+    """
+    count, first = non_finite(vector)
+    if count:
+        raise UpdateNotFinite(count=count, first=first)
+
+
+def l2_norm(vector: Vector) -> float:
+    """Return the L2 norm, summed in float64. Finite whenever the values are: float32 squares cannot overflow it."""
+    return math.sqrt(math.fsum(float(np.square(vector[part], dtype=np.float64).sum()) for part in blocks(vector.size)))
+
+
+def clip_to_norm(vector: Vector, max_norm: float) -> Vector:
+    """Return the vector, scaled down as a whole to an L2 norm of at most `max_norm`; unchanged if it is short enough.
+
+    The result is rounded towards zero, so rounding never carries it back over the limit.
+    Source: McMahan et al. 2018, section 2 (arXiv:1710.06963).
+
+    Raises:
+        ValueError: if `max_norm` is not above 0 and finite.
+        UpdateNotFinite: if the vector holds NaN or an infinity; nothing can be made of it.
+    """
+    if not 0 < max_norm < math.inf:
+        raise ValueError(f"max_norm must be above 0 and finite, got {max_norm}")
+    require_finite(vector)
+    norm = l2_norm(vector)
+    if norm <= max_norm:
+        return vector
+    factor = max_norm / norm * (1 - 2.0**-40)  # the margin covers the rounding of the two norms in float64
+    clipped = np.empty_like(vector)
+    for part in blocks(vector.size):
+        exact = vector[part] * np.float64(factor)
+        rounded = exact.astype(np.float32)
+        clipped[part] = np.where(np.abs(rounded) > np.abs(exact), np.nextafter(rounded, np.float32(0)), rounded)
+    return clipped

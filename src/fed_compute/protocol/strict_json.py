@@ -1,0 +1,39 @@
+"""JSON as RFC 8259 means it: what Python's reader forgives is refused here."""
+
+import json
+
+from fed_compute.errors import UpdateMalformed
+
+
+def load_strict_json(text: str | bytes, *, what: str, non_finite: bool = False) -> object:
+    """Read one JSON document; `what` names it in the error. Memory: up to about 20 times the text, so cap it first.
+
+    Refuses duplicate keys. Refuses the tokens NaN, Infinity and -Infinity unless `non_finite`, for a
+    caller that reports such values by their position. `1e999` comes back as an infinity.
+
+    Raises:
+        UpdateMalformed: if the text is not one JSON document in UTF-8, or uses what is refused.
+    """
+    try:
+        return json.loads(  # bytes are decoded here, since json would also take UTF-16 and UTF-32
+            text if isinstance(text, str) else text.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=float if non_finite else _refuse_constant,
+        )
+    except RecursionError as error:
+        raise UpdateMalformed(f"{what} is nested too deeply") from error
+    except ValueError as error:
+        raise UpdateMalformed(f"{what} is not JSON: {str(error)[:200]}") from error
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1) if len(names) < 1_000 else names[-1]
+        raise ValueError(f"key {twice[:80]!r} comes twice")
+    return members
+
+
+def _refuse_constant(token: str) -> object:
+    raise ValueError(f"{token} is not a JSON number")

@@ -1,0 +1,173 @@
+"""One update as bytes: a safetensors file with the values and what the sender says about them."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import zstandard
+
+from fed_compute.errors import (
+    SampleCountInvalid,
+    UpdateEncodingMismatch,
+    UpdateMalformed,
+    UpdateTensorMismatch,
+)
+from fed_compute.protocol.container import Body, container_data_bytes, open_container, write_container
+from fed_compute.protocol.encodings import encoding_named
+from fed_compute.protocol.job import Compression, Encoding
+from fed_compute.protocol.messages import MAX_NUM_SAMPLES
+from fed_compute.protocol.schema import Vector
+
+MAX_UPDATE_HEADER_BYTES = 8192
+"""The longest header of an update. A header written here has about 300 bytes."""
+
+_FORMAT = "fed-compute-update"
+_REQUIRED = {"format", "encoding", "schema", "num_samples"}
+_OPTIONAL = {"loss", "train_seconds"}
+_COUNT = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedUpdate:
+    """What an update says. `delta` is float32 (P,), perhaps a read-only view of the body; values are unchecked."""
+
+    delta: Vector
+    num_samples: int
+    loss: float | None
+    train_seconds: float | None
+
+
+def encode_update(
+    delta: Vector,
+    *,
+    encoding: Encoding,
+    compression: Compression,
+    topk_fraction: float,
+    schema_digest: str,
+    num_samples: int,
+    loss: float | None,
+    train_seconds: float | None,
+    rng: np.random.Generator,
+) -> bytes:
+    """Write an update of `delta`, float32 (P,), trained minus base parameters.
+
+    Equal arguments give equal bytes, with `zstd` for one version of the library.
+
+    Raises:
+        SampleCountInvalid: if `num_samples` is outside 1 to 10 000 000.
+        UpdateMalformed: if `loss` or `train_seconds` is not finite, or the time is negative.
+        UpdateNotFinite: if a lossy encoding meets NaN or an infinity.
+    """
+    if not 1 <= num_samples <= MAX_NUM_SAMPLES:
+        raise SampleCountInvalid(num_samples, limit=MAX_NUM_SAMPLES)
+    metadata = {"format": _FORMAT, "encoding": encoding, "schema": schema_digest, "num_samples": str(num_samples)}
+    if loss is not None:
+        metadata["loss"] = repr(float(loss))
+    if train_seconds is not None:
+        metadata["train_seconds"] = repr(float(train_seconds))
+    _parse_numbers(metadata)
+    writer = encoding_named(encoding, topk_fraction=topk_fraction)
+    body = write_container(writer.tensors(delta, rng), specs=writer.expected(delta.size), metadata=metadata)
+    return zstandard.ZstdCompressor().compress(body) if compression == "zstd" else body
+
+
+def decode_update(
+    body: Body,
+    *,
+    num_parameters: int,
+    schema_digest: str,
+    encoding: Encoding,
+    compression: Compression,
+    topk_fraction: float,
+) -> DecodedUpdate:
+    """Read an update as the recipe says it must be. The values themselves are not judged.
+
+    Memory: nothing for `f32` (a view of `body`); one vector for the others; with `zstd` one
+    uncompressed file more, never longer than `max_container_bytes`.
+
+    Raises:
+        UpdateMalformed: if it cannot be read at all.
+        UpdateEncodingMismatch: if it is encoded otherwise.
+        UpdateTensorMismatch: if it is for another model, or has other tensors.
+        UpdateShapeMismatch: if a tensor has another shape.
+        SampleCountInvalid: if `num_samples` is not a whole number from 1 to 10 000 000.
+    """
+    reader = encoding_named(encoding, topk_fraction=topk_fraction)
+    if compression == "zstd":
+        limit = max_container_bytes(num_parameters=num_parameters, encoding=encoding, topk_fraction=topk_fraction)
+        body = _decompress(body, limit=limit)
+    container = open_container(body, max_header_bytes=MAX_UPDATE_HEADER_BYTES)
+    metadata = container.metadata
+    _require_metadata(metadata, schema_digest=schema_digest, encoding=encoding)
+    num_samples, loss, train_seconds = _parse_numbers(metadata)
+    tensors = container.tensors(reader.expected(num_parameters))
+    return DecodedUpdate(
+        delta=reader.delta(tensors, num_parameters=num_parameters),
+        num_samples=num_samples,
+        loss=loss,
+        train_seconds=train_seconds,
+    )
+
+
+def max_container_bytes(*, num_parameters: int, encoding: Encoding, topk_fraction: float) -> int:
+    """Return the length of the longest legal uncompressed update of a recipe."""
+    specs = encoding_named(encoding, topk_fraction=topk_fraction).expected(num_parameters)
+    return 8 + MAX_UPDATE_HEADER_BYTES + container_data_bytes(specs)
+
+
+def max_update_bytes(*, num_parameters: int, encoding: Encoding, compression: Compression, topk_fraction: float) -> int:
+    """Return the length of the longest legal body of a recipe: the limit for `Content-Length`."""
+    plain = max_container_bytes(num_parameters=num_parameters, encoding=encoding, topk_fraction=topk_fraction)
+    # ZSTD_COMPRESSBOUND, with its extra term for short inputs always counted
+    return plain + (plain >> 8) + 64 if compression == "zstd" else plain
+
+
+def _decompress(body: Body, *, limit: int) -> bytes:
+    """Undo one zstd frame that says its size, which must be within `limit`; that much is allocated and no more."""
+    try:
+        size = zstandard.get_frame_parameters(body).content_size
+        if size == zstandard.CONTENTSIZE_UNKNOWN or size > limit:
+            said = "does not say its size" if size == zstandard.CONTENTSIZE_UNKNOWN else f"says {size} bytes"
+            raise UpdateMalformed(f"the zstd frame {said}; wanted one frame that says at most {limit} bytes")
+        return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise UpdateMalformed(f"the body is not one whole zstd frame: {str(error)[:100]}") from error
+
+
+def _require_metadata(metadata: Mapping[str, str], *, schema_digest: str, encoding: Encoding) -> None:
+    missing, unknown = sorted(_REQUIRED - metadata.keys()), sorted(metadata.keys() - _REQUIRED - _OPTIONAL)
+    if missing or unknown:
+        raise UpdateMalformed(
+            f"metadata: missing {missing}, unknown {[key[:80] for key in unknown[:5]]}; "
+            f"wanted {sorted(_REQUIRED)} and perhaps {sorted(_OPTIONAL)}"
+        )
+    if metadata["format"] != _FORMAT:
+        raise UpdateMalformed(f"metadata: format is {metadata['format'][:40]!r}, wanted {_FORMAT!r}")
+    if metadata["encoding"] != encoding:
+        raise UpdateEncodingMismatch(got=metadata["encoding"], want=encoding)
+    if metadata["schema"] != schema_digest:
+        raise UpdateTensorMismatch(
+            f"the update is for parameters of digest {metadata['schema'][:64]!r}, this job's have {schema_digest!r}"
+        )
+
+
+def _parse_numbers(metadata: Mapping[str, str]) -> tuple[int, float | None, float | None]:
+    """Return num_samples, loss and train_seconds."""
+    count = metadata["num_samples"]
+    if _COUNT.fullmatch(count) is None or int(count) > MAX_NUM_SAMPLES:
+        raise SampleCountInvalid(count, limit=MAX_NUM_SAMPLES)
+    loss, seconds = (
+        _parse_finite(key, metadata[key]) if key in metadata else None for key in ("loss", "train_seconds")
+    )
+    if seconds is not None and seconds < 0:
+        raise UpdateMalformed(f"metadata: train_seconds is {seconds}, wanted 0 or more")
+    return int(count), loss, seconds
+
+
+def _parse_finite(key: str, text: str) -> float:
+    if len(text) > 40 or _NUMBER.fullmatch(text) is None or not math.isfinite(float(text)):
+        raise UpdateMalformed(f"metadata: {key} is {text[:40]!r}, wanted a finite decimal number")
+    return float(text)
