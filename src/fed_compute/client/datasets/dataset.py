@@ -81,10 +81,10 @@ def _labels(y: npt.NDArray[Any], name: str) -> Labels:
 
 def _numbers(values: npt.NDArray[Any], what: str) -> npt.NDArray[np.float32] | npt.NDArray[np.int64]:
     if values.dtype.kind in "biu":
-        return np.ascontiguousarray(values, dtype=np.int64)
+        return np.require(values, np.int64, ["C", "W"])
     if values.dtype.kind != "f":
         raise DatasetInvalid(f"{what} have type {values.dtype}, wanted numbers")
-    numbers = np.ascontiguousarray(values, dtype=np.float32)
+    numbers = np.require(values, np.float32, ["C", "W"])
     if bad := int(numbers.size - np.isfinite(numbers).sum()):
         raise DatasetInvalid(f"{what} hold {bad} value(s) that are NaN, infinite or too large for float32")
     return numbers

@@ -1,0 +1,191 @@
+"""One local training pass, and one evaluation, from the global parameters."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fed_compute.client.datasets import Dataset
+from fed_compute.client.models import build_model, load_vector, to_vector
+from fed_compute.client.recipes import schema_of
+from fed_compute.client.trainer_checks import check_data, targets_of
+from fed_compute.errors import ExtraMissing, TrainingDiverged
+from fed_compute.protocol.job import TrainingSection
+from fed_compute.protocol.messages import Recipe
+from fed_compute.protocol.schema import Vector
+
+Device = Literal["auto", "cpu", "cuda"]
+Progress = Callable[[float], None]
+"""Called after each batch with the fraction done, 0 to 1. Raise from it to stop the training."""
+
+_EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What one pass gave: `delta`, shape (P,), float32, trained minus global parameters.
+
+    `loss` is the mean training loss per sample over the last epoch, measured while training.
+    """
+
+    delta: Vector
+    num_samples: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The global model on local data. `accuracy` is a fraction, None when there are no classes."""
+
+    num_samples: int
+    loss: float
+    accuracy: float | None
+
+
+def train(
+    recipe: Recipe, vector: Vector, dataset: Dataset, *, device: Device = "cpu", progress: Progress | None = None
+) -> TrainingResult:
+    """Train the recipe's model from `vector`, shape (P,), on all samples of the data set.
+
+    The same recipe, vector and data give the same bits on the CPU with one thread
+    (`set_threads(1)`): initial state, shuffling and dropout all follow `recipe.seed`. The random
+    state of the process is the same afterwards as before.
+
+    Raises:
+        ModelMismatch, ModelUnknown: if model, vector or data do not fit together, found and wanted.
+        TrainingDiverged: if loss or parameters stop being finite.
+    """
+    started = time.perf_counter()
+    target = choose_device(device)
+    schema, training = schema_of(recipe), recipe.training
+    with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
+        torch.manual_seed(recipe.seed)
+        module = build_model(recipe)
+        load_vector(module, schema, vector)
+        check_data(module, training.loss, dataset)
+        loss = _fit(module.to(target), training, dataset, seed=recipe.seed, device=target, progress=progress)
+    delta = to_vector(module, schema) - vector
+    if not np.isfinite(delta).all():
+        raise TrainingDiverged(f"a parameter became NaN or infinite with lr {training.lr}; the job needs a smaller one")
+    return TrainingResult(delta, len(dataset), loss, time.perf_counter() - started)
+
+
+def evaluate(recipe: Recipe, vector: Vector, dataset: Dataset, *, device: Device = "cpu") -> EvaluationResult:
+    """Measure the recipe's model with the parameters `vector`, shape (P,), on all samples of the data set.
+
+    Raises:
+        ModelMismatch, ModelUnknown: if model, vector or data do not fit together, found and wanted.
+        TrainingDiverged: if the loss is not finite.
+    """
+    target = choose_device(device)
+    with torch.random.fork_rng(devices=[]):
+        module = build_model(recipe)
+    load_vector(module, schema_of(recipe), vector)
+    check_data(module, recipe.training.loss, dataset)
+    module.to(target).eval()
+    inputs, targets = torch.from_numpy(dataset.x), targets_of(dataset, recipe.training.loss)
+    loss_sum, correct = 0.0, 0
+    with torch.no_grad():
+        for start in range(0, len(dataset), _EVALUATION_BATCH):
+            rows = slice(start, start + _EVALUATION_BATCH)
+            outputs, wanted = module(inputs[rows].to(target)), targets[rows].to(target)
+            loss_sum += float(_loss(outputs, wanted, recipe.training.loss)) * len(wanted)
+            if recipe.training.loss == "cross_entropy":
+                correct += int((outputs.argmax(dim=1) == wanted).sum())
+    if not np.isfinite(loss_sum):
+        raise TrainingDiverged("the loss of the global model on this machine's data is NaN or infinite")
+    accuracy = correct / len(dataset) if recipe.training.loss == "cross_entropy" else None
+    return EvaluationResult(len(dataset), loss_sum / len(dataset), accuracy)
+
+
+def choose_device(device: Device) -> torch.device:
+    """Return the device to train on; `auto` takes CUDA if there is one.
+
+    Raises:
+        ExtraMissing: if CUDA is asked for and this torch finds none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ExtraMissing(what="training on CUDA (this torch finds no CUDA device)", extra="client")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def cuda_available() -> bool:
+    """Say whether this machine can train on CUDA."""
+    return torch.cuda.is_available()
+
+
+def set_threads(count: int) -> None:
+    """Let torch use `count` CPU threads in this process. With 1, training is bit-for-bit repeatable."""
+    torch.set_num_threads(count)
+
+
+def _fit(
+    module: nn.Module,
+    training: TrainingSection,
+    dataset: Dataset,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+) -> float:
+    """Train the module in place and return the mean loss per sample of the last epoch."""
+    optimizer = _optimizer(module, training)
+    inputs, targets = torch.from_numpy(dataset.x), targets_of(dataset, training.loss)
+    steps = training.local_epochs * -(-len(dataset) // training.batch_size)
+    step, loss_sum = 0, 0.0
+    module.train()
+    for epoch, batches in enumerate(_epochs(len(dataset), training, seed)):
+        loss_sum = 0.0
+        for rows in batches:
+            optimizer.zero_grad()
+            loss = _loss(module(inputs[rows].to(device)), targets[rows].to(device), training.loss)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if training.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), training.max_grad_norm)
+            optimizer.step()
+            loss_sum += _finite(float(loss.detach()), epoch, training) * len(rows)
+            step += 1
+            if progress is not None:
+                progress(step / steps)
+    return loss_sum / len(dataset)
+
+
+def _epochs(count: int, training: TrainingSection, seed: int) -> Iterator[list[torch.Tensor]]:
+    """Give each epoch's batches of row numbers, freshly shuffled from one stream."""
+    stream = torch.Generator().manual_seed(seed)
+    for _ in range(training.local_epochs):
+        order = torch.randperm(count, generator=stream)
+        yield [order[start : start + training.batch_size] for start in range(0, count, training.batch_size)]
+
+
+def _optimizer(module: nn.Module, training: TrainingSection) -> torch.optim.Optimizer:
+    parameters, decay = module.parameters(), training.weight_decay
+    match training.optimizer:
+        case "sgd":
+            return torch.optim.SGD(parameters, lr=training.lr, momentum=training.momentum, weight_decay=decay)
+        case "adam":
+            return torch.optim.Adam(parameters, lr=training.lr, weight_decay=decay)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=decay)
+
+
+def _loss(outputs: torch.Tensor, targets: torch.Tensor, name: Literal["cross_entropy", "mse"]) -> torch.Tensor:
+    """Return the mean loss of one batch."""
+    return F.cross_entropy(outputs, targets) if name == "cross_entropy" else F.mse_loss(outputs, targets)
+
+
+def _finite(loss: float, epoch: int, training: TrainingSection) -> float:
+    if not np.isfinite(loss):
+        raise TrainingDiverged(
+            f"the loss became {loss} in epoch {epoch + 1} of {training.local_epochs} with lr {training.lr}; "
+            "the job needs a smaller lr or max_grad_norm"
+        )
+    return loss
