@@ -3,6 +3,7 @@
 
 VENV   := .venv
 BIN    := $(VENV)/bin
+MADE   := $(VENV)/.made
 DEV    := $(VENV)/.installed-dev
 DEMO   := $(VENV)/.installed-demo
 ARGS   ?=
@@ -56,14 +57,15 @@ clean:  ## Remove caches and reports; .venv and data directories stay
 	rm -rf build dist demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-$(BIN)/python:
+$(MADE):
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or say which: make PYTHON=/path/to/python3" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+	touch $(MADE)
 
-$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+$(DEV): pyproject.toml constraints.txt | $(MADE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(DEMO) $(DEV)
 
-$(DEMO): pyproject.toml constraints.txt | $(BIN)/python
+$(DEMO): pyproject.toml constraints.txt | $(MADE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	touch $(DEMO)

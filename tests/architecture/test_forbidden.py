@@ -66,7 +66,7 @@ def broad_handlers(source: Source) -> list[str]:
         if isinstance(node, ast.ExceptHandler):
             caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
             if any(kind is None or dotted(kind, names) in BROAD for kind in caught):
-                wrong.append(f"{source.at(node)} catches everything")
+                wrong.append(f"{source.at(node)} catches everything; to undo, use `finally` or `with`")
         elif isinstance(node, ast.Call) and dotted(node.func, names) == "contextlib.suppress":
             wrong += [f"{source.at(node)} suppresses everything" for kind in node.args if dotted(kind, names) in BROAD]
     return wrong

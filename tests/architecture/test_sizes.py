@@ -2,12 +2,26 @@
 
 import ast
 
-from tests.architecture.source import Source, classes, docstring_lines, functions, num_lines, parse, product
+from tests.architecture.source import (
+    PACKAGE,
+    Source,
+    aliases,
+    classes,
+    docstring_lines,
+    dotted,
+    functions,
+    num_lines,
+    parse,
+    product,
+)
 
 FUNCTION_LINES = 50
 FILE_LINES = 400
 CLASS_LINES = 200
 PUBLIC_METHODS = 10
+COLLABORATORS = 4
+# What a constructor takes from these rooms is a value, not somebody to work with.
+VALUE_ROOMS = {"errors", "ids", "protocol", "rounds"}
 
 # Where → why it may be longer. An entry that is no longer needed fails a test.
 ALLOWED = {
@@ -19,7 +33,7 @@ MIGRATIONS = "storage.sql.migrations.versions."
 
 def too_long(source: Source) -> dict[str, str]:
     """Return what is over its budget: place → found and wanted. The docstring of a function does not count."""
-    wrong = {}
+    wrong, names = {}, aliases(source)
     if (lines := len(source.text.splitlines())) > FILE_LINES:
         wrong[source.name] = f"{lines} lines, a file may have {FILE_LINES}"
     for function in functions(source.tree) if not source.name.startswith(MIGRATIONS) else ():
@@ -30,7 +44,24 @@ def too_long(source: Source) -> dict[str, str]:
             wrong[f"{source.name}.{node.name}"] = f"{lines} lines, a class may have {CLASS_LINES}"
         if (methods := num_public_methods(node)) > PUBLIC_METHODS:
             wrong[f"{source.name}.{node.name}()"] = f"{methods} public methods, a class may have {PUBLIC_METHODS}"
+        if (others := num_collaborators(node, names)) > COLLABORATORS:
+            wrong[f"{source.name}.{node.name}.__init__"] = f"{others} collaborators, a class may have {COLLABORATORS}"
     return wrong
+
+
+def num_collaborators(node: ast.ClassDef, names: dict[str, str]) -> int:
+    """Count the constructor's arguments that are objects of other rooms which do things, clocks and stores too."""
+    constructor = next((f for f in functions(node) if f.name == "__init__"), None)
+    if constructor is None:
+        return 0
+    arguments = [*constructor.args.args, *constructor.args.kwonlyargs]
+    return sum(any(is_collaborator(part, names) for part in ast.walk(a.annotation)) for a in arguments if a.annotation)
+
+
+def is_collaborator(node: ast.AST, names: dict[str, str]) -> bool:
+    """Say whether a part of an annotation names a class of ours that is not a mere value."""
+    parts = dotted(node, names).split(".") if isinstance(node, ast.Name | ast.Attribute) else []
+    return len(parts) > 2 and parts[0] == PACKAGE and parts[1] not in VALUE_ROOMS and "settings" not in parts
 
 
 def num_public_methods(node: ast.ClassDef) -> int:
@@ -89,3 +120,10 @@ def test_a_class_with_many_methods_is_noticed() -> None:
     quiet = "    @property\n    def size(self): ...\n    def _inner(self): ...\n"
     assert too_long(parse(f"class A:\n{methods}{quiet}")) == {}
     assert set(too_long(parse(f"class A:\n{methods}{quiet}    def one_more(self): ...\n"))) == {"planted.A()"}
+
+
+def test_a_class_with_many_collaborators_is_noticed() -> None:
+    head = "from fed_compute.storage.blobs import A, B, C, D, E\nfrom fed_compute.ids import ClientId\nclass X:\n"
+    four = "    def __init__(self, a: A, b: B, *, c: C | None, d: list[D], number: int, client: ClientId"
+    assert too_long(parse(f"{head}{four}): ...")) == {}
+    assert set(too_long(parse(f"{head}{four}, e: E): ..."))) == {"planted.X.__init__"}
