@@ -30,10 +30,11 @@ class Residual:
             UpdateShapeMismatch: if `delta` is not of shape (P,).
         """
         require_shape(delta, self.unsent.size, what="delta")
-        return delta + self.unsent
+        with np.errstate(over="ignore"):  # the encoder refuses what overflows
+            return delta + self.unsent
 
     def keep(self, wanted: Vector, sent: Vector) -> Self:
-        """Return the residual after `wanted` (from `compensate`) was decoded on the other side as `sent`.
+        """Return the residual after `wanted` was given to the encoder and `sent` is what it decodes to.
 
         Keep it only once the update was accepted; otherwise go on with the old residual.
 
@@ -43,6 +44,7 @@ class Residual:
         """
         require_shape(wanted, self.unsent.size, what="wanted")
         require_shape(sent, self.unsent.size, what="sent")
-        unsent = wanted - sent
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+            unsent = wanted - sent
         require_finite(unsent)
         return type(self)(unsent)

@@ -79,7 +79,7 @@ def clip_to_norm(vector: Vector, max_norm: float) -> Vector:
     factor = max_norm / norm * (1 - 2.0**-40)  # the margin covers the rounding of the two norms in float64
     clipped = np.empty_like(vector)
     for part in blocks(vector.size):
-        exact = vector[part] * np.float64(factor)
+        exact = vector[part].astype(np.float64) * factor
         rounded = exact.astype(np.float32)
         clipped[part] = np.where(np.abs(rounded) > np.abs(exact), np.nextafter(rounded, np.float32(0)), rounded)
     return clipped

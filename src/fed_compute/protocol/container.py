@@ -109,7 +109,7 @@ def write_container(
             "shape": list(spec.shape),
             "data_offsets": [offset, offset + spec.num_bytes],
         }
-        parts.append(tensor.data)
+        parts.append(tensor.reshape(-1).data)
         offset += spec.num_bytes
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)  # so that the tensors' bytes start at a multiple of 8
@@ -142,9 +142,12 @@ def open_container(body: Body, *, max_header_bytes: int = MAX_HEADER_BYTES) -> C
 def _checked_metadata(metadata: object) -> Mapping[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise UpdateMalformed(f"{_METADATA} must be an object from text to text")
-    size = sum(len(key) + len(value) for key, value in metadata.items())
+    try:
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
+    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair, which no text can hold
+        raise UpdateMalformed(f"{_METADATA} holds text that is not Unicode") from error
     if size > MAX_METADATA_BYTES:
-        raise UpdateMalformed(f"{_METADATA} has {size} characters, at most {MAX_METADATA_BYTES} are taken")
+        raise UpdateMalformed(f"{_METADATA} has {size} bytes of text, at most {MAX_METADATA_BYTES} are taken")
     return metadata
 
 
@@ -153,7 +156,7 @@ def _checked_offset(name: str, record: object, spec: TensorSpec) -> int:
     if not isinstance(record, dict) or record.keys() != _RECORD_FIELDS:
         raise UpdateMalformed(f"the record of tensor {name[:80]!r} must have exactly {sorted(_RECORD_FIELDS)}")
     if record["dtype"] != spec.dtype:
-        raise UpdateTensorMismatch(f"tensor {name[:80]!r} is {str(record['dtype'])[:20]}, wanted {spec.dtype}")
+        raise UpdateTensorMismatch(f"tensor {name[:80]!r} is {str(record['dtype'])[:20]!r}, wanted {spec.dtype}")
     shape, offsets = _whole_numbers(name, record["shape"]), _whole_numbers(name, record["data_offsets"])
     if shape != spec.shape:
         raise UpdateShapeMismatch(name, got=shape[:16], want=spec.shape)

@@ -27,7 +27,8 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # strict: TOML has types, so `total = "5"` or `lr = true` is a mistake and not a number
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class ModelSection(_Section):

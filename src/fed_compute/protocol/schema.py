@@ -7,9 +7,10 @@ vector each named tensor lies: in the schema's order, each tensor in C order, no
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,12 @@ from fed_compute.ids import Digest
 
 Vector = npt.NDArray[np.float32]
 InitialKind = Literal["zeros", "ones", "uniform", "normal"]
+
+PARAMETER_NAME_RULE = "1 to 160 characters: letters, digits, dot, dash, underscore, slash, colon; no leading __"
+_PARAMETER_NAME = re.compile(r"(?!__)[A-Za-z0-9._/:-]{1,160}", re.ASCII)  # __metadata__ is safetensors' own word
+_MAX_DIMENSIONS = 16
+_MAX_PARAMETERS = 2**32 - 1  # places in a vector travel as uint32
+_MAX_NAMES_BYTES = 2**20  # each tensor takes its name and less than 256 bytes of a 1 MiB file header
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,21 @@ class Parameter:
     shape: tuple[int, ...]
     initial: InitialKind = "zeros"
     scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if _PARAMETER_NAME.fullmatch(self.name) is None:
+            raise JobFileInvalid(f"parameter name {self.name[:80]!r} is not usable: {PARAMETER_NAME_RULE}")
+        if len(self.shape) > _MAX_DIMENSIONS or min(self.shape, default=1) < 1:
+            raise JobFileInvalid(
+                f"parameter {self.name!r} has shape {list(self.shape[:20])}; "
+                f"wanted at most {_MAX_DIMENSIONS} dimensions, each at least 1"
+            )
+        if self.initial not in get_args(InitialKind):
+            raise JobFileInvalid(
+                f"parameter {self.name!r} starts as {self.initial!r:.40}, wanted one of {get_args(InitialKind)}"
+            )
+        if not 0 <= self.scale <= 1e30:
+            raise JobFileInvalid(f"parameter {self.name!r} has scale {self.scale}, wanted a number from 0 to 1e30")
 
     @property
     def size(self) -> int:
@@ -50,8 +72,10 @@ class ParameterSchema:
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) != len(names):
             raise JobFileInvalid("a model needs at least one parameter, and each name only once")
-        if any(min(parameter.shape, default=1) < 1 for parameter in self.parameters):
-            raise JobFileInvalid("every dimension of a parameter must be at least 1")
+        if sum(len(name) + 256 for name in names) > _MAX_NAMES_BYTES:
+            raise JobFileInvalid(f"the model has {len(names)} tensors; their names do not fit a model file's header")
+        if self.num_parameters > _MAX_PARAMETERS:
+            raise JobFileInvalid(f"the model has {self.num_parameters} values, at most {_MAX_PARAMETERS} can travel")
 
     @property
     def num_parameters(self) -> int:
@@ -111,20 +135,20 @@ class ParameterSchema:
         Raises:
             JobFileInvalid: if the data is not a schema.
         """
-        try:
-            return cls(
-                tuple(
-                    Parameter(
-                        name=str(item["name"]),
-                        shape=tuple(int(n) for n in item["shape"]),  # type: ignore[attr-defined]
-                        initial=item.get("initial", "zeros"),  # type: ignore[arg-type]
-                        scale=float(item.get("scale", 0.0)),  # type: ignore[arg-type]
-                    )
-                    for item in data
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise JobFileInvalid(f"the parameter schema cannot be read: {error!r}") from error
+        return cls(tuple(_parameter_from_json(item) for item in data))
+
+
+def _parameter_from_json(item: object) -> Parameter:
+    known = {"name", "shape", "initial", "scale"}
+    match item:
+        case {"name": str() as name, "shape": list() as shape, **others} if others.keys() <= known:
+            initial, scale = others.get("initial", "zeros"), others.get("scale", 0.0)
+            if all(type(n) is int for n in shape) and isinstance(initial, str) and type(scale) in (int, float):
+                return Parameter(name, tuple(shape), initial, float(scale))  # type: ignore[arg-type]
+    raise JobFileInvalid(
+        f"the parameter schema holds {item!r:.200}; "
+        "wanted objects with name (text), shape (list of whole numbers), initial (text) and scale (number)"
+    )
 
 
 def draw_initial(schema: ParameterSchema, *, seed: int) -> Vector:
@@ -134,9 +158,7 @@ def draw_initial(schema: ParameterSchema, *, seed: int) -> Vector:
     the same bytes on every machine, and adding a tensor does not change the others.
     """
     vector = np.empty(schema.num_parameters, dtype="<f4")
-    for place, (parameter, target) in enumerate(
-        zip(schema.parameters, schema.split(vector).values(), strict=True)
-    ):
+    for place, (parameter, target) in enumerate(zip(schema.parameters, schema.split(vector).values(), strict=True)):
         stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, place])))
         match parameter.initial:
             case "zeros":

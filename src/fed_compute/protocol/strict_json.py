@@ -1,6 +1,7 @@
 """JSON as RFC 8259 means it: what Python's reader forgives is refused here."""
 
 import json
+from collections import Counter
 
 from fed_compute.errors import UpdateMalformed
 
@@ -29,8 +30,7 @@ def load_strict_json(text: str | bytes, *, what: str, non_finite: bool = False) 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1) if len(names) < 1_000 else names[-1]
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"key {twice[:80]!r} comes twice")
     return members
 

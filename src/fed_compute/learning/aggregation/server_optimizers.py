@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, Self, assert_never
 
 import numpy as np
+import numpy.typing as npt
 
 from fed_compute.errors import AggregateNotFinite, OptimizerStateMismatch
 from fed_compute.learning.vectors import Vector, Vector64, blocks, non_finite, require_shape
 
 ServerOptimizerName = Literal["sgd", "momentum", "adam", "yogi", "adagrad"]
+_Stored = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 _Memory = Mapping[str, Vector64]
 _Formula = Callable[[Vector64, Vector64, _Memory], tuple[Vector64, _Memory]]
 
@@ -85,7 +87,7 @@ class ServerAdam:
     tau: float = 1e-3
 
     def step(self, parameters: Vector, mean_delta: Vector64, state: OptimizerState) -> tuple[Vector, OptimizerState]:
-        return _step(self._formula, {"m": 0.0, "v": self.tau**2}, parameters, mean_delta, state)
+        return _step(self._formula, {"m": 0.0, "v": self.tau * self.tau}, parameters, mean_delta, state)
 
     def _formula(self, x: Vector64, delta: Vector64, memory: _Memory) -> tuple[Vector64, _Memory]:
         m = self.beta1 * memory["m"] + (1 - self.beta1) * delta
@@ -103,7 +105,7 @@ class ServerYogi:
     tau: float = 1e-3
 
     def step(self, parameters: Vector, mean_delta: Vector64, state: OptimizerState) -> tuple[Vector, OptimizerState]:
-        return _step(self._formula, {"m": 0.0, "v": self.tau**2}, parameters, mean_delta, state)
+        return _step(self._formula, {"m": 0.0, "v": self.tau * self.tau}, parameters, mean_delta, state)
 
     def _formula(self, x: Vector64, delta: Vector64, memory: _Memory) -> tuple[Vector64, _Memory]:
         square = delta * delta
@@ -121,7 +123,7 @@ class ServerAdagrad:
     tau: float = 1e-3
 
     def step(self, parameters: Vector, mean_delta: Vector64, state: OptimizerState) -> tuple[Vector, OptimizerState]:
-        return _step(self._formula, {"m": 0.0, "v": self.tau**2}, parameters, mean_delta, state)
+        return _step(self._formula, {"m": 0.0, "v": self.tau * self.tau}, parameters, mean_delta, state)
 
     def _formula(self, x: Vector64, delta: Vector64, memory: _Memory) -> tuple[Vector64, _Memory]:
         m = self.beta1 * memory["m"] + (1 - self.beta1) * delta
@@ -176,10 +178,10 @@ def _step(
     return new_parameters, OptimizerState(new_memory)
 
 
-def _memory(state: OptimizerState, starts: Mapping[str, float], size: int) -> Mapping[str, Vector]:
+def _memory(state: OptimizerState, starts: Mapping[str, float], size: int) -> Mapping[str, _Stored]:
     """Return the stored vectors, or what they start from. A start costs no memory: it is one value, broadcast."""
     if not state.vectors:
-        return {name: np.broadcast_to(np.float32(start), (size,)) for name, start in starts.items()}
+        return {name: np.broadcast_to(np.float64(start), (size,)) for name, start in starts.items()}
     found = {name: vector.shape for name, vector in state.vectors.items()}
     wanted = {name: (size,) for name in starts}
     if found != wanted:

@@ -20,7 +20,7 @@ class WeightedMean:
     the weighted values are multiples of some u and N · S ≤ 2**106 · u, where N is the number of updates
     and S the sum of the weighted magnitudes: then no rounding happens at all before the last division.
     With float32 inputs that holds while a parameter's nonzero values differ by less than a factor of
-    about 2**82 / (N · total samples), 4e12 for a thousand updates of a thousand samples each.
+    about 2**82 / (N · total samples), 4e15 for a thousand updates of a thousand samples each.
     Beyond that the sum is off by at most about N**2 · 2**-106 · S, which can depend on the order and
     reaches a float32 result only if the exact value lies that close to a rounding boundary.
 
