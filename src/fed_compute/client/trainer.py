@@ -1,6 +1,5 @@
 """One local training pass, and one evaluation, from the global parameters."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +13,7 @@ from fed_compute.client.datasets import Dataset
 from fed_compute.client.models import build_model, load_vector, to_vector
 from fed_compute.client.recipes import schema_of
 from fed_compute.client.trainer_checks import check_data, targets_of
+from fed_compute.clock import Clock, SystemClock
 from fed_compute.errors import ExtraMissing, TrainingDiverged
 from fed_compute.protocol.job import TrainingSection
 from fed_compute.protocol.messages import Recipe
@@ -24,6 +24,7 @@ Progress = Callable[[float], None]
 """Called after each batch with the fraction done, 0 to 1. Raise from it to stop the training."""
 
 _EVALUATION_BATCH = 512
+_SYSTEM_CLOCK = SystemClock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,13 @@ class EvaluationResult:
 
 
 def train(
-    recipe: Recipe, vector: Vector, dataset: Dataset, *, device: Device = "cpu", progress: Progress | None = None
+    recipe: Recipe,
+    vector: Vector,
+    dataset: Dataset,
+    *,
+    device: Device = "cpu",
+    progress: Progress | None = None,
+    clock: Clock = _SYSTEM_CLOCK,
 ) -> TrainingResult:
     """Train the recipe's model from `vector`, shape (P,), on all samples of the data set.
 
@@ -61,19 +68,20 @@ def train(
         ModelMismatch, ModelUnknown: if model, vector or data do not fit together, found and wanted.
         TrainingDiverged: if loss or parameters stop being finite.
     """
-    started = time.perf_counter()
+    started = clock.monotonic()
     target = choose_device(device)
     schema, training = schema_of(recipe), recipe.training
+    seed = recipe.seed % 2**63
     with torch.random.fork_rng(devices=[target] if target.type == "cuda" else []):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(seed)
         module = build_model(recipe)
         load_vector(module, schema, vector)
         check_data(module, training.loss, dataset)
-        loss = _fit(module.to(target), training, dataset, seed=recipe.seed, device=target, progress=progress)
+        loss = _fit(module.to(target), training, dataset, seed=seed, device=target, progress=progress)
     delta = to_vector(module, schema) - vector
     if not np.isfinite(delta).all():
         raise TrainingDiverged(f"a parameter became NaN or infinite with lr {training.lr}; the job needs a smaller one")
-    return TrainingResult(delta, len(dataset), loss, time.perf_counter() - started)
+    return TrainingResult(delta, len(dataset), loss, clock.monotonic() - started)
 
 
 def evaluate(recipe: Recipe, vector: Vector, dataset: Dataset, *, device: Device = "cpu") -> EvaluationResult:

@@ -60,8 +60,10 @@ def split_holdout(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset
     The held-out part has `fraction` of the samples, rounded, and each part at least one.
 
     Raises:
-        DatasetInvalid: if there are fewer than two samples.
+        DatasetInvalid: if there are fewer than two samples, or the fraction is not between 0 and 1.
     """
+    if not 0 < fraction < 1:
+        raise DatasetInvalid(f"the held-out fraction is {fraction}, wanted a number between 0 and 1")
     if len(dataset) < 2:
         raise DatasetInvalid(f"{dataset.name} has {len(dataset)} sample(s); to hold some out takes at least 2")
     held_out = min(max(round(len(dataset) * fraction), 1), len(dataset) - 1)
