@@ -1,0 +1,69 @@
+"""What an answer of the coordinator means for the client: one error class per thing to do about it.
+
+    NotNow         keep everything, come back later (no connection, timeouts, 408, 425, 429, 5xx)
+    TaskOver       the round or the lease has ended; late, not failed (410 and the codes below)
+    ClientMustAct  asking again is useless until the owner changes something (401, 403, 426, 3xx)
+    CallRefused    this very request is wrong; drop it and show why (other 4xx)
+
+The stable `code` of the problem document decides before the status does.
+"""
+
+import math
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from fed_compute.errors import CallRefused, ClientMustAct, CoordinatorBusy, FedComputeError, TaskOver
+from fed_compute.protocol.messages import Problem
+
+_LATER_STATUSES = frozenset({408, 425, 429})
+_LATER_CODES = frozenset({"digest_mismatch", "upload_offset_mismatch"})
+_OVER_CODES = frozenset({"round_over", "lease_expired", "task_not_found", "not_assigned", "round_not_found"})
+_MUST_ACT_CODES = frozenset({"client_not_found", "client_name_taken", "client_name_invalid"})
+_LONGEST_ADVICE = 86_400.0
+
+
+def error_of(status: int, headers: Mapping[str, str], body: bytes) -> FedComputeError:
+    """Return the error that an answer other than success stands for. Pure; never raises.
+
+    `details` has `answered` (the coordinator's own code) and `http_status`.
+    """
+    code, detail = _problem(body)
+    message = f"the coordinator answered {status} ({code}): {detail}"
+    facts = {"answered": code, "http_status": status}
+    if status in _LATER_STATUSES or status >= 500 or code in _LATER_CODES:
+        advice = retry_after(headers)
+        return CoordinatorBusy(message, retry_after_seconds=advice or 0.0, told=advice is not None, **facts)
+    if status == 410 or code in _OVER_CODES:
+        return TaskOver(message, **facts)
+    if status in (401, 403, 426) or status < 400 or code in _MUST_ACT_CODES:
+        return ClientMustAct(f"{message}{_advice(status, headers)}", **facts)
+    return CallRefused(message, **facts)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a `Retry-After` header, at most a day; None if absent, a date or nonsense."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return min(seconds, _LONGEST_ADVICE) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _problem(body: bytes) -> tuple[str, str]:
+    """Return code and detail of a problem document; other bodies have the code `none`."""
+    try:
+        problem = Problem.model_validate_json(body)
+    except ValidationError:
+        return "none", body[:200].decode("utf-8", errors="replace").strip() or "no explanation"
+    return problem.code[:80], problem.detail[:500]
+
+
+def _advice(status: int, headers: Mapping[str, str]) -> str:
+    if status == 426:
+        return "; upgrade fed-compute on this machine"
+    if status == 401:
+        return "; check CLIENT_API_KEY, or move the credential file away to register anew"
+    if status < 400:
+        return f"; it has moved, set COORDINATOR_URL to {headers.get('location', 'its new address')[:200]}"
+    return ""

@@ -1,0 +1,225 @@
+"""The coordinator over HTTP: one method per call, typed answers, typed errors, retries."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import stamina
+from pydantic import BaseModel, ValidationError
+
+from fed_compute.client.answers import error_of, retry_after
+from fed_compute.errors import AnswerUnusable, CoordinatorBusy, CoordinatorUnreachable, NotNow, SettingInvalid
+from fed_compute.protocol.digests import format_content_digest, sha256_hex
+from fed_compute.protocol.messages import (
+    PROTOCOL_HEADER,
+    PROTOCOL_VERSION,
+    SAFETENSORS,
+    EvaluationRequest,
+    HeartbeatAnswer,
+    HeartbeatRequest,
+    RegisterAnswer,
+    RegisterRequest,
+    TaskAnswer,
+    TaskDone,
+    UpdateAnswer,
+)
+
+LONGEST_RETRY_SECONDS = 30.0
+"""A call never sleeps longer than this between its tries; longer waits are the caller's to make."""
+
+_MAX_JSON_BYTES = 16 << 20
+_TIMEOUT = httpx2.Timeout(30.0, connect=10.0, write=60.0)
+_AnswerT = TypeVar("_AnswerT", bound=BaseModel)
+_ResultT = TypeVar("_ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing to do now. `retry_after_seconds` is the coordinator's wish, None if it has none."""
+
+    retry_after_seconds: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class CoordinatorApi:
+    """One coordinator. May be used from several threads at once.
+
+    Each call makes at most `max_retries` + 1 tries. Between them it sleeps `retry_delay` seconds,
+    doubling, plus jitter, up to `LONGEST_RETRY_SECONDS`; a `Retry-After` of the coordinator is
+    obeyed instead, and if it is longer than that the call gives up and says so. Only `NotNow` is
+    ever tried again. `before_try` runs before each try; `give_up` may end the tries early.
+
+    Raises (every call):
+        NotNow: nothing is wrong with the call; try later.
+        TaskOver: the task or round has ended.
+        ClientMustAct: the owner of this client has to change something.
+        CallRefused: the coordinator refuses this request for good.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        max_retries: int = 3,
+        retry_delay: float = 2.0,
+        before_try: Callable[[], None] = lambda: None,
+        give_up: Callable[[], bool] = lambda: False,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        headers = {
+            PROTOCOL_HEADER: str(PROTOCOL_VERSION),
+            "User-Agent": f"fed-compute/{version('fed-compute')}",
+            "Accept-Encoding": "identity",  # a size limit then holds for what is held in memory
+        }
+        try:
+            self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=_TIMEOUT, transport=transport)
+        except httpx2.InvalidURL as error:
+            raise SettingInvalid(f"COORDINATOR_URL {base_url[:200]!r} is not an address: {error}") from error
+        self._max_retries = max_retries
+        self._retry_delay = retry_delay
+        self._before_try = before_try
+        self._give_up = give_up
+        if api_key is not None:
+            self.authenticate(api_key)
+
+    def authenticate(self, api_key: str) -> None:
+        """Use this key from now on."""
+        self._http.headers["Authorization"] = f"Bearer {api_key}"
+
+    def close(self) -> None:
+        """Close all connections; the object is then of no more use."""
+        self._http.close()
+
+    def register(self, request: RegisterRequest) -> RegisterAnswer:
+        """`POST /client/register`. The answer holds the key, once."""
+        return self._json(RegisterAnswer, "POST", "/client/register", json=request.model_dump(exclude_none=True))
+
+    def next_task(self, client_id: str, *, wait_seconds: float) -> TaskAnswer | Idle:
+        """`GET /task/{client_id}`, answered as soon as there is a task, after `wait_seconds` at the latest."""
+        reply = self._send(
+            "GET",
+            f"/task/{quote(client_id, safe='')}",
+            params={"wait": f"{wait_seconds:g}"},
+            timeout=httpx2.Timeout(30.0, connect=10.0, read=30.0 + wait_seconds),
+        )
+        if reply.status == 204:
+            return Idle(retry_after(reply.headers), reply.headers.get("fed-compute-reason", "waiting")[:80])
+        return _read(TaskAnswer, reply)
+
+    def download_model(self, model_version: str, *, job: str, digest: str, max_bytes: int) -> bytes:
+        """`GET /model/{version}` as a model file whose SHA-256 is `digest`.
+
+        Raises:
+            AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
+        """
+
+        def fetch() -> bytes:
+            reply = self._try(
+                "GET",
+                f"/model/{quote(model_version, safe='')}",
+                max_bytes=max_bytes,
+                params={"job": job},
+                headers={"Accept": SAFETENSORS},
+            )
+            if (got := sha256_hex(reply.body)) != digest:
+                raise _unusable(f"model {model_version[:40]} hashes to sha-256 {got}, the task says {digest[:80]}")
+            return reply.body
+
+        return self._retrying(fetch)
+
+    def submit_update(self, task_id: str, body: bytes, content_type: str) -> UpdateAnswer:
+        """`PUT /tasks/{task_id}/update`. Sending the same bytes again is safe: they count once."""
+        headers = {"Content-Type": content_type, "Content-Digest": format_content_digest(sha256_hex(body))}
+        return self._json(UpdateAnswer, "PUT", f"{_task(task_id)}/update", content=body, headers=headers)
+
+    def submit_evaluation(self, task_id: str, request: EvaluationRequest) -> TaskDone:
+        """`POST /tasks/{task_id}/evaluation`."""
+        return self._json(TaskDone, "POST", f"{_task(task_id)}/evaluation", json=request.model_dump())
+
+    def heartbeat(self, task_id: str, progress: float) -> HeartbeatAnswer:
+        """`POST /tasks/{task_id}/heartbeat`, one try only: the next heartbeat is the retry."""
+        request = HeartbeatRequest(progress=min(max(progress, 0.0), 1.0))
+        return _read(HeartbeatAnswer, self._try("POST", f"{_task(task_id)}/heartbeat", json=request.model_dump()))
+
+    def release_task(self, task_id: str) -> TaskDone:
+        """`DELETE /tasks/{task_id}`: give the lease back, one try only."""
+        return _read(TaskDone, self._try("DELETE", _task(task_id)))
+
+    def _json(self, answer: type[_AnswerT], method: str, path: str, **request: Any) -> _AnswerT:
+        return self._retrying(lambda: _read(answer, self._try(method, path, **request)))
+
+    def _send(self, method: str, path: str, **request: Any) -> _Reply:
+        return self._retrying(lambda: self._try(method, path, **request))
+
+    def _retrying(self, call: Callable[[], _ResultT]) -> _ResultT:
+        retrying = stamina.RetryingCaller(
+            attempts=self._max_retries + 1,
+            timeout=None,
+            wait_initial=self._retry_delay,
+            wait_max=LONGEST_RETRY_SECONDS,
+            wait_jitter=self._retry_delay / 2,
+        )
+        return retrying(self._retry, call)
+
+    def _retry(self, error: Exception) -> bool | float:
+        """Say whether to try again, or after how many seconds."""
+        if not isinstance(error, NotNow) or self._give_up():
+            return False
+        if isinstance(error, CoordinatorBusy) and error.details["told"]:
+            return error.retry_after_seconds <= LONGEST_RETRY_SECONDS and error.retry_after_seconds
+        return True
+
+    def _try(self, method: str, path: str, *, max_bytes: int = _MAX_JSON_BYTES, **request: Any) -> _Reply:
+        """Make one call; return a 2xx answer or raise what it means."""
+        self._before_try()
+        try:
+            with self._http.stream(method, path, **request) as response:
+                reply = _Reply(response.status_code, response.headers, _body(response, max_bytes))
+        except httpx2.RequestError as error:
+            raise CoordinatorUnreachable(
+                f"no answer from {self._http.base_url}: {error or type(error).__name__}", retry_after_seconds=0.0
+            ) from error
+        if not 200 <= reply.status < 300:
+            raise error_of(reply.status, reply.headers, reply.body)
+        return reply
+
+
+def _task(task_id: str) -> str:
+    return f"/tasks/{quote(task_id, safe='')}"
+
+
+def _body(response: httpx2.Response, max_bytes: int) -> bytes:
+    """Read a body of at most `max_bytes`; never more than that and one network read is held."""
+    body = bytearray()
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > max_bytes:
+            raise _unusable(f"the answer to {response.request.url.path} is longer than {max_bytes} bytes")
+    return bytes(body)
+
+
+def _read(answer: type[_AnswerT], reply: _Reply) -> _AnswerT:
+    try:
+        return answer.model_validate_json(reply.body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise _unusable(
+            f"the answer with status {reply.status} is not a {answer.__name__}: {where} {problem['msg']}; "
+            "is COORDINATOR_URL the address of a fed-compute coordinator?"
+        ) from error
+
+
+def _unusable(message: str) -> AnswerUnusable:
+    return AnswerUnusable(message, retry_after_seconds=0.0)
