@@ -4,7 +4,8 @@ import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -124,6 +125,13 @@ def strays(source: Source) -> list[str]:
     return wrong
 
 
+@cache
+def owners() -> Mapping[str, list[str]]:
+    """Return which distributions each importable name comes from. Slow, so asked once."""
+    return packages_distributions()
+
+
+@cache
 def declared() -> set[str]:
     """Return the distributions that pyproject.toml names, in any extra."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -133,9 +141,12 @@ def declared() -> set[str]:
 
 def undeclared(source: Source) -> list[str]:
     """Return each external import that no dependency of pyproject.toml stands for."""
-    known, owners, wrong = declared(), packages_distributions(), []
+    wrong = []
     for node, library in external(source):
-        if not {canonicalize_name(name) for name in owners.get(COMES_WITH.get(library, library), [library])} & known:
+        if (
+            not {canonicalize_name(name) for name in owners().get(COMES_WITH.get(library, library), [library])}
+            & declared()
+        ):
             wrong.append(f"{source.at(node)} imports {library}, which pyproject.toml does not name")
     return wrong
 
