@@ -79,8 +79,11 @@ class ClientSettings(BaseSettings):
     client_coordinator_delay: Seconds = Field(
         default=0.0, description="Simulation: mean seconds of network delay before each call, 0 to 86400. Example: 0.3"
     )
-    client_behavior_seed: int = Field(
-        default=0, ge=0, lt=2**63, description="Simulation: seed of dropouts and delays, from 0. Example: 7"
+    client_behavior_seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**63,
+        description="Simulation: seed of dropouts, delays and back-off, from 0; fresh chance if not set. Example: 7",
     )
 
     @field_validator("coordinator_url")

@@ -1,0 +1,31 @@
+"""`python -m fed_compute.client`: one client, set up by environment variables only."""
+
+import sys
+import threading
+
+import structlog
+
+from fed_compute.client.client import stop_on_signals
+from fed_compute.client.config import load_settings
+from fed_compute.client.logger import configure_logging
+from fed_compute.client.observer import LogObserver
+from fed_compute.client.wiring import build_client
+from fed_compute.errors import FedComputeError
+
+
+def main() -> int:
+    """Run a client until SIGTERM or SIGINT; return 0 then, and 1 after an error that only its owner can repair."""
+    configure_logging("console" if sys.stderr.isatty() else "json")
+    stop = threading.Event()
+    try:
+        client = build_client(load_settings(), LogObserver(), stop=stop)
+        with stop_on_signals(client, stop):
+            client.run(stop=stop)
+    except FedComputeError as error:
+        structlog.get_logger("fed_compute.client").error("client_failed", code=error.code, why=error.message)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
