@@ -637,6 +637,15 @@ class InvariantBroken(Broken):
     code = "invariant_broken"
 
 
+class RecordMissing(Broken):
+    """A row that other rows refer to is gone."""
+
+    code = "record_missing"
+
+    def __init__(self, kind: str, key: object) -> None:
+        super().__init__(f"{kind} {key} is referred to but not recorded")
+
+
 class SchemaUnsupported(Broken):
     """The database was written by another version of the product."""
 

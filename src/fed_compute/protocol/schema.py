@@ -44,10 +44,10 @@ class Parameter:
     def __post_init__(self) -> None:
         if _PARAMETER_NAME.fullmatch(self.name) is None:
             raise JobFileInvalid(f"parameter name {self.name[:80]!r} is not usable: {PARAMETER_NAME_RULE}")
-        if len(self.shape) > _MAX_DIMENSIONS or min(self.shape, default=1) < 1:
+        if len(self.shape) > _MAX_DIMENSIONS or not all(1 <= length <= _MAX_PARAMETERS for length in self.shape):
             raise JobFileInvalid(
-                f"parameter {self.name!r} has shape {list(self.shape[:20])}; "
-                f"wanted at most {_MAX_DIMENSIONS} dimensions, each at least 1"
+                f"parameter {self.name!r} is not shaped for travel; "
+                f"wanted at most {_MAX_DIMENSIONS} dimensions, each from 1 to {_MAX_PARAMETERS}"
             )
         if self.initial not in get_args(InitialKind):
             raise JobFileInvalid(
@@ -144,7 +144,7 @@ def _parameter_from_json(item: object) -> Parameter:
         case {"name": str() as name, "shape": list() as shape, **others} if others.keys() <= known:
             initial, scale = others.get("initial", "zeros"), others.get("scale", 0.0)
             if all(type(n) is int for n in shape) and isinstance(initial, str) and type(scale) in (int, float):
-                return Parameter(name, tuple(shape), initial, float(scale))  # type: ignore[arg-type]
+                return Parameter(name, tuple(shape), initial, scale)  # type: ignore[arg-type]
     raise JobFileInvalid(
         f"the parameter schema holds {item!r:.200}; "
         "wanted objects with name (text), shape (list of whole numbers), initial (text) and scale (number)"

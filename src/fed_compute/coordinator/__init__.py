@@ -1,0 +1,1 @@
+"""The seed's components joined: accept an update, assign work, aggregate, keep score."""

@@ -1,0 +1,75 @@
+"""Answers how a round went in time: when it started, who took how long, who came too late."""
+
+import json
+from dataclasses import dataclass
+
+from fed_compute.clock import Clock
+from fed_compute.errors import RoundNotFound
+from fed_compute.ids import ClientId, RoundId
+from fed_compute.rounds.records import Round, RoundState
+from fed_compute.storage.sql.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One update's client and how long it took from lease to arrival, in seconds."""
+
+    client_id: ClientId
+    latency_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncRoundStats:
+    """The timing of one round. `elapsed_seconds` stops when the round ends."""
+
+    round: Round
+    elapsed_seconds: float | None
+    arrivals: list[Arrival]
+    stragglers: list[Arrival]
+
+    @property
+    def min_updates_reached(self) -> bool:
+        """Whether enough updates for closing have come."""
+        return len(self.arrivals) >= self.round.min_updates
+
+    @property
+    def max_duration_reached(self) -> bool:
+        """Whether the round lasted as long as it may."""
+        return self.elapsed_seconds is not None and self.elapsed_seconds >= self.round.deadline_seconds
+
+
+class AsyncRoundManager:
+    """Reads one round's history from the journal. When a round closes is `rounds.machine`'s decision."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def stats(self, round_id: RoundId) -> AsyncRoundStats:
+        """Return the timing of a round, synchronous ones too.
+
+        Raises:
+            RoundNotFound: if there is no such round.
+        """
+        with self._store.snapshot() as records:
+            round_ = records.rounds.find(round_id)
+            if round_ is None:
+                raise RoundNotFound(round_id)
+            entries = records.journal.of_round(round_id)
+        by_kind: dict[str, list[Arrival]] = {"update_accepted": [], "update_late": []}
+        for entry in entries:
+            if entry.kind in by_kind and entry.client_id is not None:
+                latency = json.loads(entry.payload)["latency_seconds"]
+                by_kind[entry.kind].append(Arrival(entry.client_id, latency))
+        return AsyncRoundStats(
+            round=round_,
+            elapsed_seconds=self._elapsed(round_),
+            arrivals=by_kind["update_accepted"],
+            stragglers=by_kind["update_late"],
+        )
+
+    def _elapsed(self, round_: Round) -> float | None:
+        if round_.started_at is None:
+            return None
+        ended = round_.state in (RoundState.CLOSED, RoundState.ABANDONED) and round_.closed_at is not None
+        return (round_.closed_at if ended and round_.closed_at is not None else self._clock.now()) - round_.started_at

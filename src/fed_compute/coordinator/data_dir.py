@@ -1,0 +1,79 @@
+"""The data folder of one coordinator: its lock, its secrets, its places.
+
+coordinator.sqlite3   records and journal
+blobs/                model files and updates by digest
+pepper                the secret under which keys are kept, mode 0600
+operator.key          the first operator key, mode 0600
+lock                  held while a coordinator runs
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from fed_compute.errors import DataDirInUse, DataDirUnusable
+
+
+class DataDir:
+    """A folder that exists, can be written, and belongs to this process until `release`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(path / "lock", blocking=False)
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL of the folder's database."""
+        return f"sqlite:///{self.path / 'coordinator.sqlite3'}"
+
+    @property
+    def blobs(self) -> Path:
+        """Where blobs lie."""
+        return self.path / "blobs"
+
+    @property
+    def operator_key(self) -> Path:
+        """The file that holds the operator's key."""
+        return self.path / "operator.key"
+
+    def claim(self) -> None:
+        """Create the folder if needed and take its lock.
+
+        Raises:
+            DataDirUnusable: if the folder cannot be created or written.
+            DataDirInUse: if another process holds it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise DataDirInUse(str(self.path)) from None
+        except OSError as error:
+            raise DataDirUnusable(
+                f"data directory {self.path} cannot be written ({error.strerror or error}); "
+                "choose another with --data-dir"
+            ) from error
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+    def pepper(self) -> bytes:
+        """Return the secret under which keys are kept, 32 bytes; drawn on the first call."""
+        path = self.path / "pepper"
+        if not path.exists():
+            write_private(path, secrets.token_hex(32))
+        return bytes.fromhex(path.read_text(encoding="ascii").strip())
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, as a whole or not at all."""
+    beside = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

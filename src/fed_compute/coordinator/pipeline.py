@@ -1,0 +1,240 @@
+"""The journey of one update, in order, on one screen.
+
+    admit ── checks 1 to 4, before any byte of the body is read
+    (the caller streams the body to a file, hashing it)
+    look inside ── checks 5 and 6
+    blob ── fsynced and renamed to its digest
+    commit ── update row, task, round and journal in one transaction
+    answer ── only now
+
+A process that dies before the commit leaves nothing but an orphan blob; one that dies after it has
+accepted the update, and a client that asks again gets the same answer.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fed_compute.clock import Clock
+from fed_compute.coordinator.recipes import schema_of, spec_of
+from fed_compute.coordinator.round_manager import RoundManager
+from fed_compute.coordinator.update_validator import Admission, UpdateValidator, require_open
+from fed_compute.errors import LeaseExpired, RoundOver, UpdateConflict, UpdateRefused
+from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
+from fed_compute.protocol.json_updates import parse_weight_delta
+from fed_compute.protocol.messages import UpdateRequest
+from fed_compute.protocol.updates import encode_update
+from fed_compute.rounds.machine import Looked
+from fed_compute.rounds.records import Task, TaskKind, TaskState, Update, UpdateState
+from fed_compute.storage.blobs import BlobStore
+from fed_compute.storage.sql.store import Records, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An update that is durable. `repeated` says that it was already before this call."""
+
+    update: Update
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What is recorded of an update beside its blob."""
+
+    encoding: str
+    compression: str
+    num_samples: int
+    l2_norm: float
+    loss: float | None
+
+
+class UpdatePipeline:
+    """Takes updates in. Everything about one update happens here or nowhere."""
+
+    def __init__(
+        self, store: Store, blobs: BlobStore, validator: UpdateValidator, rounds: RoundManager, *, clock: Clock
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._validator = validator
+        self._rounds = rounds
+        self._clock = clock
+
+    def admit(self, key: str | None, task_id: TaskId) -> Admission:
+        """Say whether an update of this task may be sent. One that is too late is recorded as late.
+
+        Raises:
+            Refused, NotNow: as `UpdateValidator.admit_by_task`.
+        """
+        try:
+            return self._validator.admit_by_task(key, task_id)
+        except (RoundOver, LeaseExpired):
+            self._record_late(task_id)
+            raise
+
+    def accept_file(self, admission: Admission, path: Path, digest: Digest) -> Accepted:
+        """Take in a binary body that lies in a finished file. The file is moved away when it is accepted.
+
+        Raises:
+            UpdateRefused: if form or values are wrong. Noted in the journal, nothing else changes.
+            UpdateConflict: if the task has another update.
+            RoundOver, LeaseExpired: if the round or the lease ended meanwhile. Recorded as late.
+        """
+        if (known := self._already_accepted(admission.task, digest)) is not None:
+            return known
+        body = path.read_bytes()
+        try:
+            decoded = self._validator.decode(admission, body)
+            norm = self._validator.check_values(admission, decoded.delta)
+        except UpdateRefused as refusal:
+            self._note_refusal(admission.task, refusal)
+            raise
+        wire = spec_of(admission.job).wire
+        contents = _Contents(wire.encoding, wire.compression, decoded.num_samples, norm, decoded.loss)
+        self._blobs.put_file(path, digest)
+        return self._commit(admission.task, contents, digest=digest, size_bytes=len(body))
+
+    def accept_json(self, key: str | None, request: UpdateRequest, *, max_bytes: int) -> Accepted:
+        """Take in an update in the seed's JSON form. It is kept as an uncompressed f32 body.
+
+        One that does not say its number of samples counts as one batch of them.
+
+        Raises:
+            Refused, NotNow: as `UpdateValidator.admit_by_round`, and as `accept_file`.
+        """
+        round_id = RoundId(request.round_id)
+        try:
+            admission = self._validator.admit_by_round(key, request.client_id, round_id)
+        except (RoundOver, LeaseExpired):
+            self._record_late_in_round(ClientId(request.client_id), round_id)
+            raise
+        body, contents = self._read_json(admission, request, max_bytes=max_bytes)
+        digest = self._blobs.put(body)
+        if (known := self._already_accepted(admission.task, digest)) is not None:
+            return known
+        return self._commit(admission.task, contents, digest=digest, size_bytes=len(body))
+
+    def _read_json(self, admission: Admission, request: UpdateRequest, *, max_bytes: int) -> tuple[bytes, _Contents]:
+        spec, schema = spec_of(admission.job), schema_of(admission.job)
+        try:
+            delta, extras = parse_weight_delta(request.weight_delta, schema, max_text_bytes=max_bytes)
+            norm = self._validator.check_values(admission, delta)
+        except UpdateRefused as refusal:
+            self._note_refusal(admission.task, refusal)
+            raise
+        num_samples = request.num_samples or extras.num_samples or spec.training.batch_size
+        loss = request.loss if request.loss is not None else extras.final_loss
+        body = encode_update(
+            delta,
+            encoding="f32",
+            compression="none",
+            topk_fraction=1.0,
+            schema_digest=schema.digest(),
+            num_samples=num_samples,
+            loss=loss,
+            train_seconds=None,
+            rng=np.random.default_rng(0),
+        )
+        return body, _Contents("f32", "none", num_samples, norm, loss)
+
+    def _already_accepted(self, task: Task, digest: Digest) -> Accepted | None:
+        with self._store.snapshot() as records:
+            return _settled(records, task.task_id, digest)
+
+    def _commit(self, task: Task, contents: _Contents, *, digest: Digest, size_bytes: int) -> Accepted:
+        """Write everything that makes an update accepted, or, if it came twice at once, return the first."""
+        try:
+            with self._store.transaction() as records:
+                if (known := _settled(records, task.task_id, digest)) is not None:
+                    return known
+                return self._insert(records, task, contents, digest=digest, size_bytes=size_bytes)
+        except (RoundOver, LeaseExpired):
+            self._record_late(task.task_id)
+            raise
+
+    def _insert(
+        self, records: Records, task: Task, contents: _Contents, *, digest: Digest, size_bytes: int
+    ) -> Accepted:
+        round_ = records.rounds.get(task.round_id, for_update=True)
+        current = records.tasks.get(task.task_id)
+        require_open(current, round_)
+        now = self._clock.now()
+        update = Update(
+            update_id=UpdateId(0),
+            task_id=task.task_id,
+            job_id=task.job_id,
+            round_id=task.round_id,
+            client_id=task.client_id,
+            base_version=task.base_version,
+            state=UpdateState.ACCEPTED,
+            digest=digest,
+            size_bytes=size_bytes,
+            encoding=contents.encoding,
+            compression=contents.compression,
+            num_samples=contents.num_samples,
+            l2_norm=contents.l2_norm,
+            loss=contents.loss,
+            received_at=now,
+        )
+        update = replace(update, update_id=records.updates.add(update))
+        records.tasks.put(replace(current, state=TaskState.REPORTED, progress=1.0, ended_at=now))
+        self._note(
+            records,
+            "update_accepted",
+            task,
+            update_id=update.update_id,
+            num_samples=update.num_samples,
+            size_bytes=size_bytes,
+            l2_norm=update.l2_norm,
+            loss=update.loss,
+            latency_seconds=max(0.0, now - task.leased_at),
+        )
+        self._rounds.apply(records, task.round_id, Looked())
+        return Accepted(update, repeated=False)
+
+    def _note_refusal(self, task: Task, refusal: UpdateRefused) -> None:
+        with self._store.transaction() as records:
+            self._note(records, "update_refused", task, code=refusal.code)
+
+    def _record_late(self, task_id: TaskId) -> None:
+        """Record, once, that the update of an ended lease came after all."""
+        with self._store.transaction() as records:
+            task = records.tasks.find(task_id)
+            if task is None or task.state in (TaskState.REPORTED, TaskState.LATE):
+                return
+            now = self._clock.now()
+            records.tasks.put(replace(task, state=TaskState.LATE, ended_at=task.ended_at or now))
+            self._note(records, "update_late", task, latency_seconds=max(0.0, now - task.leased_at))
+
+    def _record_late_in_round(self, client_id: ClientId, round_id: RoundId) -> None:
+        with self._store.snapshot() as records:
+            tasks = records.tasks.of_client_in_round(client_id, round_id, TaskKind.TRAIN)
+        for task in tasks[:1]:
+            self._record_late(task.task_id)
+
+    def _note(self, records: Records, kind: str, task: Task, **payload: object) -> None:
+        records.journal.append(
+            kind,
+            at=self._clock.now(),
+            job_id=task.job_id,
+            round_id=task.round_id,
+            client_id=task.client_id,
+            task_id=task.task_id,
+            **payload,
+        )
+
+
+def _settled(records: Records, task_id: TaskId, digest: Digest) -> Accepted | None:
+    """Return the update that a task already has.
+
+    Raises:
+        UpdateConflict: if it has other bytes.
+    """
+    update = records.updates.of_task(task_id)
+    if update is None:
+        return None
+    if update.digest != digest:
+        raise UpdateConflict(task_id=task_id)
+    return Accepted(update, repeated=True)

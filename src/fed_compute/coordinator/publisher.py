@@ -1,0 +1,129 @@
+"""Turns collecting rounds into model versions: folds updates as they come, publishes when a round closes."""
+
+from fed_compute.clock import Clock
+from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest
+from fed_compute.coordinator.round_manager import RoundManager
+from fed_compute.errors import AggregateNotFinite, NothingToAggregate
+from fed_compute.ids import Digest, JobId, RoundId
+from fed_compute.rounds.machine import ResultUnusable, VersionPublished
+from fed_compute.rounds.records import Job, Round, RoundState, Version
+from fed_compute.storage.blobs import BlobStore
+from fed_compute.storage.model_store import ModelStore
+from fed_compute.storage.sql.store import Records, Store
+
+LEASE_SECONDS = 60.0
+"""How long one worker may fold a round alone before another takes over."""
+
+
+class VersionPublisher:
+    """Holds one fold per live round in memory. Another process that takes over folds again, to the same bytes."""
+
+    def __init__(
+        self, store: Store, blobs: BlobStore, models: ModelStore, rounds: RoundManager, *, clock: Clock, worker: str
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._models = models
+        self._rounds = rounds
+        self._clock = clock
+        self._worker = worker
+        self._folds: dict[RoundId, RoundFold] = {}
+
+    def advance(self) -> bool:
+        """Fold what has arrived, publish what is ready. Say whether anything was done.
+
+        Raises:
+            BlobMissing, BlobCorrupt: if an accepted update or the base model is damaged. The round stays
+                as it is, for an operator to look at: leaving an accepted update out would break a promise.
+        """
+        with self._store.snapshot() as records:
+            rounds = records.rounds.in_states([RoundState.COLLECTING, RoundState.AGGREGATING])
+        self._folds = {round_.round_id: fold for round_ in rounds if (fold := self._folds.get(round_.round_id))}
+        return any([self._advance_one(round_) for round_ in rounds])
+
+    def _advance_one(self, round_: Round) -> bool:
+        with self._store.snapshot() as records:
+            job = records.jobs.get(round_.job_id)
+            fold = self._folds.setdefault(round_.round_id, RoundFold(job, self._blobs))
+            updates = records.updates.of_round(round_.round_id, after=fold.last_update_id)
+        if round_.state is RoundState.COLLECTING:
+            fold.add(updates)
+            return bool(updates)
+        if not self._claim(round_):
+            return False
+        fold.add(updates)
+        self._publish(job, round_, fold)
+        del self._folds[round_.round_id]
+        return True
+
+    def _claim(self, round_: Round) -> bool:
+        with self._store.transaction() as records:
+            now = self._clock.now()
+            return records.rounds.claim(round_.round_id, worker=self._worker, now=now, until=now + LEASE_SECONDS)
+
+    def _publish(self, job: Job, round_: Round, fold: RoundFold) -> None:
+        with self._store.snapshot() as records:
+            parent = records.versions.get(job.job_id, round_.base_version)
+        optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
+        try:
+            model, state = fold.finish(self._models.get(parent.digest), optimizer)
+        except (AggregateNotFinite, NothingToAggregate) as error:
+            with self._store.transaction() as records:
+                self._rounds.apply(records, round_.round_id, ResultUnusable(error.message))
+            return
+        digest = self._models.put(model)
+        manifest = fold.manifest()
+        version = Version(
+            job_id=job.job_id,
+            version=parent.version + 1,
+            parent=parent.version,
+            round_id=round_.round_id,
+            digest=digest,
+            optimizer_digest=None if state is None else self._models.put(state),
+            manifest=manifest,
+            chain=chain_digest(parent.chain, manifest=manifest, model=digest),
+            num_updates=fold.num_updates,
+            num_samples=fold.num_samples,
+            created_at=self._clock.now(),
+        )
+        with self._store.transaction() as records:
+            self._record(records, version, round_)
+
+    def _record(self, records: Records, version: Version, round_: Round) -> None:
+        current = records.rounds.get(round_.round_id, for_update=True)
+        if current.state is not RoundState.AGGREGATING:
+            return  # another worker published it while this one was folding
+        publish_version(records, version)
+        self._rounds.apply(records, round_.round_id, VersionPublished(version.version))
+
+
+def first_version(job_id: JobId, digest: Digest, *, now: float) -> Version:
+    """Return the row of a job's v1, which is made of nothing but its initial parameters."""
+    return Version(
+        job_id=job_id,
+        version=1,
+        parent=None,
+        round_id=None,
+        digest=digest,
+        optimizer_digest=None,
+        manifest="[]",
+        chain=chain_digest(FIRST_CHAIN, manifest="[]", model=digest),
+        num_updates=0,
+        num_samples=0,
+        created_at=now,
+    )
+
+
+def publish_version(records: Records, version: Version) -> None:
+    """Write a version and its journal line in the caller's transaction."""
+    records.versions.add(version)
+    records.journal.append(
+        "version_published",
+        at=version.created_at,
+        job_id=version.job_id,
+        round_id=version.round_id,
+        version=version.version,
+        digest=version.digest,
+        num_updates=version.num_updates,
+        num_samples=version.num_samples,
+    )

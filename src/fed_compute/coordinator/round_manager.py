@@ -1,0 +1,174 @@
+"""Moves rounds forward. Decides nothing itself: `rounds.machine.step` does."""
+
+from dataclasses import replace
+from typing import Any
+
+from fed_compute.clock import Clock
+from fed_compute.coordinator.recipes import spec_of
+from fed_compute.errors import Broken, RoundNotClosed, RoundNotFound
+from fed_compute.ids import JobId, RoundId
+from fed_compute.rounds.machine import CloseRequested, Looked, Progress, RoundEvent, step
+from fed_compute.rounds.records import (
+    Job,
+    JobState,
+    Round,
+    RoundMode,
+    RoundState,
+    TaskKind,
+    TaskState,
+)
+from fed_compute.rounds.selection import report_fraction, slots_for
+from fed_compute.storage.sql.store import Records, Store
+
+RECENT_ROUNDS = 10
+"""How many ended rounds the measured dropout looks back."""
+
+
+class RoundManager:
+    """Loads a round, asks the round machine, and stores state and journal in the caller's transaction."""
+
+    def __init__(self, store: Store, clock: Clock, *, active_seconds: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._active_seconds = active_seconds
+
+    def apply(self, records: Records, round_id: RoundId, event: RoundEvent) -> Round:
+        """Apply one event to one round, with everything that follows from its new state."""
+        before = records.rounds.get(round_id, for_update=True)
+        after = step(before, event, self._progress(records, before), now=self._clock.now())
+        if after != before:
+            records.rounds.put(after)
+            self._follow(records, after)
+        return after
+
+    def open_next(self, records: Records, job: Job) -> Round | None:
+        """Open the job's next round, or finish the job if it has had all its rounds."""
+        spec, now = spec_of(job), self._clock.now()
+        closed = records.rounds.count_closed(job.job_id)
+        if closed >= spec.rounds.total:
+            records.jobs.set_state(job.job_id, JobState.FINISHED)
+            records.journal.append("job_finished", at=now, job_id=job.job_id, rounds=closed)
+            return None
+        factor = None if spec.rounds.over_selection == "auto" else spec.rounds.over_selection
+        round_ = records.rounds.add(
+            Round(
+                round_id=RoundId(0),
+                job_id=job.job_id,
+                number=closed + 1,
+                base_version=records.versions.latest(job.job_id).version,
+                state=RoundState.OPEN,
+                mode=RoundMode(spec.rounds.mode),
+                target_updates=spec.rounds.target_updates,
+                min_updates=spec.rounds.min_updates,
+                slots=slots_for(
+                    spec.rounds.target_updates,
+                    over_selection=factor,
+                    report_fraction=self._report_fraction(records, job.job_id),
+                ),
+                deadline_seconds=spec.rounds.deadline_seconds,
+                opened_at=now,
+            )
+        )
+        records.journal.append(
+            "round_opened",
+            at=now,
+            job_id=job.job_id,
+            round_id=round_.round_id,
+            number=round_.number,
+            base_version=round_.base_version,
+            mode=round_.mode,
+        )
+        return round_
+
+    def request_close(self, round_id: RoundId) -> Round:
+        """Close a collecting round early, on an operator's word.
+
+        Raises:
+            RoundNotFound: if there is no such round.
+            RoundNotClosed: if it is not collecting, or has fewer updates than its minimum.
+        """
+        with self._store.transaction() as records:
+            if records.rounds.find(round_id) is None:
+                raise RoundNotFound(round_id)
+            after = self.apply(records, round_id, CloseRequested())
+            if after.state in (RoundState.OPEN, RoundState.COLLECTING):
+                raise not_closed(records, after)
+            records.journal.append(
+                "round_close_requested", at=self._clock.now(), job_id=after.job_id, round_id=round_id
+            )
+        return after
+
+    def look_at_all(self) -> bool:
+        """Look at every collecting round that may close or be given up by now. Say whether one moved."""
+        with self._store.snapshot() as records:
+            due = [
+                round_.round_id
+                for round_ in records.rounds.in_states([RoundState.COLLECTING])
+                if step(round_, Looked(), self._progress(records, round_), now=self._clock.now()) != round_
+            ]
+        for round_id in due:
+            with self._store.transaction() as records:
+                self.apply(records, round_id, Looked())
+        return bool(due)
+
+    def _progress(self, records: Records, round_: Round) -> Progress:
+        leased = records.tasks.count(round_.round_id, TaskKind.TRAIN).get(TaskState.LEASED, 0)
+        return Progress(
+            num_updates=records.updates.count(round_.round_id),
+            num_leased=leased,
+            active_clients=records.clients.count_seen_since(self._clock.now() - self._active_seconds),
+        )
+
+    def _follow(self, records: Records, round_: Round) -> None:
+        """Do what a round's new state demands, in the same transaction."""
+        match round_.state:
+            case RoundState.COLLECTING:
+                self._note(records, "round_started", round_, deadline=round_.deadline)
+            case RoundState.AGGREGATING:
+                self._cancel_leases(records, round_)
+                self._note(records, "round_aggregating", round_, num_updates=records.updates.count(round_.round_id))
+            case RoundState.CLOSED:
+                self._note(records, "round_closed", round_, version=round_.result_version)
+            case RoundState.ABANDONED:
+                self._cancel_leases(records, round_)
+                late = records.updates.list_as_late(round_.round_id)
+                self._note(records, "round_abandoned", round_, reason=round_.reason, late_updates=late)
+            case state:
+                raise Broken(f"round {round_.round_id} moved to {state}, which no event leads to")
+        if round_.state in (RoundState.CLOSED, RoundState.ABANDONED):
+            self.open_next(records, records.jobs.get(round_.job_id))
+
+    def _cancel_leases(self, records: Records, round_: Round) -> None:
+        for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
+            now = self._clock.now()
+            records.tasks.put(replace(task, state=TaskState.CANCELLED, ended_at=now))
+            records.journal.append(
+                "task_cancelled",
+                at=now,
+                job_id=task.job_id,
+                round_id=task.round_id,
+                client_id=task.client_id,
+                task_id=task.task_id,
+                task=task.kind,
+            )
+
+    def _note(self, records: Records, kind: str, round_: Round, **payload: Any) -> None:
+        records.journal.append(kind, at=self._clock.now(), job_id=round_.job_id, round_id=round_.round_id, **payload)
+
+    def _report_fraction(self, records: Records, job_id: JobId) -> float:
+        reported = dropped = 0
+        for round_id in records.rounds.recent_closed_ids(job_id, limit=RECENT_ROUNDS):
+            counts = records.tasks.count(round_id, TaskKind.TRAIN)
+            reported += counts.get(TaskState.REPORTED, 0)
+            dropped += counts.get(TaskState.EXPIRED, 0) + counts.get(TaskState.RELEASED, 0)
+        return report_fraction(reported=reported, dropped=dropped)
+
+
+def not_closed(records: Records, round_: Round) -> RoundNotClosed:
+    """Return the refusal that says how far a round is."""
+    return RoundNotClosed(
+        round_id=round_.round_id,
+        state=round_.state,
+        total_updates=records.updates.count(round_.round_id),
+        min_updates=round_.min_updates,
+    )

@@ -1,0 +1,106 @@
+"""The coordinator's settings: read once, checked once, never changed.
+
+Every field can be set by the environment variable `FED_COMPUTE_<FIELD>`; those that the original
+request names are read under exactly that name as well.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fed_compute.errors import SettingInvalid
+from fed_compute.protocol.job import JobSpec
+from fed_compute.rounds.rewards import RewardRules
+
+PREFIX = "FED_COMPUTE_"
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _named(name: str, default: Any, description: str) -> Any:
+    """Declare a field that the environment may also set under the seed's own `name`."""
+    return Field(
+        default=default, validation_alias=AliasChoices(name, f"{PREFIX}{name}", name.lower()), description=description
+    )
+
+
+class CoordinatorSettings(BaseSettings):
+    """Everything an operator can set for one coordinator process."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+
+    data_dir: Path = Field(default=Path("fed-compute-data"), description="Folder for database, blobs and keys.")
+    database_url: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL; default is SQLite in the data folder. Example: postgresql+psycopg://u@h/db",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on. Example: 0.0.0.0")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="TCP port; 0 takes a free one.")
+    allow_query_keys: bool = Field(
+        default=True, description="Accept API keys in the query or body as the seed's clients send them."
+    )
+    requests_per_minute: PositiveInt = Field(default=1200, description="Requests one client may send per minute.")
+    updates_per_minute: PositiveInt = Field(default=300, description="Updates one client may send per minute.")
+    registrations_per_hour: PositiveInt = Field(
+        default=600, description="Registrations that one network address may make per hour."
+    )
+    heartbeat_seconds: Positive = Field(default=10.0, description="Interval of heartbeats; three missed end a lease.")
+    active_seconds: Positive = Field(default=45.0, description="How long a silent client counts as present.")
+    json_max_parameters: PositiveInt = Field(default=1_000_000, description="Largest model answered as JSON.")
+    json_max_bytes: PositiveInt = Field(default=64 << 20, description="Largest JSON body taken, in bytes.")
+    max_update_norm: Positive | None = Field(
+        default=None, description="L2 norm above which an update is refused; default 10·sqrt(parameters)."
+    )
+    shutdown_seconds: Positive = Field(default=10.0, description="Longest wait for open requests when stopping.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+
+    enable_async_rounds: bool = _named("ENABLE_ASYNC_ROUNDS", False, "Run the served job's rounds asynchronously.")
+    async_min_updates: PositiveInt = _named("ASYNC_MIN_UPDATES", 2, "Updates that close an asynchronous round.")
+    async_max_duration: Positive = _named("ASYNC_MAX_DURATION", 300.0, "Longest asynchronous round, in seconds.")
+    incentive_base_reward: NonNegative = _named("INCENTIVE_BASE_REWARD", 10.0, "Tokens for one counted update.")
+    incentive_speed_threshold: NonNegative = _named(
+        "INCENTIVE_SPEED_THRESHOLD", 30.0, "Seconds from lease to update that still earn the speed bonus."
+    )
+    incentive_consistency_threshold: PositiveInt = _named(
+        "INCENTIVE_CONSISTENCY_THRESHOLD", 5, "Updates in a row that earn the consistency bonus."
+    )
+
+    def reward_rules(self) -> RewardRules:
+        """Return the numbers of the incentive system."""
+        return RewardRules(
+            base_tokens=self.incentive_base_reward,
+            speed_threshold_seconds=self.incentive_speed_threshold,
+            consistency_threshold=self.incentive_consistency_threshold,
+        )
+
+    def applied_to(self, spec: JobSpec) -> JobSpec:
+        """Return the job as it is served here: asynchronous if the environment asks for that."""
+        if not self.enable_async_rounds:
+            return spec
+        rounds = spec.rounds.model_copy(
+            update={
+                "mode": "async",
+                "min_updates": self.async_min_updates,
+                "target_updates": max(spec.rounds.target_updates, self.async_min_updates),
+                "deadline_seconds": self.async_max_duration,
+            }
+        )
+        return spec.model_copy(update={"rounds": rounds})
+
+
+def load_settings(**overrides: Any) -> CoordinatorSettings:
+    """Read the settings; `overrides` (flags) win over the environment, None means not given.
+
+    Raises:
+        SettingInvalid: naming the setting, what was found and what was wanted.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return CoordinatorSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingInvalid(f"setting {where}: {first['msg']}, found {first['input']!r:.60}") from error

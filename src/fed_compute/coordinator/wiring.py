@@ -1,0 +1,147 @@
+"""The only place that builds components from settings."""
+
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from fed_compute.clock import Clock, SystemClock
+from fed_compute.coordinator.async_round_manager import AsyncRoundManager
+from fed_compute.coordinator.auth import AuthManager
+from fed_compute.coordinator.bell import Bell
+from fed_compute.coordinator.data_dir import DataDir, write_private
+from fed_compute.coordinator.evaluations import EvaluationRecorder
+from fed_compute.coordinator.incentives import IncentiveManager
+from fed_compute.coordinator.jobs import JobDesk
+from fed_compute.coordinator.metrics import MetricsCollector
+from fed_compute.coordinator.pipeline import UpdatePipeline
+from fed_compute.coordinator.presence import Presence
+from fed_compute.coordinator.publisher import VersionPublisher
+from fed_compute.coordinator.rate_limiter import RateLimiter
+from fed_compute.coordinator.reputation import ReputationManager
+from fed_compute.coordinator.round_manager import RoundManager
+from fed_compute.coordinator.settings import CoordinatorSettings
+from fed_compute.coordinator.sweeper import Sweeper
+from fed_compute.coordinator.task_assigner import TaskAssigner
+from fed_compute.coordinator.update_validator import UpdateValidator
+from fed_compute.coordinator.worker import Duty, Worker
+from fed_compute.rounds.records import Scope
+from fed_compute.storage.blobs import LocalBlobStore
+from fed_compute.storage.model_store import ModelStore
+from fed_compute.storage.sql.database import open_database
+from fed_compute.storage.sql.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinator:
+    """Everything one coordinator process consists of."""
+
+    settings: CoordinatorSettings
+    clock: Clock
+    data_dir: DataDir
+    store: Store
+    blobs: LocalBlobStore
+    models: ModelStore
+    bell: Bell
+    presence: Presence
+    auth: AuthManager
+    rate_limiter: RateLimiter
+    rounds: RoundManager
+    async_rounds: AsyncRoundManager
+    tasks: TaskAssigner
+    pipeline: UpdatePipeline
+    evaluations: EvaluationRecorder
+    jobs: JobDesk
+    metrics: MetricsCollector
+    reputation: ReputationManager
+    incentives: IncentiveManager
+    worker: Worker
+
+    def start(self) -> None:
+        """Start the background duties."""
+        self.worker.start()
+
+    def close(self) -> None:
+        """Stop the duties, close the database and give the data folder back."""
+        self.worker.stop()
+        self.store.close()
+        self.data_dir.release()
+
+
+def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = None) -> Coordinator:
+    """Claim the data folder, bring the database up to date, and build a coordinator that is not started yet.
+
+    Raises:
+        DataDirUnusable, DataDirInUse: if the data folder cannot be had.
+        SchemaUnsupported: if a newer version of the product wrote the database.
+    """
+    data_dir = DataDir(settings.data_dir)
+    data_dir.claim()
+    with ExitStack() as undo:
+        undo.callback(data_dir.release)
+        database = open_database(settings.database_url or data_dir.database_url)
+        undo.callback(database.close)
+        database.migrate()
+        coordinator = _build(settings, clock or SystemClock(), data_dir, Store(database))
+        _ensure_operator_key(coordinator)
+        undo.pop_all()
+    return coordinator
+
+
+def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store: Store) -> Coordinator:
+    blobs = LocalBlobStore(data_dir.blobs)
+    models, bell, presence = ModelStore(blobs), Bell(), Presence(store, clock)
+    store.on_commit(bell.ring)
+    auth = AuthManager(store, clock, pepper=data_dir.pepper())
+    limiter = RateLimiter(
+        requests_per_minute=settings.requests_per_minute,
+        updates_per_minute=settings.updates_per_minute,
+        registrations_per_hour=settings.registrations_per_hour,
+    )
+    rounds = RoundManager(store, clock, active_seconds=settings.active_seconds)
+    tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
+    validator = UpdateValidator(store, auth, limiter, max_update_norm=settings.max_update_norm)
+    worker_name = f"{socket.gethostname()[:40]}:{os.getpid()}"
+    publisher = VersionPublisher(store, blobs, models, rounds, clock=clock, worker=worker_name)
+    metrics, reputation = MetricsCollector(store), ReputationManager(store)
+    incentives = IncentiveManager(store, settings.reward_rules())
+    duties = [
+        Duty("presence", presence.flush),
+        Duty("leases", tasks.expire_leases),
+        Duty("rounds", rounds.look_at_all),
+        Duty("versions", publisher.advance),
+        Duty("metrics", metrics.catch_up),
+        Duty("reputation", reputation.catch_up),
+        Duty("incentives", incentives.catch_up),
+        Duty("sweep", Sweeper(store, blobs, clock).sweep),
+    ]
+    return Coordinator(
+        settings=settings,
+        clock=clock,
+        data_dir=data_dir,
+        store=store,
+        blobs=blobs,
+        models=models,
+        bell=bell,
+        presence=presence,
+        auth=auth,
+        rate_limiter=limiter,
+        rounds=rounds,
+        async_rounds=AsyncRoundManager(store, clock),
+        tasks=tasks,
+        pipeline=UpdatePipeline(store, blobs, validator, rounds, clock=clock),
+        evaluations=EvaluationRecorder(store, clock),
+        jobs=JobDesk(store, models, rounds, clock),
+        metrics=metrics,
+        reputation=reputation,
+        incentives=incentives,
+        worker=Worker(duties, bell),
+    )
+
+
+def _ensure_operator_key(coordinator: Coordinator) -> None:
+    """Make the operator's key on the first start, or when its file was removed. It is never logged."""
+    with coordinator.store.snapshot() as records:
+        live = any(key.revoked_at is None for key in records.clients.keys_of_scope(Scope.OPERATOR))
+    if not live or not coordinator.data_dir.operator_key.exists():
+        write_private(coordinator.data_dir.operator_key, coordinator.auth.issue_operator_key() + "\n")

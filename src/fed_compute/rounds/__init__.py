@@ -1,0 +1,1 @@
+"""What happens next: pure decisions over records. No clock, no disk, no network."""

@@ -1,0 +1,106 @@
+"""The round machine: one round, one event, what now.
+
+    OPEN ──first lease──▶ COLLECTING ──enough updates──▶ AGGREGATING ──version published──▶ CLOSED
+      │                       │                               │
+      └───────────────────────┴── deadline with too few, or no usable result ──▶ ABANDONED
+
+A sync round closes as soon as its target is met, or when everybody who is here has reported, and
+at the deadline with whatever it has, if that is the minimum. An async round closes as soon as its
+minimum is met, or at its maximum duration with at least one update. A round without clients waits
+for ever: the deadline starts to run with the first lease.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from fed_compute.rounds.records import Round, RoundMode, RoundState
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a round has got so far. `active_clients` is how many machines were seen lately."""
+
+    num_updates: int
+    num_leased: int
+    active_clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGranted:
+    """A client took a task of the round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """An update came, a lease ended, or time passed: look at the round again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRequested:
+    """An operator wants the round closed now."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPublished:
+    """The round's result is stored."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultUnusable:
+    """The updates could be folded but not be turned into a model."""
+
+    reason: str
+
+
+RoundEvent = LeaseGranted | Looked | CloseRequested | VersionPublished | ResultUnusable
+
+
+def step(round_: Round, event: RoundEvent, progress: Progress, *, now: float) -> Round:
+    """Return the round after `event`. Its state tells what must be done next.
+
+    An event that does not fit the state (a lost race, a repeated message) changes nothing. Terminal
+    states are never left.
+    """
+    match round_.state, event:
+        case RoundState.OPEN, LeaseGranted():
+            return replace(round_, state=RoundState.COLLECTING, started_at=now, deadline=now + round_.deadline_seconds)
+        case RoundState.COLLECTING, Looked() | CloseRequested():
+            return _look(round_, progress, now=now, asked=isinstance(event, CloseRequested))
+        case RoundState.AGGREGATING, VersionPublished(version):
+            return replace(round_, state=RoundState.CLOSED, closed_at=now, result_version=version)
+        case RoundState.AGGREGATING, ResultUnusable(reason):
+            return replace(round_, state=RoundState.ABANDONED, closed_at=now, reason=reason)
+    return round_
+
+
+def _look(round_: Round, progress: Progress, *, now: float, asked: bool) -> Round:
+    overdue = round_.deadline is not None and now >= round_.deadline
+    may_close, needed = _RULES[round_.mode](round_, progress, overdue)
+    if may_close or (asked and progress.num_updates >= round_.min_updates):
+        return replace(round_, state=RoundState.AGGREGATING)
+    if overdue:
+        reason = f"{progress.num_updates} of at least {needed} updates by the deadline"
+        return replace(round_, state=RoundState.ABANDONED, closed_at=now, reason=reason)
+    return round_
+
+
+def _sync_rule(round_: Round, progress: Progress, overdue: bool) -> tuple[bool, int]:
+    """Target met, or minimum met and nobody else to wait for. Returns (close now, minimum)."""
+    enough = progress.num_updates >= round_.min_updates
+    full = progress.num_updates >= round_.target_updates
+    all_reported = progress.num_leased == 0 and progress.num_updates >= progress.active_clients
+    return full or (enough and (all_reported or overdue)), round_.min_updates
+
+
+def _async_rule(round_: Round, progress: Progress, overdue: bool) -> tuple[bool, int]:
+    """Minimum met, or maximum duration reached with something. Returns (close now, minimum)."""
+    enough = progress.num_updates >= round_.min_updates
+    return enough or (overdue and progress.num_updates >= 1), 1
+
+
+_RULES: dict[RoundMode, Callable[[Round, Progress, bool], tuple[bool, int]]] = {
+    RoundMode.SYNC: _sync_rule,
+    RoundMode.ASYNC: _async_rule,
+}

@@ -1,0 +1,218 @@
+"""The facts that the product keeps, one frozen record per row.
+
+Times are Unix seconds. Versions are whole numbers from 1; `v3` is only how the API writes 3.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fed_compute.ids import ClientId, Digest, JobId, RoundId, TaskId, UpdateId
+
+
+class JobState(StrEnum):
+    """Life of a job."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+class RoundState(StrEnum):
+    """Life of a round: OPEN → COLLECTING → AGGREGATING → CLOSED, or ABANDONED."""
+
+    OPEN = "OPEN"
+    COLLECTING = "COLLECTING"
+    AGGREGATING = "AGGREGATING"
+    CLOSED = "CLOSED"
+    ABANDONED = "ABANDONED"
+
+
+LIVE_ROUND_STATES = (RoundState.OPEN, RoundState.COLLECTING, RoundState.AGGREGATING)
+
+
+class RoundMode(StrEnum):
+    """Which rule closes a round."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+class TaskKind(StrEnum):
+    """What a client is asked to do."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+class TaskState(StrEnum):
+    """Life of a lease: LEASED, then one of the others. LATE is an ended lease whose update came after all."""
+
+    LEASED = "leased"
+    REPORTED = "reported"
+    EXPIRED = "expired"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    LATE = "late"
+
+
+class UpdateState(StrEnum):
+    """An accepted update is counted in its round, or listed as late when the round was given up."""
+
+    ACCEPTED = "accepted"
+    LATE = "late"
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    CLIENT = "client"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training run. `spec` and `schema` are JSON texts that never change."""
+
+    job_id: JobId
+    name: str
+    spec: str
+    schema: str
+    state: JobState
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One registered machine."""
+
+    client_id: ClientId
+    capabilities: str
+    registered_at: float
+    last_seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """One key. Only an HMAC of its secret is kept."""
+
+    key_id: str
+    secret_hmac: str
+    scope: Scope
+    client_id: ClientId | None
+    created_at: float
+    revoked_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of one job.
+
+    `number` counts within the job from 1 and repeats when a round was abandoned. `slots` is how many
+    leases may be out or reported at once. `deadline_seconds` starts to run with the first lease.
+    """
+
+    round_id: RoundId
+    job_id: JobId
+    number: int
+    base_version: int
+    state: RoundState
+    mode: RoundMode
+    target_updates: int
+    min_updates: int
+    slots: int
+    deadline_seconds: float
+    opened_at: float
+    started_at: float | None = None
+    deadline: float | None = None
+    closed_at: float | None = None
+    result_version: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One lease: this client, this round, this base version, until `deadline`."""
+
+    task_id: TaskId
+    job_id: JobId
+    round_id: RoundId
+    client_id: ClientId
+    kind: TaskKind
+    state: TaskState
+    base_version: int
+    leased_at: float
+    deadline: float
+    heartbeats: bool
+    progress: float = 0.0
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One accepted update. `update_id` is its place in the recorded sequence."""
+
+    update_id: UpdateId
+    task_id: TaskId
+    job_id: JobId
+    round_id: RoundId
+    client_id: ClientId
+    base_version: int
+    state: UpdateState
+    digest: Digest
+    size_bytes: int
+    encoding: str
+    compression: str
+    num_samples: int
+    l2_norm: float
+    loss: float | None
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One model version and what it was made from.
+
+    `manifest` is the JSON text `[[update_id, update digest, weight], …]` in folding order, empty for
+    v1. `chain` is SHA-256 over the parent's chain, the manifest and the model digest, so that the
+    history cannot be changed without changing every later version.
+    """
+
+    job_id: JobId
+    version: int
+    parent: int | None
+    round_id: RoundId | None
+    digest: Digest
+    optimizer_digest: Digest | None
+    manifest: str
+    chain: Digest
+    num_updates: int
+    num_samples: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A version measured by one client on its held-out data."""
+
+    task_id: TaskId
+    job_id: JobId
+    version: int
+    round_id: RoundId
+    client_id: ClientId
+    num_samples: int
+    loss: float
+    accuracy: float | None
+    recorded_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal: what happened, to what. `payload` is a JSON object as text."""
+
+    seq: int
+    at: float
+    kind: str
+    job_id: JobId | None
+    round_id: RoundId | None
+    client_id: ClientId | None
+    task_id: TaskId | None
+    payload: str

@@ -1,0 +1,1 @@
+"""Keep records and blobs: SQL rows, the journal, content-addressed files."""

@@ -1,0 +1,45 @@
+"""Rows of jobs."""
+
+import dataclasses
+
+from sqlalchemy import Connection, insert, select, update
+
+from fed_compute.ids import JobId
+from fed_compute.rounds.records import Job, JobState
+from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.rows import columns, inserted_id, record, required
+
+_JOB = columns(tables.jobs, Job)
+
+
+class JobRows:
+    """Jobs by id and by name. A job's recipe never changes after it was added."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, *, name: str, spec: str, schema: str, now: float) -> Job:
+        """Insert a job in state RUNNING and return it with its id."""
+        job = Job(JobId(0), name=name, spec=spec, schema=schema, state=JobState.RUNNING, created_at=now)
+        row = {k: v for k, v in dataclasses.asdict(job).items() if k != "job_id"}
+        result = self._connection.execute(insert(tables.jobs).values(**row))
+        return dataclasses.replace(job, job_id=JobId(inserted_id(result)))
+
+    def get(self, job_id: JobId) -> Job:
+        """Return a job that other rows refer to."""
+        row = self._connection.execute(select(*_JOB).where(tables.jobs.c.job_id == job_id)).one_or_none()
+        return required(Job, row, job_id)
+
+    def named(self, name: str) -> Job | None:
+        """Return the job of this name."""
+        row = self._connection.execute(select(*_JOB).where(tables.jobs.c.name == name)).one_or_none()
+        return None if row is None else record(Job, row)
+
+    def all(self) -> list[Job]:
+        """Return every job, oldest first."""
+        rows = self._connection.execute(select(*_JOB).order_by(tables.jobs.c.job_id))
+        return [record(Job, row) for row in rows]
+
+    def set_state(self, job_id: JobId, state: JobState) -> None:
+        """Change the state of a job."""
+        self._connection.execute(update(tables.jobs).where(tables.jobs.c.job_id == job_id).values(state=state))

@@ -1,0 +1,89 @@
+"""Rows of rounds."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from fed_compute.ids import JobId, RoundId
+from fed_compute.rounds.records import LIVE_ROUND_STATES, Round, RoundState
+from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
+
+_ROUND = columns(tables.rounds, Round)
+
+
+class RoundRows:
+    """Rounds. At most one round of a job is live; the database enforces it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, round_: Round) -> Round:
+        """Insert a round; its `round_id` is given by the database and returned."""
+        row = {name: value for name, value in values(round_).items() if name != "round_id"}
+        result = self._connection.execute(insert(tables.rounds).values(**row))
+        return replace(round_, round_id=RoundId(inserted_id(result)))
+
+    def find(self, round_id: RoundId) -> Round | None:
+        """Return the round of this id, if there is one."""
+        row = self._connection.execute(select(*_ROUND).where(tables.rounds.c.round_id == round_id)).one_or_none()
+        return None if row is None else record(Round, row)
+
+    def get(self, round_id: RoundId, *, for_update: bool = False) -> Round:
+        """Return a round that other rows refer to; `for_update` locks it until the transaction ends."""
+        query = select(*_ROUND).where(tables.rounds.c.round_id == round_id)
+        row = self._connection.execute(query.with_for_update() if for_update else query).one_or_none()
+        return required(Round, row, round_id)
+
+    def put(self, round_: Round) -> None:
+        """Overwrite a round."""
+        query = update(tables.rounds).where(tables.rounds.c.round_id == round_.round_id)
+        self._connection.execute(query.values(**values(round_)))
+
+    def live(self, job_id: JobId) -> Round | None:
+        """Return the live round of a job."""
+        query = select(*_ROUND).where(tables.rounds.c.job_id == job_id, tables.rounds.c.state.in_(LIVE_ROUND_STATES))
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else record(Round, row)
+
+    def in_states(self, states: Iterable[RoundState]) -> list[Round]:
+        """Return the rounds in some states, oldest first."""
+        query = select(*_ROUND).where(tables.rounds.c.state.in_(list(states))).order_by(tables.rounds.c.round_id)
+        return [record(Round, row) for row in self._connection.execute(query)]
+
+    def of_job(self, job_id: JobId) -> list[Round]:
+        """Return the rounds of one job, oldest first."""
+        query = select(*_ROUND).where(tables.rounds.c.job_id == job_id).order_by(tables.rounds.c.round_id)
+        return [record(Round, row) for row in self._connection.execute(query)]
+
+    def recent_closed_ids(self, job_id: JobId, *, limit: int) -> list[RoundId]:
+        """Return the ids of the last ended rounds of a job, newest first."""
+        ended = (RoundState.CLOSED, RoundState.ABANDONED)
+        query = (
+            select(tables.rounds.c.round_id)
+            .where(tables.rounds.c.job_id == job_id, tables.rounds.c.state.in_(ended))
+            .order_by(tables.rounds.c.round_id.desc())
+            .limit(limit)
+        )
+        return [RoundId(value) for value in self._connection.execute(query).scalars()]
+
+    def count_closed(self, job_id: JobId) -> int:
+        """Return how many rounds of a job were closed with a result."""
+        query = (
+            select(func.count())
+            .select_from(tables.rounds)
+            .where(tables.rounds.c.job_id == job_id, tables.rounds.c.state == RoundState.CLOSED)
+        )
+        return self._connection.execute(query).scalar_one()
+
+    def claim(self, round_id: RoundId, *, worker: str, now: float, until: float) -> bool:
+        """Lease the folding of a round to one worker; say whether it got the lease.
+
+        A worker that holds the lease renews it; another gets it only after it ran out.
+        """
+        free = or_(
+            tables.rounds.c.worker.is_(None), tables.rounds.c.worker == worker, tables.rounds.c.worker_until < now
+        )
+        query = update(tables.rounds).where(tables.rounds.c.round_id == round_id, free)
+        return self._connection.execute(query.values(worker=worker, worker_until=until)).rowcount == 1

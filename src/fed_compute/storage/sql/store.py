@@ -1,0 +1,81 @@
+"""All repositories of one transaction, in one hand."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from fed_compute.storage.sql.clients import ClientRows
+from fed_compute.storage.sql.database import Database
+from fed_compute.storage.sql.jobs import JobRows
+from fed_compute.storage.sql.journal import JournalRows
+from fed_compute.storage.sql.ledger import LedgerRows
+from fed_compute.storage.sql.projections import Projection, earnings, round_metrics, standings
+from fed_compute.storage.sql.rounds import RoundRows
+from fed_compute.storage.sql.tasks import TaskRows
+from fed_compute.storage.sql.updates import UpdateRows
+from fed_compute.storage.sql.versions import VersionRows
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The repositories, all on one connection and so in one transaction."""
+
+    jobs: JobRows
+    clients: ClientRows
+    rounds: RoundRows
+    tasks: TaskRows
+    updates: UpdateRows
+    versions: VersionRows
+    journal: JournalRows
+    ledger: LedgerRows
+    standings: Projection
+    round_metrics: Projection
+    earnings: Projection
+
+
+def _records(connection: Connection) -> Records:
+    return Records(
+        jobs=JobRows(connection),
+        clients=ClientRows(connection),
+        rounds=RoundRows(connection),
+        tasks=TaskRows(connection),
+        updates=UpdateRows(connection),
+        versions=VersionRows(connection),
+        journal=JournalRows(connection),
+        ledger=LedgerRows(connection),
+        standings=standings(connection),
+        round_metrics=round_metrics(connection),
+        earnings=earnings(connection),
+    )
+
+
+class Store:
+    """The records, one transaction at a time. Whoever waits for news registers with `on_commit`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every committed transaction, on the thread that committed."""
+        self._listeners.append(listener)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Records]:
+        """Run a block that changes records: durable as a whole afterwards, or not at all."""
+        with self._database.write() as connection:
+            yield _records(connection)
+        for listener in self._listeners:
+            listener()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Records]:
+        """Run a block that reads records, all from one moment."""
+        with self._database.read() as connection:
+            yield _records(connection)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()

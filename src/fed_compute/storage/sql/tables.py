@@ -1,0 +1,272 @@
+"""Every table. `migrations/` brings a database to this shape; a test compares the two."""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from fed_compute.rounds.records import (
+    JobState,
+    RoundMode,
+    RoundState,
+    Scope,
+    TaskKind,
+    TaskState,
+    UpdateState,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only in a column of type INTEGER."""
+
+
+class Word(TypeDecorator[StrEnum]):
+    """A StrEnum kept as its text."""
+
+    impl = String(20)
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.kind(value)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", BigId, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("spec", Text, nullable=False),
+    Column("schema", Text, nullable=False),
+    Column("state", Word(JobState), nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("client_id", String(64), primary_key=True),
+    Column("capabilities", Text, nullable=False),
+    Column("registered_at", Double, nullable=False),
+    Column("last_seen_at", Double, nullable=False, index=True),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("secret_hmac", String(64), nullable=False),
+    Column("scope", Word(Scope), nullable=False),
+    Column("client_id", String(64), ForeignKey("clients.client_id"), index=True),
+    Column("created_at", Double, nullable=False),
+    Column("revoked_at", Double),
+)
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("round_id", BigId, primary_key=True),
+    Column("job_id", BigId, ForeignKey("jobs.job_id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("base_version", Integer, nullable=False),
+    Column("state", Word(RoundState), nullable=False),
+    Column("mode", Word(RoundMode), nullable=False),
+    Column("target_updates", Integer, nullable=False),
+    Column("min_updates", Integer, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("deadline_seconds", Double, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("deadline", Double),
+    Column("closed_at", Double),
+    Column("result_version", Integer),
+    Column("reason", Text),
+    Column("worker", String(64)),
+    Column("worker_until", Double),
+    sqlite_autoincrement=True,
+)
+Index("ix_rounds_job_id_state", rounds.c.job_id, rounds.c.state)
+Index("ix_rounds_state", rounds.c.state)
+Index(
+    "uq_rounds_live",
+    rounds.c.job_id,
+    unique=True,
+    sqlite_where=text("state IN ('OPEN', 'COLLECTING', 'AGGREGATING')"),
+    postgresql_where=text("state IN ('OPEN', 'COLLECTING', 'AGGREGATING')"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_id", String(32), primary_key=True),
+    Column("job_id", BigId, ForeignKey("jobs.job_id"), nullable=False),
+    Column("round_id", BigId, ForeignKey("rounds.round_id"), nullable=False),
+    Column("client_id", String(64), ForeignKey("clients.client_id"), nullable=False),
+    Column("kind", Word(TaskKind), nullable=False),
+    Column("state", Word(TaskState), nullable=False),
+    Column("base_version", Integer, nullable=False),
+    Column("leased_at", Double, nullable=False),
+    Column("deadline", Double, nullable=False),
+    Column("heartbeats", Boolean, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("ended_at", Double),
+)
+Index("ix_tasks_round_id_kind_state", tasks.c.round_id, tasks.c.kind, tasks.c.state)
+Index("ix_tasks_client_id_round_id", tasks.c.client_id, tasks.c.round_id)
+Index("ix_tasks_state_deadline", tasks.c.state, tasks.c.deadline)
+Index(
+    "uq_tasks_live",
+    tasks.c.client_id,
+    unique=True,
+    sqlite_where=text("state = 'leased'"),
+    postgresql_where=text("state = 'leased'"),
+)
+
+updates = Table(
+    "updates",
+    metadata,
+    Column("update_id", BigId, primary_key=True),
+    Column("task_id", String(32), ForeignKey("tasks.task_id"), nullable=False, unique=True),
+    Column("job_id", BigId, ForeignKey("jobs.job_id"), nullable=False),
+    Column("round_id", BigId, ForeignKey("rounds.round_id"), nullable=False),
+    Column("client_id", String(64), ForeignKey("clients.client_id"), nullable=False),
+    Column("base_version", Integer, nullable=False),
+    Column("state", Word(UpdateState), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("encoding", String(16), nullable=False),
+    Column("compression", String(16), nullable=False),
+    Column("num_samples", BigInteger, nullable=False),
+    Column("l2_norm", Double, nullable=False),
+    Column("loss", Double),
+    Column("received_at", Double, nullable=False),
+    UniqueConstraint("round_id", "client_id"),
+    sqlite_autoincrement=True,
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("job_id", BigId, ForeignKey("jobs.job_id"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("parent", Integer),
+    Column("round_id", BigId, ForeignKey("rounds.round_id"), unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("optimizer_digest", String(64)),
+    Column("manifest", Text, nullable=False),
+    Column("chain", String(64), nullable=False),
+    Column("num_updates", Integer, nullable=False),
+    Column("num_samples", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("task_id", String(32), ForeignKey("tasks.task_id"), primary_key=True),
+    Column("job_id", BigId, ForeignKey("jobs.job_id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("round_id", BigId, ForeignKey("rounds.round_id"), nullable=False, index=True),
+    Column("client_id", String(64), ForeignKey("clients.client_id"), nullable=False),
+    Column("num_samples", BigInteger, nullable=False),
+    Column("loss", Double, nullable=False),
+    Column("accuracy", Double),
+    Column("recorded_at", Double, nullable=False),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", BigId, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("job_id", BigId),
+    Column("round_id", BigId, index=True),
+    Column("client_id", String(64)),
+    Column("task_id", String(32)),
+    Column("payload", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("reader", String(40), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+)
+
+standings = Table(
+    "standings",
+    metadata,
+    Column("client_id", String(64), primary_key=True),
+    Column("standing", Text, nullable=False),
+)
+
+round_metrics = Table(
+    "round_metrics",
+    metadata,
+    Column("round_id", BigId, primary_key=True, autoincrement=False),
+    Column("job_id", BigId, nullable=False),
+    Column("metrics", Text, nullable=False),
+)
+
+earnings = Table(
+    "earnings",
+    metadata,
+    Column("client_id", String(64), primary_key=True),
+    Column("earning", Text, nullable=False),
+)
+
+ledger_groups = Table(
+    "ledger_groups",
+    metadata,
+    Column("group_id", BigId, primary_key=True),
+    Column("idempotency_key", String(120), nullable=False, unique=True),
+    Column("client_id", String(64), nullable=False, index=True),
+    Column("round_id", BigId),
+    Column("reason", String(40), nullable=False),
+    Column("at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("group_id", BigId, ForeignKey("ledger_groups.group_id"), primary_key=True),
+    Column("account", String(80), primary_key=True, index=True),
+    Column("micro_tokens", BigInteger, nullable=False),
+    CheckConstraint("micro_tokens <> 0", name="not_zero"),
+)

@@ -1,0 +1,76 @@
+"""Rows of accepted updates and of evaluations."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from fed_compute.ids import JobId, RoundId, TaskId, UpdateId
+from fed_compute.rounds.records import Evaluation, Update, UpdateState
+from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
+
+_UPDATE = columns(tables.updates, Update)
+_EVALUATION = columns(tables.evaluations, Evaluation)
+
+
+class UpdateRows:
+    """Accepted updates, one per task and one per client and round; the database enforces both."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, update_: Update) -> UpdateId:
+        """Insert an update and return its place in the sequence.
+
+        A second update of a task, or of a client in a round, raises the database's IntegrityError.
+        """
+        row = {name: value for name, value in values(update_).items() if name != "update_id"}
+        result = self._connection.execute(insert(tables.updates).values(**row))
+        return UpdateId(inserted_id(result))
+
+    def of_task(self, task_id: TaskId) -> Update | None:
+        """Return the accepted update of a task."""
+        row = self._connection.execute(select(*_UPDATE).where(tables.updates.c.task_id == task_id)).one_or_none()
+        return None if row is None else record(Update, row)
+
+    def get(self, update_id: UpdateId) -> Update:
+        """Return an update that other rows refer to."""
+        row = self._connection.execute(select(*_UPDATE).where(tables.updates.c.update_id == update_id)).one_or_none()
+        return required(Update, row, update_id)
+
+    def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Update]:
+        """Return the updates of a round in sequence, those after update id `after`."""
+        query = (
+            select(*_UPDATE)
+            .where(tables.updates.c.round_id == round_id, tables.updates.c.update_id > after)
+            .order_by(tables.updates.c.update_id)
+        )
+        return [record(Update, row) for row in self._connection.execute(query)]
+
+    def count(self, round_id: RoundId) -> int:
+        """Return how many updates a round has."""
+        query = select(func.count()).select_from(tables.updates).where(tables.updates.c.round_id == round_id)
+        return self._connection.execute(query).scalar_one()
+
+    def list_as_late(self, round_id: RoundId) -> int:
+        """Mark every update of an abandoned round as late; return how many."""
+        query = update(tables.updates).where(tables.updates.c.round_id == round_id)
+        return self._connection.execute(query.values(state=UpdateState.LATE)).rowcount
+
+    def all(self) -> Iterator[Update]:
+        """Return every update in sequence."""
+        query = select(*_UPDATE).order_by(tables.updates.c.update_id)
+        return (record(Update, row) for row in self._connection.execute(query))
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Insert an evaluation. A second one of a task raises the database's IntegrityError."""
+        self._connection.execute(insert(tables.evaluations).values(**values(evaluation)))
+
+    def evaluations_of(self, job_id: JobId) -> list[Evaluation]:
+        """Return the evaluations of a job's versions, oldest first."""
+        query = (
+            select(*_EVALUATION)
+            .where(tables.evaluations.c.job_id == job_id)
+            .order_by(tables.evaluations.c.version, tables.evaluations.c.client_id)
+        )
+        return [record(Evaluation, row) for row in self._connection.execute(query)]
