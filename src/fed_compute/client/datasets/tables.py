@@ -45,11 +45,14 @@ def load_npz(path: str | None, options: Mapping[str, str]) -> RawSamples:
     """
     file = existing(path, kind="file")
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DatasetInvalid(f"{file} is not a NumPy archive, found a single array; use numpy.savez(x=…, y=…)")
             if missing := sorted({"x", "y"} - set(archive.files)):
                 raise DatasetInvalid(f"{file} has no array {missing[0]!r}, found {archive.files[:20]}, wanted x and y")
             x, y = archive["x"], archive["y"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetInvalid(f"{file} is not a NumPy archive of numbers: {error}") from error
     if x.ndim < 2 or y.ndim not in (1, 2):
         raise DatasetInvalid(
