@@ -1,0 +1,226 @@
+"""What must be true after anything, checked on the stored data itself.
+
+Each check reads, changes nothing, and lists every breach it finds. The numbers in the names are
+those of the design's invariants. It can run beside a working coordinator: one snapshot is read, and
+blobs never change.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest
+from fed_compute.errors import Broken, DataDirUnusable
+from fed_compute.ids import ClientId, Digest, RoundId
+from fed_compute.rounds.records import (
+    Job,
+    Round,
+    RoundState,
+    Task,
+    TaskKind,
+    TaskState,
+    Update,
+    UpdateState,
+    Version,
+)
+from fed_compute.storage.blobs import BlobStore, LocalBlobStore
+from fed_compute.storage.sql.database import open_database
+from fed_compute.storage.sql.ledger import MINT, account_of
+from fed_compute.storage.sql.store import Records, Store
+
+TERMINAL = (RoundState.CLOSED, RoundState.ABANDONED)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One invariant: how many things were looked at, and what was wrong."""
+
+    name: str
+    looked_at: int
+    breaches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of all checks."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def breaches(self) -> tuple[str, ...]:
+        """Every breach of every check."""
+        return tuple(f"{check.name}: {breach}" for check in self.checks for breach in check.breaches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """Everything the checks look at, from one moment."""
+
+    jobs: list[Job]
+    rounds: dict[RoundId, Round]
+    tasks: list[Task]
+    updates: list[Update]
+    versions: list[Version]
+    terminal_entries: Counter[RoundId | None]
+    accepted_entries: int
+    balances: dict[str, int]
+    unbalanced_groups: list[int]
+    rewarded: list[tuple[ClientId, RoundId | None]]
+
+
+def verify_data_dir(data_dir: Path, *, database_url: str | None = None) -> Report:
+    """Check the invariants on a data folder, every version rebuilt byte for byte.
+
+    Raises:
+        DataDirUnusable: if there is no coordinator's data in the folder.
+    """
+    file = data_dir / "coordinator.sqlite3"
+    if database_url is None and not file.is_file():
+        raise DataDirUnusable(f"{data_dir} holds no coordinator data (no coordinator.sqlite3); name a --data-dir")
+    store = Store(open_database(database_url or f"sqlite:///{file}"))
+    try:
+        return verify(store, LocalBlobStore(data_dir / "blobs"))
+    finally:
+        store.close()
+
+
+def verify(store: Store, blobs: BlobStore) -> Report:
+    """Check the invariants on a store and its blobs. Cost: every blob is read once and hashed."""
+    with store.snapshot() as records:
+        facts = _gather(records)
+    checks: list[tuple[str, int, Iterator[str]]] = [
+        ("I1/I13 every recorded blob is there and unchanged", len(facts.updates), _blobs_intact(facts, blobs)),
+        ("I2/I3 every accepted update is counted once, or listed as late", len(facts.updates), _counted_once(facts)),
+        ("I4 a round ends once", len(facts.rounds), _rounds_end_once(facts)),
+        ("I5 the version chain is linear and unbroken", len(facts.versions), _chain_linear(facts)),
+        ("I6 every version rebuilds byte for byte", len(facts.versions), _rebuilds(facts, blobs)),
+        ("I8 no two live leases, every lease ends once", len(facts.tasks), _leases_sound(facts)),
+        ("I9 the ledger sums to zero and pays only counted work", len(facts.balances), _ledger_sound(facts)),
+    ]
+    return Report(tuple(Check(name, count, tuple(breaches)) for name, count, breaches in checks))
+
+
+def _gather(records: Records) -> _Facts:
+    jobs = records.jobs.all()
+    rounds = {round_.round_id: round_ for job in jobs for round_ in records.rounds.of_job(job.job_id)}
+    terminal: Counter[RoundId | None] = Counter()
+    accepted, seq = 0, 0
+    while entries := records.journal.after(seq):
+        seq = entries[-1].seq
+        terminal.update(e.round_id for e in entries if e.kind in ("round_closed", "round_abandoned"))
+        accepted += sum(e.kind == "update_accepted" for e in entries)
+    return _Facts(
+        jobs=jobs,
+        rounds=rounds,
+        tasks=[task for round_id in rounds for kind in TaskKind for task in records.tasks.of_round(round_id, kind)],
+        updates=list(records.updates.all()),
+        versions=[version for job in jobs for version in records.versions.of_job(job.job_id)],
+        terminal_entries=terminal,
+        accepted_entries=accepted,
+        balances=records.ledger.balances(),
+        unbalanced_groups=records.ledger.unbalanced_groups(),
+        rewarded=[
+            (line.client_id, line.round_id)
+            for client in records.clients.all()
+            for line in records.ledger.lines_of(client.client_id)
+        ],
+    )
+
+
+def _blobs_intact(facts: _Facts, blobs: BlobStore) -> Iterator[str]:
+    named: set[Digest] = {update.digest for update in facts.updates}
+    for version in facts.versions:
+        named.add(version.digest)
+        named |= {version.optimizer_digest} if version.optimizer_digest is not None else set()
+    for digest in sorted(named):
+        try:
+            blobs.get(digest)
+        except Broken as error:
+            yield error.message
+
+
+def _counted_once(facts: _Facts) -> Iterator[str]:
+    if facts.accepted_entries != len(facts.updates):
+        yield f"the journal accepted {facts.accepted_entries} updates, {len(facts.updates)} are recorded"
+    by_id: dict[int, Update] = {update.update_id: update for update in facts.updates}
+    counted: Counter[int] = Counter()
+    for version in facts.versions:
+        for update_id, digest, weight in read_manifest(version.manifest):
+            counted[update_id] += 1
+            update = by_id.get(update_id)
+            if update is None:
+                yield f"v{version.version} counts update {update_id}, which nobody sent"
+            elif (update.digest, update.num_samples, update.round_id) != (digest, weight, version.round_id):
+                yield f"v{version.version} counts update {update_id} with another digest, weight or round"
+    for update in facts.updates:
+        state, times = facts.rounds[update.round_id].state, counted[update.update_id]
+        late = update.state is UpdateState.LATE
+        wanted = 1 if state is RoundState.CLOSED else 0
+        if times != wanted or late != (state is RoundState.ABANDONED):
+            where = f"update {update.update_id} ({update.state}) of round {update.round_id} ({state})"
+            yield f"{where} is counted {times} times"
+
+
+def _rounds_end_once(facts: _Facts) -> Iterator[str]:
+    results = Counter(version.round_id for version in facts.versions)
+    for round_id, round_ in facts.rounds.items():
+        ended = 1 if round_.state in TERMINAL else 0
+        if facts.terminal_entries[round_id] != ended:
+            yield f"round {round_id} is {round_.state} and ended {facts.terminal_entries[round_id]} times"
+        if results[round_id] != (1 if round_.state is RoundState.CLOSED else 0):
+            yield f"round {round_id} is {round_.state} and has {results[round_id]} results"
+
+
+def _chain_linear(facts: _Facts) -> Iterator[str]:
+    for job in facts.jobs:
+        chain: str = FIRST_CHAIN
+        for number, version in enumerate((v for v in facts.versions if v.job_id == job.job_id), start=1):
+            if version.version != number or version.parent != (number - 1 or None):
+                yield f"job {job.name}: v{version.version} with parent {version.parent} stands at place {number}"
+            if version.chain != chain_digest(chain, manifest=version.manifest, model=version.digest):
+                yield f"job {job.name}: the chain digest of v{version.version} does not follow from its parent"
+            chain = version.chain
+
+
+def _rebuilds(facts: _Facts, blobs: BlobStore) -> Iterator[str]:
+    by_id: dict[int, Update] = {update.update_id: update for update in facts.updates}
+    for job in facts.jobs:
+        versions = [version for version in facts.versions if version.job_id == job.job_id]
+        for parent, version in itertools.pairwise(versions):
+            try:
+                fold = RoundFold(job, blobs)
+                fold.add(by_id[update_id] for update_id, _, _ in read_manifest(version.manifest))
+                optimizer = None if parent.optimizer_digest is None else blobs.get(parent.optimizer_digest)
+                model, state = fold.finish(blobs.get(parent.digest), optimizer)
+                if model != blobs.get(version.digest):
+                    yield f"job {job.name}: v{version.version} rebuilds to other bytes"
+                if version.optimizer_digest is not None and state != blobs.get(version.optimizer_digest):
+                    yield f"job {job.name}: the optimiser state of v{version.version} rebuilds to other bytes"
+            except (Broken, KeyError) as error:
+                yield f"job {job.name}: v{version.version} cannot be rebuilt: {error}"
+
+
+def _leases_sound(facts: _Facts) -> Iterator[str]:
+    live = Counter(task.client_id for task in facts.tasks if task.state is TaskState.LEASED)
+    yield from (f"client {client} holds {count} live leases" for client, count in live.items() if count > 1)
+    updates = Counter(update.task_id for update in facts.updates)
+    for task in facts.tasks:
+        training = task.kind is TaskKind.TRAIN
+        if training and updates[task.task_id] != (1 if task.state is TaskState.REPORTED else 0):
+            yield f"task {task.task_id} is {task.state} and has {updates[task.task_id]} updates"
+        if training and task.state is TaskState.LEASED and facts.rounds[task.round_id].state in TERMINAL:
+            yield f"task {task.task_id} is leased although round {task.round_id} has ended"
+        if (task.ended_at is None) != (task.state is TaskState.LEASED):
+            yield f"task {task.task_id} is {task.state} with end time {task.ended_at}"
+
+
+def _ledger_sound(facts: _Facts) -> Iterator[str]:
+    yield from (f"ledger group {group} does not sum to zero" for group in facts.unbalanced_groups)
+    if total := sum(facts.balances.values()):
+        yield f"all accounts together hold {total} micro-tokens, not zero"
+    yield from (f"account {a} is at {n}" for a, n in facts.balances.items() if a != MINT and n < 0)
+    counted = {(u.client_id, u.round_id) for u in facts.updates if facts.rounds[u.round_id].state is RoundState.CLOSED}
+    for client_id, round_id in sorted(set(facts.rewarded) - counted, key=str):
+        yield f"{account_of(client_id)} was paid for round {round_id}, where it has no counted update"
