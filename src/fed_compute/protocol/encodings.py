@@ -24,6 +24,7 @@ INT8_BLOCK = 1024
 
 _CHUNK = 64 * INT8_BLOCK
 _F16_MAX = np.float32(np.finfo(np.float16).max)
+_SCALE_MAX = np.nextafter(np.finfo(np.float32).max / np.float32(127), np.float32(0))
 _BF16_MAX = np.array([0x7F7F0000], dtype="<u4").view("<f4")[0]
 
 
@@ -123,7 +124,7 @@ class Int8:
             scales[start // INT8_BLOCK : start // INT8_BLOCK + scale.size] = scale
             per_value = np.repeat(scale.astype(np.float64), INT8_BLOCK)[: part.size]
             ratio = np.divide(part, per_value, out=np.zeros_like(part), where=per_value > 0)
-            quantised[start : start + part.size] = np.floor(ratio + rng.random(part.size))
+            quantised[start : start + part.size] = np.clip(np.floor(ratio + rng.random(part.size)), -127, 127)
         return {"delta.scale": scales, "delta.q": quantised}
 
     def expected(self, num_parameters: int) -> dict[str, TensorSpec]:
@@ -209,7 +210,9 @@ def _num_blocks(num_parameters: int) -> int:
 
 
 def _scales(part: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-    """Return each block's scale, float32: the smallest that keeps value / scale within ±127."""
+    """Return each block's scale, float32: the smallest that keeps value / scale within ±127, and 127 · scale finite."""
     largest = np.maximum.reduceat(np.abs(part), np.arange(0, part.size, INT8_BLOCK))
     scale = (largest / 127).astype("<f4")
-    return np.where(scale.astype(np.float64) * 127 < largest, np.nextafter(scale, np.float32(np.inf)), scale)
+    scale = np.where(scale.astype(np.float64) * 127 < largest, np.nextafter(scale, np.float32(np.inf)), scale)
+    scale[scale > _SCALE_MAX] = _SCALE_MAX
+    return scale

@@ -161,9 +161,10 @@ def parse_job_text(text: str) -> JobSpec:
         JobFileInvalid: if it is not TOML, or not a job.
     """
     try:
-        return parse_job(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and endless brackets
         raise JobFileInvalid(f"the job file is not TOML: {error}") from error
+    return parse_job(data)
 
 
 def load_job(path: Path) -> JobSpec:
@@ -192,9 +193,15 @@ def _explain(error: ValidationError) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(f"unknown key {where!r}{_nearest(where)}")
         else:
-            found = f", found {problem['input']!r:.60}" if problem["loc"] else ""
+            found = f", found {_shown(problem['input'])}" if problem["loc"] else ""
             lines.append(f"{where or 'job'}: {problem['msg'].removeprefix('Value error, ')}{found}")
     return "; ".join(lines)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= 2**64:  # Python refuses to write very long ones
+        return "a number of more than 64 bits"
+    return repr(value)[:60]
 
 
 def _nearest(key: str) -> str:

@@ -1,0 +1,1 @@
+"""Recorded bytes of the wire. What was once sent must be readable for ever."""

@@ -1,0 +1,172 @@
+"""The job file: everything is checked before anything starts."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fed_compute.errors import JobFileInvalid
+from fed_compute.protocol.job import JobSpec, load_job, parse_job, parse_job_text
+
+FULL = """
+name = "digits"
+[model]
+name = "simple_mlp"
+args = { input_dim = 64, hidden_dim = 32, output_dim = 10 }
+[training]
+loss = "cross_entropy"
+optimizer = "sgd"
+lr = 0.1
+batch_size = 32
+local_epochs = 1
+[rounds]
+total = 20
+target_updates = 10
+min_updates = 2
+over_selection = "auto"
+deadline_seconds = 300
+mode = "sync"
+[aggregation]
+rule = "fedavg"
+server_optimizer = "sgd"
+[privacy]
+mode = "open"
+[wire]
+encoding = "f32"
+"""
+
+
+def test_the_documented_job_file_is_read() -> None:
+    job = parse_job_text(FULL)
+    assert (job.name, job.training.lr, job.rounds.deadline_seconds) == ("digits", 0.1, 300.0)
+    assert job.schema_of_model().num_parameters == 64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10
+
+
+def test_an_empty_file_is_the_default_job() -> None:
+    assert parse_job_text("") == JobSpec()
+    assert JobSpec().name == "default"
+
+
+def test_a_job_survives_being_plain_data() -> None:
+    """This is how the store keeps it."""
+    job = parse_job_text(FULL)
+    assert parse_job(job.model_dump(mode="json")) == job
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"trainin": {}}, r"unknown key 'trainin', did you mean 'training'\?"),
+        ({"training": {"learning_rat": 1}}, "unknown key 'training.learning_rat'"),
+        ({"training": {"batchsize": 1}}, r"did you mean 'training.batch_size'\?"),
+        ({"rounds": {"lr": 1.0}}, r"did you mean 'training.lr'\?"),
+        ({"lr": 1.0}, r"did you mean 'training.lr'\?"),
+        ({"privacy": {"max_norm": 1.0}}, r"did you mean 'privacy.max_update_norm'\?"),
+        ({"wire": {"zzz": 1}}, "known here: compression, encoding, topk_fraction"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_known_one(data: dict[str, Any], reason: str) -> None:
+    with pytest.raises(JobFileInvalid, match=reason):
+        parse_job(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"rounds": {"total": 0}}, "rounds.total"),
+        ({"rounds": {"total": "5"}}, "rounds.total"),
+        ({"rounds": {"total": True}}, "rounds.total"),
+        ({"rounds": {"total": 5.0}}, "rounds.total"),
+        ({"rounds": {"deadline_seconds": 0}}, "rounds.deadline_seconds"),
+        ({"rounds": {"min_updates": 3, "target_updates": 2}}, "rounds"),
+        ({"rounds": {"mode": "fast"}}, "rounds.mode"),
+        ({"training": {"lr": "0.1"}}, "training.lr"),
+        ({"training": {"lr": True}}, "training.lr"),
+        ({"training": {"lr": 0}}, "training.lr"),
+        ({"training": {"lr": float("nan")}}, "training.lr"),
+        ({"training": {"lr": float("inf")}}, "training.lr"),
+        ({"training": {"momentum": 1.0}}, "training.momentum"),
+        ({"training": {"loss": "l1"}}, "training.loss"),
+        ({"aggregation": {"rule": "krum"}}, "aggregation.rule"),
+        ({"privacy": {"mode": "private"}}, "privacy.mode"),
+        ({"wire": {"topk_fraction": 0.0}}, "wire.topk_fraction"),
+        ({"wire": {"topk_fraction": float("nan")}}, "wire.topk_fraction"),
+        ({"evaluation": {"holdout_fraction": 1.0}}, "evaluation.holdout_fraction"),
+        ({"seed": -1}, "seed"),
+        ({"name": "Digits"}, "name"),
+        ({"name": "../x"}, "name"),
+        ({"name": 5}, "name"),
+        ({"model": "linear"}, "model"),
+        ({"model": {"name": "linear", "args": {"input_dim": 0}}}, "model.args.input_dim"),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_be_names_its_key(data: dict[str, Any], key: str) -> None:
+    with pytest.raises(JobFileInvalid, match=key) as caught:
+        parse_job(data)
+    assert str(caught.value.details.get("key", "")).startswith(key)
+
+
+def test_a_whole_number_will_do_where_a_fraction_may_stand() -> None:
+    assert parse_job_text("[training]\nlr = 1\n[rounds]\nover_selection = 2").training.lr == 1.0
+
+
+def test_a_plug_in_model_s_arguments_are_left_to_the_plug_in() -> None:
+    assert parse_job({"model": {"name": "my_model", "args": {"depth": 3}}}).model.args == {"depth": 3}
+    with pytest.raises(JobFileInvalid, match="not built in"):
+        parse_job({"model": {"name": "my_model"}}).schema_of_model()
+
+
+def test_a_file_that_is_not_toml_or_not_there_is_named(tmp_path: Path) -> None:
+    broken, binary = tmp_path / "broken.toml", tmp_path / "binary.toml"
+    broken.write_text("[rounds")
+    binary.write_bytes(b"\xff\xfe")
+    for path in (broken, binary, tmp_path / "missing.toml", tmp_path):
+        with pytest.raises(JobFileInvalid, match=path.name):
+            load_job(path)
+
+
+def test_a_wrong_value_in_a_file_names_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text("[rounds]\ntotal = 0")
+    with pytest.raises(JobFileInvalid, match=r"job\.toml.*rounds\.total"):
+        load_job(path)
+    path.write_text(FULL)
+    assert load_job(path).name == "digits"
+
+
+@given(st.text())
+def test_any_text_is_a_job_or_refused_and_nothing_worse(text: str) -> None:
+    with contextlib.suppress(JobFileInvalid):
+        assert isinstance(parse_job_text(text), JobSpec)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed = " + "9" * 5000,
+        "seed = 0x" + "f" * 5000,
+        "[model]\nname = 'linear'\nargs = { input_dim = 0x" + "f" * 5000 + " }",
+        "a = " + "[" * 100_000,
+    ],
+    ids=["digits", "hexadecimal digits", "digits for the model", "brackets"],
+)
+def test_absurdly_long_values_are_refused_and_nothing_worse(text: str) -> None:
+    with pytest.raises(JobFileInvalid):
+        parse_job_text(text)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*JobSpec.model_fields, "x"]), JSON, max_size=3))
+def test_any_data_is_a_job_or_refused_and_nothing_worse(data: dict[str, Any]) -> None:
+    with contextlib.suppress(JobFileInvalid):
+        assert isinstance(parse_job(data), JobSpec)
