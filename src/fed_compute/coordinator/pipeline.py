@@ -82,8 +82,8 @@ class UpdatePipeline:
             UpdateConflict: if the task has another update.
             RoundOver, LeaseExpired: if the round or the lease ended meanwhile. Recorded as late.
         """
-        if (known := self._already_accepted(admission.task, digest)) is not None:
-            return known
+        if admission.task.state is TaskState.REPORTED:
+            return self._first_accepted(admission.task, digest)
         body = path.read_bytes()
         try:
             decoded = self._validator.decode(admission, body)
@@ -112,8 +112,6 @@ class UpdatePipeline:
             raise
         body, contents = self._read_json(admission, request, max_bytes=max_bytes)
         digest = self._blobs.put(body)
-        if (known := self._already_accepted(admission.task, digest)) is not None:
-            return known
         return self._commit(admission.task, contents, digest=digest, size_bytes=len(body))
 
     def _read_json(self, admission: Admission, request: UpdateRequest, *, max_bytes: int) -> tuple[bytes, _Contents]:
@@ -139,16 +137,16 @@ class UpdatePipeline:
         )
         return body, _Contents("f32", "none", num_samples, norm, loss)
 
-    def _already_accepted(self, task: Task, digest: Digest) -> Accepted | None:
+    def _first_accepted(self, task: Task, digest: Digest) -> Accepted:
         with self._store.snapshot() as records:
-            return _settled(records, task.task_id, digest)
+            return _same_or_refuse(records.updates.of_task(task.task_id), task, digest)
 
     def _commit(self, task: Task, contents: _Contents, *, digest: Digest, size_bytes: int) -> Accepted:
         """Write everything that makes an update accepted, or, if it came twice at once, return the first."""
         try:
             with self._store.transaction() as records:
-                if (known := _settled(records, task.task_id, digest)) is not None:
-                    return known
+                if (first := records.updates.of_task(task.task_id)) is not None:
+                    return _same_or_refuse(first, task, digest)
                 return self._insert(records, task, contents, digest=digest, size_bytes=size_bytes)
         except (RoundOver, LeaseExpired):
             self._record_late(task.task_id)
@@ -191,7 +189,7 @@ class UpdatePipeline:
             loss=update.loss,
             latency_seconds=max(0.0, now - task.leased_at),
         )
-        self._rounds.apply(records, task.round_id, Looked())
+        self._rounds.apply(records, round_, Looked())
         return Accepted(update, repeated=False)
 
     def _note_refusal(self, task: Task, refusal: UpdateRefused) -> None:
@@ -226,15 +224,12 @@ class UpdatePipeline:
         )
 
 
-def _settled(records: Records, task_id: TaskId, digest: Digest) -> Accepted | None:
-    """Return the update that a task already has.
+def _same_or_refuse(first: Update | None, task: Task, digest: Digest) -> Accepted:
+    """Return the update that a task already has, if it is the one that came again.
 
     Raises:
         UpdateConflict: if it has other bytes.
     """
-    update = records.updates.of_task(task_id)
-    if update is None:
-        return None
-    if update.digest != digest:
-        raise UpdateConflict(task_id=task_id)
-    return Accepted(update, repeated=True)
+    if first is None or first.digest != digest:
+        raise UpdateConflict(task_id=task.task_id)
+    return Accepted(first, repeated=True)

@@ -69,7 +69,8 @@ class VersionPublisher:
             model, state = fold.finish(self._models.get(parent.digest), optimizer)
         except (AggregateNotFinite, NothingToAggregate) as error:
             with self._store.transaction() as records:
-                self._rounds.apply(records, round_.round_id, ResultUnusable(error.message))
+                current = records.rounds.get(round_.round_id, for_update=True)
+                self._rounds.apply(records, current, ResultUnusable(error.message))
             return
         digest = self._models.put(model)
         manifest = fold.manifest()
@@ -94,7 +95,7 @@ class VersionPublisher:
         if current.state is not RoundState.AGGREGATING:
             return  # another worker published it while this one was folding
         publish_version(records, version)
-        self._rounds.apply(records, round_.round_id, VersionPublished(version.version))
+        self._rounds.apply(records, current, VersionPublished(version.version))
 
 
 def first_version(job_id: JobId, digest: Digest, *, now: float) -> Version:

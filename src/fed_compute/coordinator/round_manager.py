@@ -32,9 +32,8 @@ class RoundManager:
         self._clock = clock
         self._active_seconds = active_seconds
 
-    def apply(self, records: Records, round_id: RoundId, event: RoundEvent) -> Round:
-        """Apply one event to one round, with everything that follows from its new state."""
-        before = records.rounds.get(round_id, for_update=True)
+    def apply(self, records: Records, before: Round, event: RoundEvent) -> Round:
+        """Apply one event to a round that was read for update, with everything that follows from its new state."""
         after = step(before, event, self._progress(records, before), now=self._clock.now())
         if after != before:
             records.rounds.put(after)
@@ -90,7 +89,7 @@ class RoundManager:
         with self._store.transaction() as records:
             if records.rounds.find(round_id) is None:
                 raise RoundNotFound(round_id)
-            after = self.apply(records, round_id, CloseRequested())
+            after = self.apply(records, records.rounds.get(round_id, for_update=True), CloseRequested())
             if after.state in (RoundState.OPEN, RoundState.COLLECTING):
                 raise not_closed(records, after)
             records.journal.append(
@@ -108,7 +107,7 @@ class RoundManager:
             ]
         for round_id in due:
             with self._store.transaction() as records:
-                self.apply(records, round_id, Looked())
+                self.apply(records, records.rounds.get(round_id, for_update=True), Looked())
         return bool(due)
 
     def _progress(self, records: Records, round_: Round) -> Progress:

@@ -139,7 +139,8 @@ class TaskAssigner:
     def _grant(self, records: Records, client_id: ClientId, offer: _Offer, *, heartbeats: bool) -> Assignment:
         round_ = offer.round
         if offer.kind is TaskKind.TRAIN:
-            round_ = self._rounds.apply(records, round_.round_id, LeaseGranted())
+            current = records.rounds.get(round_.round_id, for_update=True)
+            round_ = self._rounds.apply(records, current, LeaseGranted())
         task = Task(
             task_id=new_task_id(),
             job_id=offer.job.job_id,
@@ -169,7 +170,7 @@ class TaskAssigner:
         records.tasks.put(task)
         self._note(records, f"task_{state}", task)
         if task.kind is TaskKind.TRAIN:
-            self._rounds.apply(records, task.round_id, Looked())
+            self._rounds.apply(records, records.rounds.get(task.round_id, for_update=True), Looked())
         return task
 
     def _note(self, records: Records, kind: str, task: Task, **payload: Any) -> None:
@@ -225,6 +226,7 @@ def _evaluation(records: Records, client_id: ClientId, job: Job) -> _Offer | Non
     due = round_.number % rules.every_rounds == 0 or job.state is JobState.FINISHED
     if not due or records.tasks.evaluated_by(client_id, job.job_id, version.version):
         return None
-    if records.tasks.count_evaluations(job.job_id, round_.round_id) >= rules.max_clients:
+    counts = records.tasks.count(round_.round_id, TaskKind.EVALUATE)
+    if counts.get(TaskState.LEASED, 0) + counts.get(TaskState.REPORTED, 0) >= rules.max_clients:
         return None
     return _Offer(job, round_, version, TaskKind.EVALUATE)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from fed_compute.ids import ClientId
 from fed_compute.rounds.records import ApiKey, Client, Scope
@@ -11,6 +11,10 @@ from fed_compute.storage.sql.rows import columns, record, values
 
 _CLIENT = columns(tables.clients, Client)
 _KEY = columns(tables.api_keys, ApiKey)
+_BY_ID = select(*_CLIENT).where(tables.clients.c.client_id == bindparam("client_id"))
+_KEY_BY_ID = select(*_KEY).where(tables.api_keys.c.key_id == bindparam("key_id"))
+_COUNT_SEEN = select(func.count()).where(tables.clients.c.last_seen_at >= bindparam("moment"))
+_MARK_SEEN = update(tables.clients).where(tables.clients.c.client_id == bindparam("key"))
 
 
 class ClientRows:
@@ -25,8 +29,7 @@ class ClientRows:
 
     def find(self, client_id: ClientId) -> Client | None:
         """Return the client of this id, if there is one."""
-        query = select(*_CLIENT).where(tables.clients.c.client_id == client_id)
-        row = self._connection.execute(query).one_or_none()
+        row = self._connection.execute(_BY_ID, {"client_id": client_id}).one_or_none()
         return None if row is None else record(Client, row)
 
     def all(self) -> list[Client]:
@@ -36,14 +39,12 @@ class ClientRows:
 
     def count_seen_since(self, moment: float) -> int:
         """Return how many clients were seen at or after `moment`."""
-        query = select(func.count()).select_from(tables.clients).where(tables.clients.c.last_seen_at >= moment)
-        return self._connection.execute(query).scalar_one()
+        return self._connection.execute(_COUNT_SEEN, {"moment": moment}).scalar_one()
 
     def mark_seen(self, seen: Mapping[ClientId, float]) -> None:
         """Record when clients were last heard of."""
-        for client_id, moment in seen.items():
-            query = update(tables.clients).where(tables.clients.c.client_id == client_id)
-            self._connection.execute(query.values(last_seen_at=moment))
+        rows = [{"key": client_id, "last_seen_at": moment} for client_id, moment in seen.items()]
+        self._connection.execute(_MARK_SEEN, rows)
 
     def add_key(self, key: ApiKey) -> None:
         """Insert a key."""
@@ -51,7 +52,7 @@ class ClientRows:
 
     def key(self, key_id: str) -> ApiKey | None:
         """Return the key of this public id."""
-        row = self._connection.execute(select(*_KEY).where(tables.api_keys.c.key_id == key_id)).one_or_none()
+        row = self._connection.execute(_KEY_BY_ID, {"key_id": key_id}).one_or_none()
         return None if row is None else record(ApiKey, row)
 
     def keys_of_scope(self, scope: Scope) -> list[ApiKey]:

@@ -12,6 +12,7 @@ from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record
 
 _ENTRY = columns(tables.journal, Entry)
+_INSERT = insert(tables.journal)
 
 
 class JournalRows:
@@ -33,15 +34,16 @@ class JournalRows:
     ) -> None:
         """Write one entry. `payload` must be plain JSON data without secrets or model values."""
         self._connection.execute(
-            insert(tables.journal).values(
-                kind=kind,
-                at=at,
-                job_id=job_id,
-                round_id=round_id,
-                client_id=client_id,
-                task_id=task_id,
-                payload=json.dumps(payload, separators=(",", ":"), allow_nan=False),
-            )
+            _INSERT,
+            {
+                "kind": kind,
+                "at": at,
+                "job_id": job_id,
+                "round_id": round_id,
+                "client_id": client_id,
+                "task_id": task_id,
+                "payload": json.dumps(payload, separators=(",", ":"), allow_nan=False),
+            },
         )
 
     def after(self, seq: int, *, limit: int = 1000) -> list[Entry]:

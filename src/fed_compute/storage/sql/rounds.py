@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from fed_compute.ids import JobId, RoundId
 from fed_compute.rounds.records import LIVE_ROUND_STATES, Round, RoundState
@@ -11,6 +11,11 @@ from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
 _ROUND = columns(tables.rounds, Round)
+_R = tables.rounds.c
+_PUT = update(tables.rounds).where(_R.round_id == bindparam("key"))
+_BY_ID = select(*_ROUND).where(_R.round_id == bindparam("round_id"))
+_BY_ID_LOCKED = _BY_ID.with_for_update()
+_LIVE = select(*_ROUND).where(_R.job_id == bindparam("job_id"), _R.state.in_(LIVE_ROUND_STATES))
 
 
 class RoundRows:
@@ -27,24 +32,22 @@ class RoundRows:
 
     def find(self, round_id: RoundId) -> Round | None:
         """Return the round of this id, if there is one."""
-        row = self._connection.execute(select(*_ROUND).where(tables.rounds.c.round_id == round_id)).one_or_none()
+        row = self._connection.execute(_BY_ID, {"round_id": round_id}).one_or_none()
         return None if row is None else record(Round, row)
 
     def get(self, round_id: RoundId, *, for_update: bool = False) -> Round:
         """Return a round that other rows refer to; `for_update` locks it until the transaction ends."""
-        query = select(*_ROUND).where(tables.rounds.c.round_id == round_id)
-        row = self._connection.execute(query.with_for_update() if for_update else query).one_or_none()
+        query = _BY_ID_LOCKED if for_update else _BY_ID
+        row = self._connection.execute(query, {"round_id": round_id}).one_or_none()
         return required(Round, row, round_id)
 
     def put(self, round_: Round) -> None:
         """Overwrite a round."""
-        query = update(tables.rounds).where(tables.rounds.c.round_id == round_.round_id)
-        self._connection.execute(query.values(**values(round_)))
+        self._connection.execute(_PUT, {"key": round_.round_id, **values(round_)})
 
     def live(self, job_id: JobId) -> Round | None:
         """Return the live round of a job."""
-        query = select(*_ROUND).where(tables.rounds.c.job_id == job_id, tables.rounds.c.state.in_(LIVE_ROUND_STATES))
-        row = self._connection.execute(query).one_or_none()
+        row = self._connection.execute(_LIVE, {"job_id": job_id}).one_or_none()
         return None if row is None else record(Round, row)
 
     def in_states(self, states: Iterable[RoundState]) -> list[Round]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from fed_compute.ids import JobId, RoundId, TaskId, UpdateId
 from fed_compute.rounds.records import Evaluation, Update, UpdateState
@@ -11,6 +11,16 @@ from fed_compute.storage.sql.rows import columns, inserted_id, record, required,
 
 _UPDATE = columns(tables.updates, Update)
 _EVALUATION = columns(tables.evaluations, Evaluation)
+_U = tables.updates.c
+_INSERT = insert(tables.updates)
+_OF_TASK = select(*_UPDATE).where(_U.task_id == bindparam("task_id"))
+_BY_ID = select(*_UPDATE).where(_U.update_id == bindparam("update_id"))
+_OF_ROUND = (
+    select(*_UPDATE)
+    .where(_U.round_id == bindparam("round_id"), _U.update_id > bindparam("after"))
+    .order_by(_U.update_id)
+)
+_COUNT = select(func.count()).where(_U.round_id == bindparam("round_id"))
 
 
 class UpdateRows:
@@ -25,32 +35,27 @@ class UpdateRows:
         A second update of a task, or of a client in a round, raises the database's IntegrityError.
         """
         row = {name: value for name, value in values(update_).items() if name != "update_id"}
-        result = self._connection.execute(insert(tables.updates).values(**row))
+        result = self._connection.execute(_INSERT, row)
         return UpdateId(inserted_id(result))
 
     def of_task(self, task_id: TaskId) -> Update | None:
         """Return the accepted update of a task."""
-        row = self._connection.execute(select(*_UPDATE).where(tables.updates.c.task_id == task_id)).one_or_none()
+        row = self._connection.execute(_OF_TASK, {"task_id": task_id}).one_or_none()
         return None if row is None else record(Update, row)
 
     def get(self, update_id: UpdateId) -> Update:
         """Return an update that other rows refer to."""
-        row = self._connection.execute(select(*_UPDATE).where(tables.updates.c.update_id == update_id)).one_or_none()
+        row = self._connection.execute(_BY_ID, {"update_id": update_id}).one_or_none()
         return required(Update, row, update_id)
 
     def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Update]:
         """Return the updates of a round in sequence, those after update id `after`."""
-        query = (
-            select(*_UPDATE)
-            .where(tables.updates.c.round_id == round_id, tables.updates.c.update_id > after)
-            .order_by(tables.updates.c.update_id)
-        )
-        return [record(Update, row) for row in self._connection.execute(query)]
+        rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "after": after})
+        return [record(Update, row) for row in rows]
 
     def count(self, round_id: RoundId) -> int:
         """Return how many updates a round has."""
-        query = select(func.count()).select_from(tables.updates).where(tables.updates.c.round_id == round_id)
-        return self._connection.execute(query).scalar_one()
+        return self._connection.execute(_COUNT, {"round_id": round_id}).scalar_one()
 
     def list_as_late(self, round_id: RoundId) -> int:
         """Mark every update of an abandoned round as late; return how many."""
