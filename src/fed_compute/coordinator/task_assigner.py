@@ -107,6 +107,18 @@ class TaskAssigner:
                 raise LeaseExpired(task_id=task_id)
             return self._end(records, task, TaskState.RELEASED)
 
+    def revive_leases(self) -> None:
+        """Give every client that sends heartbeats time to be heard again, after this process was away.
+
+        A lease that ran out because nobody could answer its heartbeats goes on; the deadline of its
+        round still holds.
+        """
+        with self._store.transaction() as records:
+            for round_ in records.rounds.in_states([RoundState.COLLECTING]):
+                for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
+                    deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats)
+                    records.tasks.put(replace(task, deadline=max(task.deadline, deadline)))
+
     def expire_leases(self) -> bool:
         """Take back every lease that ran out. Say whether there was one."""
         with self._store.snapshot() as records:

@@ -58,7 +58,8 @@ class Coordinator:
     worker: Worker
 
     def start(self) -> None:
-        """Start the background duties."""
+        """Take up where the last process stopped, and start the background duties."""
+        self.tasks.revive_leases()
         self.worker.start()
 
     def close(self) -> None:

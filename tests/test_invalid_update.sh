@@ -1,0 +1,1 @@
+integration/test_invalid_update.sh

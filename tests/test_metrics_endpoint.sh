@@ -1,0 +1,1 @@
+integration/test_metrics_endpoint.sh

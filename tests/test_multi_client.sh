@@ -1,0 +1,1 @@
+integration/test_multi_client.sh

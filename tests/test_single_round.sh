@@ -1,0 +1,1 @@
+integration/test_single_round.sh
