@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long check fmt bench constraints clean
+.PHONY: help setup demo serve test quick long docker-test check fmt bench constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ quick: $(DEV)  ## Run the unit and architecture tests only
 
 long: $(DEV)  ## Run every test with many more random examples
 	$(BIN)/python -m pytest --hypothesis-profile=long --timeout=1800 $(ARGS)
+
+docker-test:  ## Build the images and run them for real; needs Docker, or root on Debian
+	tests/docker/run.sh $(ARGS)
 
 check: $(DEV)  ## Check format, lint, types and the house rules
 	$(BIN)/ruff format --check .
