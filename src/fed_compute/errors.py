@@ -463,6 +463,33 @@ class StorageBusy(NotNow):
         super().__init__("the database is busy; try again shortly", retry_after_seconds=2.0)
 
 
+class StorageUnreachable(NotNow):
+    """The database does not answer."""
+
+    code = "storage_unreachable"
+
+    def __init__(self) -> None:
+        super().__init__("the database does not answer; it may be starting or out of reach", retry_after_seconds=5.0)
+
+
+class BlobStoreUnreachable(NotNow):
+    """The object store did not do what it was asked."""
+
+    code = "blob_store_unreachable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the object store does not serve ({reason}); try again shortly", retry_after_seconds=5.0)
+
+
+class RateStoreUnreachable(NotNow):
+    """The store of the rate limits does not answer. Nothing is let through uncounted."""
+
+    code = "rate_store_unreachable"
+
+    def __init__(self) -> None:
+        super().__init__("the store of the rate limits does not answer; try again shortly", retry_after_seconds=5.0)
+
+
 class DiskFull(NotNow):
     """The coordinator has no room for the body."""
 
@@ -513,6 +540,18 @@ class DataDirUnusable(Misuse):
     """The data directory cannot be created or written."""
 
     code = "data_dir_unusable"
+
+
+class BlobStoreUnusable(Misuse):
+    """The object store cannot be used as it is set up."""
+
+    code = "blob_store_unusable"
+
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(
+            f"the object store of FED_COMPUTE_BLOB_URL cannot be written and read ({reason}); "
+            "check the address, the credentials and their rights: put, get, head, list, delete"
+        )
 
 
 class DataDirInUse(Misuse):
@@ -582,6 +621,24 @@ class PolicyRefusal(Misuse):
 
 
 # --- broken ------------------------------------------------------------------------------------
+
+
+class StorageFailed(Broken):
+    """The database failed in a way that trying again does not mend."""
+
+    code = "storage_failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database failed ({reason}); the operator finds the details in the log", reason=reason)
+
+
+class RecordConflict(Broken):
+    """A change breaks a rule that the database keeps: a second row of one key, or a row that refers to nothing."""
+
+    code = "record_conflict"
+
+    def __init__(self) -> None:
+        super().__init__("a change was undone because it breaks a rule of the database; nothing was recorded")
 
 
 class BlobMissing(Broken):

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
+from fed_compute.errors import ClientNameTaken
 from fed_compute.ids import ClientId
 from fed_compute.rounds.records import ApiKey, Client, Scope
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, record, values
 
 _CLIENT = columns(tables.clients, Client)
@@ -24,8 +26,13 @@ class ClientRows:
         self._connection = connection
 
     def add(self, client: Client) -> None:
-        """Insert a client. A name that exists raises the database's IntegrityError."""
-        self._connection.execute(insert(tables.clients).values(**values(client)))
+        """Insert a client.
+
+        Raises:
+            ClientNameTaken: if another client has the name.
+        """
+        with unique_or(ClientNameTaken(client.client_id)):
+            self._connection.execute(insert(tables.clients).values(**values(client)))
 
     def find(self, client_id: ClientId) -> Client | None:
         """Return the client of this id, if there is one."""

@@ -1,9 +1,12 @@
 """Connections and transactions.
 
-SQLite runs in WAL mode with `synchronous=FULL`, so a committed transaction survives a power loss.
-Writers take the write lock at the start (`BEGIN IMMEDIATE`), which makes a read inside a write
-transaction a promise, not a guess. On PostgreSQL the round row is the lock: what decides about a round
-reads it `FOR UPDATE` first.
+**One writer at a time, on every database.** A write transaction first takes the write lock and keeps it until it
+ends, so what it reads stays true while it decides, and the journal's numbers have the order of the commits. SQLite
+has that lock (`BEGIN IMMEDIATE`); on PostgreSQL it is an advisory lock of the transaction, which all replicas share.
+Readers wait for nobody: they see one moment (WAL in SQLite, `REPEATABLE READ` in PostgreSQL).
+
+A committed transaction survives a power loss: SQLite runs in WAL mode with `synchronous=FULL`; PostgreSQL does so by
+default.
 """
 
 import sqlite3
@@ -17,14 +20,20 @@ import alembic.command
 import alembic.config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import StaticPool
 
-from fed_compute.errors import SchemaUnsupported, StorageBusy
+from fed_compute.errors import ExtraMissing, SchemaUnsupported, SettingInvalid, StorageBusy
+from fed_compute.storage.sql.failures import translated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MILLISECONDS = 10_000
+FROZEN_TIMEOUT_MILLISECONDS = 30_000
+"""A process that stands still within a transaction for so long loses it, and the write lock with it."""
+WRITER_LOCK = 0x6665_6463
+"""The number of the advisory lock that PostgreSQL gives to one writer at a time."""
+POSTGRESQL_DRIVER = "postgresql+psycopg"
 
 
 class Database:
@@ -33,13 +42,17 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
+        self._begin_writing = "BEGIN IMMEDIATE" if self._is_sqlite else f"SELECT pg_advisory_xact_lock({WRITER_LOCK})"
+        self._reading = engine
+        if not self._is_sqlite:
+            self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._write_lock = threading.Lock()
         one_connection = isinstance(engine.pool, StaticPool)
         self._read_lock = self._write_lock if one_connection else nullcontext()
 
     @property
     def engine(self) -> Engine:
-        """The underlying engine, for migrations and tests."""
+        """The underlying engine, for tests."""
         return self._engine
 
     @contextmanager
@@ -47,37 +60,34 @@ class Database:
         """Run a block in one transaction: all of it is durable afterwards, or none.
 
         Raises:
-            StorageBusy: if another process holds the write lock too long.
+            StorageBusy: if others hold the write lock too long, or the database undid the transaction.
+            StorageUnreachable, DiskFull, RecordConflict, StorageFailed: as `failures.translated`.
         """
+        # Threads of one process queue here, so that each process asks the database for one connection only.
+        if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_MILLISECONDS / 1000):
+            raise StorageBusy()
         try:
-            if not self._is_sqlite:
-                with self._engine.begin() as connection:
-                    yield connection
-                return
-            with self._write_lock, self._engine.begin() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            with translated(), self._engine.begin() as connection:
+                connection.exec_driver_sql(self._begin_writing)
                 yield connection
-        except OperationalError as error:
-            raise _translated(error) from error
+        finally:
+            self._write_lock.release()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Run a block on one consistent view of the data.
 
         Raises:
-            StorageBusy: if the database does not answer in time.
+            StorageBusy, StorageUnreachable, StorageFailed: as `failures.translated`.
         """
-        try:
-            with self._read_lock, self._engine.connect() as connection:
-                if self._is_sqlite:
-                    connection.exec_driver_sql("BEGIN")
-                yield connection
-                connection.rollback()
-        except OperationalError as error:
-            raise _translated(error) from error
+        with translated(), self._read_lock, self._reading.connect() as connection:
+            if self._is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+            connection.rollback()
 
     def migrate(self) -> None:
-        """Bring the tables to this version's shape.
+        """Bring the tables to this version's shape. Replicas that start together do it once.
 
         Raises:
             SchemaUnsupported: if a newer version of the product wrote the database.
@@ -85,15 +95,15 @@ class Database:
         config = alembic.config.Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        with self._engine.connect() as connection:
+        with self.write() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-        if current is not None and current not in known:
-            raise SchemaUnsupported(
-                f"the database has schema {current}, this version of fed-compute knows {sorted(known)}; "
-                "start the version that wrote it, or a newer one"
-            )
-        config.attributes["engine"] = self._engine
-        alembic.command.upgrade(config, "head")
+            if current is not None and current not in known:
+                raise SchemaUnsupported(
+                    f"the database has schema {current}, this version of fed-compute knows {sorted(known)}; "
+                    "start the version that wrote it, or a newer one"
+                )
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
 
     def close(self) -> None:
         """Close every connection."""
@@ -101,17 +111,36 @@ class Database:
 
 
 def open_database(url: str) -> Database:
-    """Open a database by SQLAlchemy URL: `sqlite:///path`, `sqlite://` (memory), `postgresql+psycopg://…`."""
-    if not url.startswith("sqlite"):
-        return Database(create_engine(url, pool_pre_ping=True))
-    in_memory = url == "sqlite://"
+    """Open a database by SQLAlchemy URL: `sqlite:///path`, `sqlite://` (memory), `postgresql://user@host/name`.
+
+    Nothing is connected yet.
+
+    Raises:
+        SettingInvalid: if it is no URL of SQLite or PostgreSQL.
+        ExtraMissing: if the driver for PostgreSQL is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingInvalid("database_url is not a URL like postgresql://user:password@host/name") from error
+    match parsed.drivername:
+        case "sqlite":
+            return Database(_sqlite_engine(parsed))
+        case "postgres" | "postgresql" | "postgresql+psycopg":
+            return Database(_postgresql_engine(parsed.set(drivername=POSTGRESQL_DRIVER)))
+    raise SettingInvalid(f"database_url starts with {parsed.drivername[:40]!r}, wanted sqlite or postgresql")
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    in_memory = url.database in (None, "", ":memory:")
     engine = create_engine(
         url,
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MILLISECONDS / 1000},
         **({"poolclass": StaticPool} if in_memory else {"pool_size": 20, "max_overflow": 60}),
     )
     event.listen(engine, "connect", _prepare_sqlite)
-    return Database(engine)
+    return engine
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -122,6 +151,27 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MILLISECONDS}")
 
 
-def _translated(error: OperationalError) -> Exception:
-    text = str(error.orig)
-    return StorageBusy() if "locked" in text or "busy" in text else error
+def _postgresql_engine(url: URL) -> Engine:
+    try:
+        engine = create_engine(
+            url,
+            # Each statement of a writer must see what was committed before it got the write lock.
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+            pool_pre_ping=True,
+            pool_size=5,
+            max_overflow=15,
+            pool_timeout=BUSY_TIMEOUT_MILLISECONDS / 1000,
+            connect_args={"connect_timeout": BUSY_TIMEOUT_MILLISECONDS // 1000},
+        )
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(what="a PostgreSQL database", extra="postgres") from error
+    event.listen(engine, "connect", _prepare_postgresql)
+    return engine
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    connection.autocommit = True  # a setting made in a transaction would go with it
+    connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MILLISECONDS}")
+    connection.execute(f"SET idle_in_transaction_session_timeout = {FROZEN_TIMEOUT_MILLISECONDS}")
+    connection.autocommit = False

@@ -4,9 +4,11 @@ import dataclasses
 
 from sqlalchemy import Connection, insert, select, update
 
+from fed_compute.errors import JobExists
 from fed_compute.ids import JobId
 from fed_compute.rounds.records import Job, JobState
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required
 
 _JOB = columns(tables.jobs, Job)
@@ -19,10 +21,15 @@ class JobRows:
         self._connection = connection
 
     def add(self, *, name: str, spec: str, schema: str, now: float) -> Job:
-        """Insert a job in state RUNNING and return it with its id."""
+        """Insert a job in state RUNNING and return it with its id.
+
+        Raises:
+            JobExists: if another job has the name.
+        """
         job = Job(JobId(0), name=name, spec=spec, schema=schema, state=JobState.RUNNING, created_at=now)
         row = {k: v for k, v in dataclasses.asdict(job).items() if k != "job_id"}
-        result = self._connection.execute(insert(tables.jobs).values(**row))
+        with unique_or(JobExists(name)):
+            result = self._connection.execute(insert(tables.jobs).values(**row))
         return dataclasses.replace(job, job_id=JobId(inserted_id(result)))
 
     def get(self, job_id: JobId) -> Job:

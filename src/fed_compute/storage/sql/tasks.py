@@ -51,7 +51,7 @@ class TaskRows:
         self._connection = connection
 
     def add(self, task: Task) -> None:
-        """Insert a task. A second live lease of one client raises the database's IntegrityError."""
+        """Insert a task. A second live lease of one client ends the transaction with `RecordConflict`."""
         self._connection.execute(_INSERT, values(task))
 
     def get(self, task_id: TaskId) -> Task:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
+from fed_compute.errors import UpdateConflict
 from fed_compute.ids import JobId, RoundId, TaskId, UpdateId
 from fed_compute.rounds.records import Evaluation, Update, UpdateState
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
 _UPDATE = columns(tables.updates, Update)
@@ -32,10 +34,12 @@ class UpdateRows:
     def add(self, update_: Update) -> UpdateId:
         """Insert an update and return its place in the sequence.
 
-        A second update of a task, or of a client in a round, raises the database's IntegrityError.
+        Raises:
+            UpdateConflict: if the task, or its client in this round, has an update.
         """
         row = {name: value for name, value in values(update_).items() if name != "update_id"}
-        result = self._connection.execute(_INSERT, row)
+        with unique_or(UpdateConflict(task_id=update_.task_id)):
+            result = self._connection.execute(_INSERT, row)
         return UpdateId(inserted_id(result))
 
     def of_task(self, task_id: TaskId) -> Update | None:
@@ -68,7 +72,7 @@ class UpdateRows:
         return (record(Update, row) for row in self._connection.execute(query))
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
-        """Insert an evaluation. A second one of a task raises the database's IntegrityError."""
+        """Insert an evaluation. A second one of a task ends the transaction with `RecordConflict`."""
         self._connection.execute(insert(tables.evaluations).values(**values(evaluation)))
 
     def evaluations_of(self, job_id: JobId) -> list[Evaluation]:

@@ -17,7 +17,7 @@ class VersionRows:
         self._connection = connection
 
     def add(self, version: Version) -> None:
-        """Insert a version. A number that exists raises the database's IntegrityError."""
+        """Insert a version. A number that exists ends the transaction with `RecordConflict`."""
         self._connection.execute(insert(tables.versions).values(**values(version)))
 
     def get(self, job_id: JobId, version: int) -> Version:
