@@ -9,7 +9,7 @@ from fed_compute.coordinator.keys import new_key, parse_key, secret_hmac
 from fed_compute.errors import AuthenticationFailed, ClientNameInvalid, ClientNameTaken, PermissionDenied
 from fed_compute.ids import CLIENT_NAME_RULE, ClientId, is_client_name
 from fed_compute.rounds.records import ApiKey, Client, Scope
-from fed_compute.storage.sql.store import Store
+from fed_compute.storage.sql.store import Records, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,19 @@ class AuthManager:
         """Make a new operator key, revoke the earlier ones, and return its text."""
         with self._store.transaction() as records:
             records.clients.revoke_keys(Scope.OPERATOR, now=self._clock.now())
-            key, text = self._new_key(Scope.OPERATOR, None)
-            records.clients.add_key(key)
-            records.journal.append("operator_key_issued", at=self._clock.now(), key_id=key.key_id)
+            return self._add_operator_key(records)
+
+    def first_operator_key(self) -> str | None:
+        """Make an operator key and return its text, or None if there is a live one, perhaps of another replica."""
+        with self._store.transaction() as records:
+            if any(key.revoked_at is None for key in records.clients.keys_of_scope(Scope.OPERATOR)):
+                return None
+            return self._add_operator_key(records)
+
+    def _add_operator_key(self, records: Records) -> str:
+        key, text = self._new_key(Scope.OPERATOR, None)
+        records.clients.add_key(key)
+        records.journal.append("operator_key_issued", at=self._clock.now(), key_id=key.key_id)
         return text
 
     def authenticate(self, key_text: str | None) -> Principal:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from fed_compute.errors import DataDirInUse, DataDirUnusable
+from fed_compute.errors import DataDirInUse, DataDirUnusable, SettingInvalid
+
+PEPPER_BYTES = 32
 
 
 class DataDir:
@@ -37,6 +39,11 @@ class DataDir:
     def operator_key(self) -> Path:
         """The file that holds the operator's key."""
         return self.path / "operator.key"
+
+    @property
+    def pepper_file(self) -> Path:
+        """The file that holds the secret under which keys are kept."""
+        return self.path / "pepper"
 
     def claim(self) -> None:
         """Create the folder if needed and take its lock.
@@ -62,10 +69,24 @@ class DataDir:
 
     def pepper(self) -> bytes:
         """Return the secret under which keys are kept, 32 bytes; drawn on the first call."""
-        path = self.path / "pepper"
-        if not path.exists():
-            write_private(path, secrets.token_hex(32))
-        return bytes.fromhex(path.read_text(encoding="ascii").strip())
+        if not self.pepper_file.exists():
+            write_private(self.pepper_file, secrets.token_hex(PEPPER_BYTES))
+        return pepper_from(self.pepper_file.read_text(encoding="ascii"))
+
+
+def pepper_from(text: str) -> bytes:
+    """Read a pepper written in hexadecimal.
+
+    Raises:
+        SettingInvalid: if it is not at least 32 bytes. The text is not repeated, it is a secret.
+    """
+    try:
+        pepper = bytes.fromhex(text.strip())
+    except ValueError:
+        pepper = b""
+    if len(pepper) < PEPPER_BYTES:
+        raise SettingInvalid("the pepper is not 64 hexadecimal digits or more; make one with: openssl rand -hex 32")
+    return pepper
 
 
 def write_private(path: Path, text: str) -> None:

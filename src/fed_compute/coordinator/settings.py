@@ -7,7 +7,7 @@ request names are read under exactly that name as well.
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fed_compute.errors import SettingInvalid
@@ -35,7 +35,19 @@ class CoordinatorSettings(BaseSettings):
     data_dir: Path = Field(default=Path("fed-compute-data"), description="Folder for database, blobs and keys.")
     database_url: str | None = Field(
         default=None,
-        description="SQLAlchemy URL; default is SQLite in the data folder. Example: postgresql+psycopg://u@h/db",
+        description="SQLite or PostgreSQL; default is SQLite in the data folder. Example: postgresql://u@h/db",
+    )
+    blob_url: str | None = Field(
+        default=None,
+        description="Object store for models and updates; default is the data folder. Example: s3://bucket/prefix",
+    )
+    rate_limit_url: str = Field(
+        default="memory://", description="Where rates are counted. Example: redis://localhost:6379/0"
+    )
+    pepper: SecretStr | None = Field(
+        default=None,
+        description="Secret under which keys are kept, 64 hex digits, the same for all replicas; default is a file "
+        "in the data folder.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on. Example: 0.0.0.0")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="TCP port; 0 takes a free one.")

@@ -2,7 +2,9 @@
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.folding import read_manifest
-from fed_compute.storage.blobs import LocalBlobStore
+from fed_compute.errors import BlobMissing
+from fed_compute.ids import Digest
+from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.sql.store import Records, Store
 
 ORPHAN_SECONDS = 24 * 3600.0
@@ -12,7 +14,7 @@ INTERVAL_SECONDS = 3600.0
 class Sweeper:
     """Looks once an hour, and removes orphans and unfinished bodies that are older than a day."""
 
-    def __init__(self, store: Store, blobs: LocalBlobStore, clock: Clock) -> None:
+    def __init__(self, store: Store, blobs: BlobStore, clock: Clock) -> None:
         self._store = store
         self._blobs = blobs
         self._clock = clock
@@ -25,15 +27,19 @@ class Sweeper:
         self._swept_at = self._clock.monotonic()
         with self._store.snapshot() as records:
             known = referenced(records)
-        now = self._clock.now()
-        orphans = [
-            digest
-            for digest in self._blobs.digests()
-            if digest not in known and self._blobs.age_seconds(digest, now=now) > ORPHAN_SECONDS
-        ]
-        for digest in orphans:
-            self._blobs.remove(digest)
-        return self._blobs.drop_incoming(older_than=now - ORPHAN_SECONDS) + len(orphans) > 0
+        removed = self._blobs.drop_incoming(older_than=self._clock.now() - ORPHAN_SECONDS)
+        for digest in self._blobs.digests():
+            # Asked right before it goes: a blob that was put again meanwhile is young and stays.
+            if digest not in known and self._is_old(digest):
+                self._blobs.remove(digest)
+                removed += 1
+        return removed > 0
+
+    def _is_old(self, digest: Digest) -> bool:
+        try:
+            return self._blobs.age_seconds(digest, now=self._clock.now()) > ORPHAN_SECONDS
+        except BlobMissing:
+            return False  # the sweeper of another replica was here
 
 
 def referenced(records: Records) -> set[str]:

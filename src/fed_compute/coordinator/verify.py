@@ -25,7 +25,8 @@ from fed_compute.rounds.records import (
     UpdateState,
     Version,
 )
-from fed_compute.storage.blobs import BlobStore, LocalBlobStore
+from fed_compute.storage.blob_stores import open_blobs
+from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.ledger import MINT, account_of
 from fed_compute.storage.sql.store import Records, Store
@@ -70,7 +71,7 @@ class _Facts:
     rewarded: list[tuple[ClientId, RoundId | None]]
 
 
-def verify_data_dir(data_dir: Path, *, database_url: str | None = None) -> Report:
+def verify_data_dir(data_dir: Path, *, database_url: str | None = None, blob_url: str | None = None) -> Report:
     """Check the invariants on a data folder, every version rebuilt byte for byte.
 
     Raises:
@@ -81,7 +82,7 @@ def verify_data_dir(data_dir: Path, *, database_url: str | None = None) -> Repor
         raise DataDirUnusable(f"{data_dir} holds no coordinator data (no coordinator.sqlite3); name a --data-dir")
     store = Store(open_database(database_url or f"sqlite:///{file}"))
     try:
-        return verify(store, LocalBlobStore(data_dir / "blobs"))
+        return verify(store, open_blobs(blob_url, data_dir / "blobs"))
     finally:
         store.close()
 

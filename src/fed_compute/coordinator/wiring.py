@@ -1,6 +1,7 @@
 """The only place that builds components from settings."""
 
 import os
+import secrets
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from fed_compute.clock import Clock, SystemClock
 from fed_compute.coordinator.async_round_manager import AsyncRoundManager
 from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
-from fed_compute.coordinator.data_dir import DataDir, write_private
+from fed_compute.coordinator.data_dir import DataDir, pepper_from, write_private
 from fed_compute.coordinator.evaluations import EvaluationRecorder
 from fed_compute.coordinator.incentives import IncentiveManager
 from fed_compute.coordinator.jobs import JobDesk
@@ -25,8 +26,10 @@ from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
 from fed_compute.coordinator.update_validator import UpdateValidator
 from fed_compute.coordinator.worker import Duty, Worker
+from fed_compute.errors import SettingInvalid
 from fed_compute.rounds.records import Scope
-from fed_compute.storage.blobs import LocalBlobStore
+from fed_compute.storage.blob_stores import open_blobs
+from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.model_store import ModelStore
 from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.store import Store
@@ -40,7 +43,7 @@ class Coordinator:
     clock: Clock
     data_dir: DataDir
     store: Store
-    blobs: LocalBlobStore
+    blobs: BlobStore
     models: ModelStore
     bell: Bell
     presence: Presence
@@ -75,6 +78,8 @@ def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = Non
     Raises:
         DataDirUnusable, DataDirInUse: if the data folder cannot be had.
         SchemaUnsupported: if a newer version of the product wrote the database.
+        SettingInvalid, ExtraMissing: if a setting cannot be used, or needs a part that is not installed.
+        StorageUnreachable, BlobStoreUnusable, RateStoreUnreachable: if a service that it relies on does not serve.
     """
     data_dir = DataDir(settings.data_dir)
     data_dir.claim()
@@ -90,20 +95,20 @@ def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = Non
 
 
 def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store: Store) -> Coordinator:
-    blobs = LocalBlobStore(data_dir.blobs)
+    blobs = open_blobs(settings.blob_url, data_dir.blobs)
     models, bell, presence = ModelStore(blobs), Bell(), Presence(store, clock)
     store.on_commit(bell.ring)
-    auth = AuthManager(store, clock, pepper=data_dir.pepper())
+    auth = AuthManager(store, clock, pepper=_pepper(settings, data_dir, store))
     limiter = RateLimiter(
         requests_per_minute=settings.requests_per_minute,
         updates_per_minute=settings.updates_per_minute,
         registrations_per_hour=settings.registrations_per_hour,
+        url=settings.rate_limit_url,
     )
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
     validator = UpdateValidator(store, auth, limiter, max_update_norm=settings.max_update_norm)
-    worker_name = f"{socket.gethostname()[:40]}:{os.getpid()}"
-    publisher = VersionPublisher(store, blobs, models, rounds, clock=clock, worker=worker_name)
+    publisher = VersionPublisher(store, blobs, models, rounds, clock=clock, worker=_worker_name())
     metrics, reputation = MetricsCollector(store), ReputationManager(store)
     incentives = IncentiveManager(store, settings.reward_rules())
     duties = [
@@ -140,9 +145,43 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     )
 
 
+def _worker_name() -> str:
+    """Return a name that no other process has: containers may share host name and process number."""
+    return f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _pepper(settings: CoordinatorSettings, data_dir: DataDir, store: Store) -> bytes:
+    """Return the secret under which keys are kept: the one given, or the data folder's own.
+
+    Raises:
+        SettingInvalid: if the one given is too short, or none is given and the database holds keys of another one.
+    """
+    if settings.pepper is not None:
+        return pepper_from(settings.pepper.get_secret_value())
+    if not data_dir.pepper_file.exists() and _has_operator(store):
+        raise SettingInvalid(
+            "the database holds keys made under a pepper that this data directory does not have; give every replica "
+            "the same FED_COMPUTE_PEPPER, or put the file `pepper` of the first data directory back"
+        )
+    return data_dir.pepper()
+
+
 def _ensure_operator_key(coordinator: Coordinator) -> None:
-    """Make the operator's key on the first start, or when its file was removed. It is never logged."""
-    with coordinator.store.snapshot() as records:
-        live = any(key.revoked_at is None for key in records.clients.keys_of_scope(Scope.OPERATOR))
-    if not live or not coordinator.data_dir.operator_key.exists():
-        write_private(coordinator.data_dir.operator_key, coordinator.auth.issue_operator_key() + "\n")
+    """Make the operator's key on the first start, or when its file was removed. It is never logged.
+
+    Replicas, who share a pepper, share the key as well: the one that starts first writes it down.
+    """
+    text: str | None
+    if coordinator.settings.pepper is not None or not _has_operator(coordinator.store):
+        text = coordinator.auth.first_operator_key()
+    elif not coordinator.data_dir.operator_key.exists():
+        text = coordinator.auth.issue_operator_key()
+    else:
+        text = None
+    if text is not None:
+        write_private(coordinator.data_dir.operator_key, text + "\n")
+
+
+def _has_operator(store: Store) -> bool:
+    with store.snapshot() as records:
+        return any(key.revoked_at is None for key in records.clients.keys_of_scope(Scope.OPERATOR))

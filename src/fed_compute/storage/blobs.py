@@ -35,8 +35,47 @@ class BlobStore(Protocol):
         ...
 
     def digests(self) -> Iterator[Digest]:
-        """Return the names of all blobs."""
+        """Return the names of all blobs, in order."""
         ...
+
+    def age_seconds(self, digest: Digest, *, now: float) -> float:
+        """Return how long before `now` (Unix seconds) a blob was last put, by the clock of the store.
+
+        Raises:
+            BlobMissing: if there is no such blob.
+        """
+        ...
+
+    def remove(self, digest: Digest) -> None:
+        """Delete a blob that nothing refers to. One that is gone already is no error."""
+        ...
+
+    def incoming(self, name: str) -> Path:
+        """Return the path of a file of this machine for a body that is still arriving."""
+        ...
+
+    def drop_incoming(self, *, older_than: float) -> int:
+        """Delete bodies that stopped arriving before this file-system time; return how many."""
+        ...
+
+
+class Spool:
+    """The folder of this machine where bodies lie while they arrive."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, name: str) -> Path:
+        """Return the path of one body."""
+        return self._root / name
+
+    def drop(self, *, older_than: float) -> int:
+        """Delete bodies last written before this file-system time; return how many."""
+        stale = [path for path in self._root.iterdir() if path.stat().st_mtime < older_than]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
 
 
 class LocalBlobStore:
@@ -44,15 +83,16 @@ class LocalBlobStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._incoming = root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._spool = Spool(root / "incoming")  # on the same file system, so that a rename is enough
 
     def put(self, body: bytes) -> Digest:
-        """Store bytes; they are durable when this returns."""
+        """Store bytes; they are durable when this returns.
+
+        A blob that is there already is written anew: that makes it young, so nobody sweeps it away before
+        a row names it, and mends one that was damaged.
+        """
         digest = Digest(hashlib.sha256(body).hexdigest())
-        if self.size(digest) == len(body):
-            return digest
-        path = self._incoming / f"{digest}.{os.urandom(6).hex()}"
+        path = self.incoming(f"{digest}.{os.urandom(6).hex()}")
         with path.open("wb") as file:
             file.write(body)
         self.put_file(path, digest)
@@ -91,27 +131,27 @@ class LocalBlobStore:
             return None
 
     def digests(self) -> Iterator[Digest]:
-        """Return the names of all blobs."""
+        """Return the names of all blobs, in order."""
         return (Digest(path.name) for path in sorted(self._root.glob("[0-9a-f][0-9a-f]/*")))
 
     def age_seconds(self, digest: Digest, *, now: float) -> float:
-        """Return how long ago a blob was written, by the file system's clock."""
-        return now - self.path(digest).stat().st_mtime
+        """Return how long before `now` a blob was last put, by the file system's clock."""
+        try:
+            return now - self.path(digest).stat().st_mtime
+        except FileNotFoundError:
+            raise BlobMissing(digest) from None
 
     def remove(self, digest: Digest) -> None:
-        """Delete a blob that nothing refers to."""
+        """Delete a blob that nothing refers to. One that is gone already is no error."""
         self.path(digest).unlink(missing_ok=True)
-
-    def drop_incoming(self, *, older_than: float) -> int:
-        """Delete bodies that stopped arriving before this file-system time; return how many."""
-        stale = [path for path in self._incoming.iterdir() if path.stat().st_mtime < older_than]
-        for path in stale:
-            path.unlink(missing_ok=True)
-        return len(stale)
 
     def incoming(self, name: str) -> Path:
         """Return a path for a body that is still arriving, on the same file system as the blobs."""
-        return self._incoming / name
+        return self._spool.path(name)
+
+    def drop_incoming(self, *, older_than: float) -> int:
+        """Delete bodies that stopped arriving before this file-system time; return how many."""
+        return self._spool.drop(older_than=older_than)
 
 
 def _sync(path: Path) -> None:
