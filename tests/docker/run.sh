@@ -157,14 +157,25 @@ check_confined() {
     docker exec "$name" sh -c '! touch /app/x 2>/dev/null' || fail "$name can write to its image"
 }
 
+# Docker looks every five seconds, so a container that has just started answers before it is called healthy.
+wait_healthy() {
+    local health
+    for _ in $(seq 60); do
+        health=$(inspect '{{.State.Health.Status}}' "$1")
+        [[ $health == healthy ]] && return
+        sleep 1
+    done
+    fail "the coordinator is $health after 60 s, wanted healthy"
+}
+
 check_running() {
-    local name
-    [[ $(containers client | wc -l) == "$CLIENTS" ]] || fail "wanted $CLIENTS clients, found $(containers client | wc -l)"
+    local name wanted=$1
+    [[ $(containers client | wc -l) == "$wanted" ]] || fail "wanted $wanted clients, found $(containers client | wc -l)"
     for name in $(containers); do
         [[ $(inspect '{{.State.Status}}' "$name") == running ]] || fail "$(inspect '{{.Name}}' "$name") is not running"
         check_confined "$name"
     done
-    [[ $(inspect '{{.State.Health.Status}}' "$(containers coordinator)") == healthy ]] || fail "the coordinator is not healthy"
+    wait_healthy "$(containers coordinator)"
 }
 
 kill_coordinator() {
@@ -190,11 +201,18 @@ docker images --format '{{.Repository}} {{.Size}}' | grep '^fed-compute-test' ||
 docker run --rm --entrypoint python fed-compute-test-coordinator -c \
     'import importlib.util as u; raise SystemExit(u.find_spec("torch") is not None)' || fail "the coordinator's image holds torch"
 
-say "starting a coordinator and $CLIENTS clients on port $COORDINATOR_PORT"
+say "starting what a newcomer starts, on port $COORDINATOR_PORT"
+compose up --detach
+watch wait 1 240
+check_running 1
+compose down --volumes
+
+say "starting $CLIENTS clients on a job file"
+export JOB=job.toml COMPOSE_FILE=docker-compose.yml:tests/docker/compose.job.yml
 compose up --detach --scale client=$CLIENTS
 closed=$(watch wait 2 240)
 say "$closed rounds are closed"
-check_running
+check_running $CLIENTS
 watch answers
 
 say "killing the coordinator with SIGKILL"
@@ -204,7 +222,7 @@ kill_coordinator
 after=$(watch wait $((closed + 2)) 240)
 say "training went on: $closed rounds were closed before, $after after"
 watch digests | head -n "$(wc -l <"$work/before")" | cmp - "$work/before" || fail "a model changed by the crash"
-check_running
+check_running $CLIENTS
 [[ $(watch clients) == "$CLIENTS" ]] || fail "updates came from $(watch clients) clients, wanted $CLIENTS"
 
 say "stopping, as an upgrade does: down, then up"
@@ -218,6 +236,6 @@ compose up --detach --scale client=$CLIENTS
 watch wait $((after + 1)) 240
 watch digests | head -n "$(wc -l <"$work/before")" | cmp - "$work/before" || fail "a model was lost by down and up"
 [[ $(watch clients) == "$CLIENTS" ]] || fail "clients came back as others: $(watch clients) names, wanted $CLIENTS"
-check_running
+check_running $CLIENTS
 
 say "all is well"
