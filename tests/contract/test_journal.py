@@ -1,6 +1,7 @@
 """The journal and its readers: each entry is seen once and in order, however many write and read at once."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -40,9 +41,9 @@ def follow(store: Store, wanted: int) -> list[Entry]:
 
 @pytest.mark.timeout(30)
 def test_who_follows_with_a_cursor_misses_nothing_that_is_written_meanwhile(stores: tuple[Store, Store]) -> None:
-    acts = [partial(write_entries, stores[writer % 2], writer) for writer in range(WRITERS)]
-    readers = [partial(follow, store, WRITERS * ENTRIES) for store in stores]
-    results = at_once([*acts, *readers])
+    acts: list[Callable[[], object]] = [partial(write_entries, stores[n % 2], n) for n in range(WRITERS)]
+    acts += [partial(follow, store, WRITERS * ENTRIES) for store in stores]
+    results = at_once(acts)
     for seen in results[WRITERS:]:
         assert isinstance(seen, list), seen
         for writer in range(WRITERS):
@@ -85,9 +86,9 @@ def test_readers_of_one_name_fold_each_entry_once_between_them(stores: tuple[Sto
         key = f"{payload['writer']}:{payload['number']}"
         state[key] = state.get(key, 0) + 1
 
-    writers = [partial(write_entries, stores[writer % 2], writer) for writer in range(2)]
-    readers = [partial(catch_up, stores[reader % 2], "counter", count, batch=5) for reader in range(4)]
-    assert not [result for result in at_once([*writers, *readers]) if isinstance(result, Exception)]
+    acts: list[Callable[[], object]] = [partial(write_entries, stores[n % 2], n) for n in range(2)]
+    acts += [partial(catch_up, stores[n % 2], "counter", count, batch=5) for n in range(4)]
+    assert not [result for result in at_once(acts) if isinstance(result, Exception)]
     catch_up(stores[0], "counter", count)
     with stores[1].snapshot() as records:
         _, state = records.journal.cursor("counter")

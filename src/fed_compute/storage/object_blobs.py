@@ -21,7 +21,6 @@ from fed_compute.ids import Digest
 from fed_compute.storage.blobs import Spool
 
 SCHEMES = ("s3", "gs", "az")
-CONNECT_SECONDS, REQUEST_SECONDS = 5, 60
 MAX_RETRIES, RETRY_SECONDS = 4, 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -127,7 +126,9 @@ class ObjectBlobStore:
 
 
 def open_object_blobs(url: str, spool: Path) -> ObjectBlobStore:
-    """Open an object store by URL, `s3://bucket/prefix`, `gs://…` or `az://…`. Credentials come from the environment.
+    """Open an object store by URL, `s3://bucket/prefix`, `gs://…` or `az://…`. Nothing is asked of it yet.
+
+    Credentials, region, endpoint and time-outs come from the environment, as the store's own tools read it.
 
     Raises:
         SettingInvalid: if it is no such URL.
@@ -135,9 +136,9 @@ def open_object_blobs(url: str, spool: Path) -> ObjectBlobStore:
     if url.partition("://")[0] not in SCHEMES:
         raise SettingInvalid(f"blob_url is {url[:80]!r}, wanted s3://bucket/prefix, gs://bucket/prefix or az://…")
     try:
+        # Client options given here would replace those of the environment, so none are.
         store = from_url(
             url,
-            client_options={"connect_timeout": timedelta(seconds=CONNECT_SECONDS), "timeout": f"{REQUEST_SECONDS}s"},
             retry_config={"max_retries": MAX_RETRIES, "retry_timeout": timedelta(seconds=RETRY_SECONDS)},
         )
     except (BaseError, ValueError) as error:
