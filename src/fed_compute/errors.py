@@ -129,6 +129,16 @@ class UploadOffsetMismatch(Refused):
         super().__init__(f"the upload continues at byte {got}, {want} bytes are stored", got=got, want=want)
 
 
+class RangeNotSatisfiable(Refused):
+    """The requested part begins after the end of the content."""
+
+    code = "range_not_satisfiable"
+    status = 416
+
+    def __init__(self, *, size: int) -> None:
+        super().__init__(f"the range begins after the end; the content has {size} bytes", size=size)
+
+
 class ProtocolUnsupported(Refused):
     """The client speaks a major version of the protocol that this server does not."""
 
@@ -303,7 +313,11 @@ class RoundNotClosed(Refused):
     def __init__(self, *, round_id: int, state: str, total_updates: int, min_updates: int) -> None:
         super().__init__(
             f"round {round_id} is {state} with {total_updates} of at least {min_updates} updates; "
-            "it closes by itself, an operator may close it early",
+            + (
+                "it was given up and has no result"
+                if state == "ABANDONED"
+                else "it closes by itself, an operator may close it early"
+            ),
             round_id=round_id,
             state=state,
             total_updates=total_updates,
@@ -451,6 +465,32 @@ class RateLimited(NotNow):
             f"over the limit of {limit}; wait {retry_after_seconds:.0f} s",
             retry_after_seconds=retry_after_seconds,
             limit=limit,
+        )
+
+
+class BodyStalled(NotNow):
+    """The sender of a body fell silent; what came of an upload is kept."""
+
+    code = "body_stalled"
+    status = 408
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(
+            f"nothing came for {seconds:.0f} s in the middle of the body; send it again, an upload may be resumed",
+            retry_after_seconds=1.0,
+        )
+
+
+class UploadBusy(NotNow):
+    """Another request is sending the update of this task at this moment."""
+
+    code = "upload_busy"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"another upload of task {task_id!r} is under way; wait for its end, then ask with HEAD how far it got",
+            retry_after_seconds=2.0,
+            task_id=task_id,
         )
 
 

@@ -1,0 +1,83 @@
+"""Questions about the records that no component needs for its own work, for whoever shows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fed_compute.coordinator.task_assigner import own_task
+from fed_compute.errors import RoundNotFound
+from fed_compute.ids import ClientId, JobId, RoundId, TaskId
+from fed_compute.rounds.records import Entry, Job, Round, Task, TaskKind, Update, Version
+from fed_compute.storage.sql.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RoundView:
+    """A round with everything that happened in it. `version` is its result, if it has one."""
+
+    round: Round
+    job: Job
+    tasks: Sequence[Task]
+    updates: Sequence[Update]
+    version: Version | None
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How many clients are registered, and how many were heard of lately."""
+
+    registered: int
+    active: int
+
+
+def view_round(store: Store, round_id: int) -> RoundView:
+    """Return one round.
+
+    Raises:
+        RoundNotFound: if there is none of this number.
+    """
+    with store.snapshot() as records:
+        round_ = records.rounds.find(RoundId(round_id))
+        if round_ is None:
+            raise RoundNotFound(round_id)
+        return RoundView(
+            round=round_,
+            job=records.jobs.get(round_.job_id),
+            tasks=records.tasks.of_round(round_.round_id, TaskKind.TRAIN),
+            updates=records.updates.of_round(round_.round_id),
+            version=records.versions.of_round(round_.round_id),
+        )
+
+
+def live_round(store: Store, job_id: JobId) -> Round | None:
+    """Return the round of a job that is not over, if there is one."""
+    with store.snapshot() as records:
+        return records.rounds.live(job_id)
+
+
+def accepted_update(store: Store, client_id: ClientId, task_id: TaskId) -> Update | None:
+    """Return the update that a client's task already has.
+
+    Raises:
+        TaskNotFound: if the client has no such task.
+    """
+    with store.snapshot() as records:
+        own_task(records, client_id, task_id)
+        return records.updates.of_task(task_id)
+
+
+def population(store: Store, *, seen_since: float) -> Population:
+    """Count the clients; `seen_since` is Unix seconds."""
+    with store.snapshot() as records:
+        return Population(registered=len(records.clients.all()), active=records.clients.count_seen_since(seen_since))
+
+
+def last_seq(store: Store) -> int:
+    """Return the number of the journal's newest entry, 0 if it is empty."""
+    with store.snapshot() as records:
+        return records.journal.last_seq()
+
+
+def entries_after(store: Store, seq: int, *, limit: int) -> Sequence[Entry]:
+    """Return the journal's entries after number `seq`, oldest first, at most `limit`."""
+    with store.snapshot() as records:
+        return records.journal.after(seq, limit=limit)

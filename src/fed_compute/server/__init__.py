@@ -1,0 +1,1 @@
+"""The coordinator over HTTP: FastAPI in and out, problem documents, live news."""

@@ -1,0 +1,181 @@
+"""JSON answers of the calls that only this room knows. Times are Unix seconds, durations seconds."""
+
+from typing import Any
+
+from pydantic import Field
+
+from fed_compute.protocol.messages import Answer
+
+
+class ProtocolRange(Answer):
+    """The major versions of the protocol that are spoken here."""
+
+    lowest: int
+    highest: int
+
+
+class ServiceAnswer(Answer):
+    """`GET /`: who is here, and what is going on."""
+
+    name: str
+    version: str
+    status: str
+    protocol: ProtocolRange
+    job: str | None
+    round_id: int | None
+    model_version: str | None
+    links: dict[str, str]
+
+
+class HealthAnswer(Answer):
+    """Liveness and readiness. `failing` names background duties that failed, by name."""
+
+    status: str
+    failing: list[str] = Field(default_factory=list)
+
+
+class MetricsAnswer(Answer):
+    """`GET /metrics`: counts of the whole system, of each kind of event, and of each round."""
+
+    total_rounds: int
+    rounds_closed: int
+    rounds_abandoned: int
+    total_clients: int
+    active_clients: int
+    total_updates: int
+    updates_accepted: int
+    updates_refused: int
+    updates_late: int
+    bytes_received: int
+    events: dict[str, int]
+    rounds: list[dict[str, Any]]
+
+
+class ReputationAnswer(Answer):
+    """One client's reputation. A rate without any observation is null."""
+
+    client_id: str
+    reputation_score: float
+    reputation_lower_bound: float
+    update_submission_rate: float | None
+    update_acceptance_rate: float | None
+    round_dropout_rate: float | None
+    consistency_score: float | None
+    mean_latency_seconds: float | None
+    tasks_assigned: int
+    updates_accepted: int
+    updates_refused: int
+    updates_late: int
+    dropouts: int
+    streak: int
+
+
+class ReputationsAnswer(Answer):
+    """`GET /reputation`."""
+
+    total_clients: int
+    reputations: list[ReputationAnswer]
+
+
+class IncentiveEntry(Answer):
+    """One reason why a balance changed."""
+
+    reason: str
+    round_id: int | None
+    tokens: float
+    micro_tokens: int
+    at: float
+
+
+class IncentiveAnswer(Answer):
+    """One client's balance. `micro_tokens` is exact, `total_tokens` the same as a decimal number."""
+
+    client_id: str
+    total_tokens: float
+    micro_tokens: int
+
+
+class IncentiveDetailsAnswer(IncentiveAnswer):
+    """`GET /incentives/{client_id}`: the balance and every reason, oldest first."""
+
+    entries: list[IncentiveEntry]
+
+
+class IncentivesAnswer(Answer):
+    """`GET /incentives`."""
+
+    total_clients: int
+    total_tokens: float
+    incentives: list[IncentiveAnswer]
+
+
+class ArrivalAnswer(Answer):
+    """How long one client's update took, from lease to arrival."""
+
+    client_id: str
+    latency_seconds: float
+
+
+class AsyncStatsAnswer(Answer):
+    """`GET /async/round/{round_id}/stats`."""
+
+    round_id: int
+    job: str
+    mode: str
+    state: str
+    min_updates: int
+    max_duration_seconds: float
+    started_at: float | None
+    elapsed_seconds: float | None
+    updates_received: int
+    min_updates_reached: bool
+    max_duration_reached: bool
+    mean_latency_seconds: float | None
+    arrivals: list[ArrivalAnswer]
+    stragglers: list[ArrivalAnswer]
+
+
+class JobAnswer(Answer):
+    """One job in short."""
+
+    name: str
+    description: str
+    state: str
+    model: str
+    num_parameters: int
+    created_at: float
+    rounds_total: int
+    rounds_closed: int
+    current_round_id: int | None
+    latest_version: str
+
+
+class VersionAnswer(Answer):
+    """One model version and where it comes from. `loss` and `accuracy` are what clients measured on held-out data."""
+
+    version: str
+    digest: str
+    parent: str | None
+    chain: str
+    round_id: int | None
+    num_updates: int
+    num_samples: int
+    created_at: float
+    evaluations: int
+    loss: float | None
+    accuracy: float | None
+
+
+class JobDetailsAnswer(JobAnswer):
+    """`GET /jobs/{name}`."""
+
+    recipe: dict[str, Any]
+    parameters: list[dict[str, Any]]
+    rounds: list[dict[str, Any]]
+    versions: list[VersionAnswer]
+
+
+class JobsAnswer(Answer):
+    """`GET /jobs`, oldest first."""
+
+    jobs: list[JobAnswer]

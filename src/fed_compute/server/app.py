@@ -1,0 +1,59 @@
+"""The application: every route, every layer, and what lives as long as the server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from fastapi import Depends, FastAPI
+
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.server.dependencies import ServerState, spoken_protocol
+from fed_compute.server.documentation import describe_problems
+from fed_compute.server.logs import AccessLog
+from fed_compute.server.news import News
+from fed_compute.server.problems import UnexpectedErrors, install_problem_handlers
+from fed_compute.server.routes import clients, events, health, jobs, measures, models, rounds, tasks, updates
+from fed_compute.server.uploads import Uploads
+
+THREADS = 64
+"""How many plain functions run at once. The database's pool of connections is larger."""
+
+_ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
+data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
+with a stable `code`."""
+
+
+def create_app(coordinator: Coordinator) -> FastAPI:
+    """Return the application around a coordinator that is open and not started.
+
+    The application's lifespan starts the background duties and stops them. It does not close the
+    coordinator: whoever opened it does.
+    """
+    state = ServerState(coordinator, News(coordinator), Uploads(coordinator))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        await anyio.to_thread.run_sync(coordinator.start)
+        try:
+            async with state.news.running():
+                yield
+        finally:
+            await anyio.to_thread.run_sync(coordinator.worker.stop)
+
+    app = FastAPI(
+        title="fed-compute",
+        summary="Open federated learning on volunteer and edge machines",
+        description=_ABOUT,
+        version=health.VERSION,
+        lifespan=lifespan,
+        dependencies=[Depends(spoken_protocol)],
+    )
+    app.state.server = state
+    for room in (health, clients, tasks, updates, models, rounds, measures, jobs, events):
+        app.include_router(room.router)
+    install_problem_handlers(app)
+    describe_problems(app)
+    app.add_middleware(UnexpectedErrors)
+    app.add_middleware(AccessLog)
+    return app

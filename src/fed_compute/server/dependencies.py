@@ -1,0 +1,128 @@
+"""What routes stand on: the coordinator, who asks, and which protocol they speak."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Path, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.errors import AuthenticationFailed, ProtocolUnsupported
+from fed_compute.ids import ClientId
+from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
+from fed_compute.server.news import News
+from fed_compute.server.uploads import Uploads
+
+LOWEST_PROTOCOL = HIGHEST_PROTOCOL = PROTOCOL_VERSION
+MAX_ROUND_ID = 2**53
+
+_PROTOCOL = re.compile(r"([0-9]{1,4})(\.[0-9]{1,4})?", re.ASCII)
+_BEARER = HTTPBearer(auto_error=False, description="The key from `POST /client/register`, or the operator's.")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What one server process has beside its coordinator."""
+
+    coordinator: Coordinator
+    news: News
+    uploads: Uploads
+
+
+async def server_state(request: Request) -> ServerState:
+    """Return the state of the application that the request reached."""
+    return cast(ServerState, request.app.state.server)
+
+
+async def coordinator_of(request: Request) -> Coordinator:
+    """Return the coordinator of the application that the request reached."""
+    return (await server_state(request)).coordinator
+
+
+State = Annotated[ServerState, Depends(server_state)]
+Core = Annotated[Coordinator, Depends(coordinator_of)]
+
+
+async def key_of(
+    core: Core,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    api_key: Annotated[
+        str | None, Query(max_length=200, description="The key, as the first clients sent it. The header is better.")
+    ] = None,
+) -> str | None:
+    """Return the key that came with the request: the header's, else the query's if that is allowed."""
+    if credentials is not None:
+        return credentials.credentials
+    return api_key if core.settings.allow_query_keys else None
+
+
+Key = Annotated[str | None, Depends(key_of)]
+
+
+async def spoken_protocol(
+    fed_compute_protocol: Annotated[
+        str | None, Header(alias=PROTOCOL_HEADER, description="The protocol's major version.")
+    ] = None,
+) -> int | None:
+    """Return the protocol that the client speaks, None for a client of the first API, which sends no header.
+
+    Raises:
+        ProtocolUnsupported: if the version is not one that is spoken here, or is no version.
+    """
+    if fed_compute_protocol is None:
+        return None
+    match = _PROTOCOL.fullmatch(fed_compute_protocol)
+    if match is None or not LOWEST_PROTOCOL <= int(match.group(1)) <= HIGHEST_PROTOCOL:
+        raise ProtocolUnsupported(got=fed_compute_protocol[:40], lowest=LOWEST_PROTOCOL, highest=HIGHEST_PROTOCOL)
+    return int(match.group(1))
+
+
+Spoken = Annotated[int | None, Depends(spoken_protocol)]
+
+
+def welcome(core: Coordinator, client_id: ClientId) -> ClientId:
+    """Count a request of a client whose key was verified, and note that it is there.
+
+    Raises:
+        RateLimited: if it asks too often.
+    """
+    core.rate_limiter.request(client_id)
+    core.presence.note(client_id)
+    return client_id
+
+
+def signed_in_client(core: Core, key: Key) -> ClientId:
+    """Return the client that the key belongs to.
+
+    Raises:
+        AuthenticationFailed: if the key is not a client's.
+        RateLimited: if it asks too often.
+    """
+    client_id = core.auth.authenticate(key).client_id
+    if client_id is None:
+        raise AuthenticationFailed("this call needs a client's key, not an operator's")
+    return welcome(core, client_id)
+
+
+def signed_in_operator(core: Core, key: Key) -> None:
+    """Let only an operator pass.
+
+    Raises:
+        AuthenticationFailed, PermissionDenied: for everybody else.
+    """
+    core.auth.require_operator(key)
+
+
+SignedIn = Annotated[ClientId, Depends(signed_in_client)]
+Operator = Annotated[None, Depends(signed_in_operator)]
+
+RoundNumber = Annotated[int, Path(ge=1, le=MAX_ROUND_ID, description="The round's number.")]
+ClientName = Annotated[
+    str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="The client's id, which is its name.")
+]
+TaskName = Annotated[str, Path(pattern=r"^t_[0-9a-f]{24}$", description="The task's id.")]
+JobName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="The job's name.")]
+OfJob = Annotated[
+    str | None, Query(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="A job's name; the default job without.")
+]

@@ -1,0 +1,107 @@
+"""Structured logs of the server process: one JSON object a line, no query strings, no keys."""
+
+import logging
+import re
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+REQUEST_ID_HEADER = b"x-request-id"
+_KEY = re.compile(r"sk_[A-Za-z0-9_\-]+")
+_REPLACEMENT = "sk_[redacted]"
+_QUIET_PATHS = ("/healthz", "/readyz")
+
+log = structlog.get_logger(__name__)
+
+
+def redact(text: str) -> str:
+    """Return the text with everything that looks like an API key taken out."""
+    return _KEY.sub(_REPLACEMENT, text)
+
+
+def redact_event(logger: Any, method: str, event: Any) -> Any:
+    """Take keys out of a log event, however deep (a structlog processor)."""
+    return _redacted(event)
+
+
+def configure_logging(level: str = "info", *, stream: TextIO | None = None) -> None:
+    """Send structlog's events and the standard library's records to `stream` (standard error if None).
+
+    Each line has `event`, `level`, `timestamp` (UTC, ISO 8601) and the event's own fields.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    finish: list[Any] = [structlog.processors.format_exc_info, redact_event, structlog.processors.JSONRenderer()]
+    target = sys.stderr if stream is None else stream
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, *finish],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(target),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(number, logging.WARNING))
+
+
+class AccessLog:
+    """Writes one line for each request: method, path, status, duration in seconds, and a request id.
+
+    The query string is left out, since it may hold a key. The id goes back as `X-Request-ID` and is
+    in every line that is logged on the request's behalf.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, began, status = secrets.token_hex(8), time.monotonic(), 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]}
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, watch)
+            finally:
+                path = redact(scope["path"])
+                write = log.debug if path in _QUIET_PATHS else log.info
+                seconds = round(time.monotonic() - began, 4)
+                write("request", method=scope["method"], path=path[:200], status=status, seconds=seconds)
+
+
+def _redacted(value: Any) -> Any:
+    match value:
+        case str():
+            return redact(value)
+        case Mapping():
+            return {_redacted(key): _redacted(item) for key, item in value.items()}
+        case list() | tuple() | set():
+            return [_redacted(item) for item in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            return redact(str(value))

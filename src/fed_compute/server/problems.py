@@ -1,0 +1,194 @@
+"""Every error as an RFC 9457 problem document with a stable `code`.
+
+What the product raises on purpose keeps its own status and code. Everything else becomes 404, 405,
+422 or 500; a 500 says nothing about the inside, the log has the traceback.
+"""
+
+import errno
+import json
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fed_compute.errors import (
+    AuthenticationFailed,
+    Broken,
+    DiskFull,
+    FedComputeError,
+    NotNow,
+    ProtocolUnsupported,
+    RangeNotSatisfiable,
+    RequestInvalid,
+)
+from fed_compute.server.logs import redact
+
+PROBLEM_JSON = "application/problem+json"
+TYPE_PREFIX = "urn:fed-compute:error:"
+RESERVED = frozenset({"type", "title", "status", "detail", "code", "instance"})
+SHOWN_ERRORS = 10
+
+_CODES = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+log = structlog.get_logger(__name__)
+
+
+def problem_response(error: FedComputeError) -> Response:
+    """Return the answer for an error that the product raises on purpose."""
+    headers = {}
+    if isinstance(error, NotNow):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    if isinstance(error, AuthenticationFailed):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, ProtocolUnsupported):
+        headers["Upgrade"] = "fed-compute/1"
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.details['size']}"
+    # What broke inside is for the log, not for strangers.
+    told = "the coordinator failed; its log says why" if isinstance(error, Broken) else error.message
+    details = {} if isinstance(error, Broken) else error.details
+    return _problem(error.status, error.code, told, details=details, headers=headers)
+
+
+def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestInvalid:
+    """Turn pydantic's findings into one refusal: a sentence for people and a list for programs."""
+    shown = [_finding(error) for error in errors[:SHOWN_ERRORS]]
+    sentence = "; ".join(f"{item['field']}: {item['wanted']}, found {item['found']}" for item in shown[:3])
+    return RequestInvalid(sentence, errors=shown)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error of the application a problem document."""
+    app.add_exception_handler(FedComputeError, _on_product_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(OSError, _on_os_error)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+
+
+class UnexpectedErrors:
+    """Outermost layer: an error that nobody foresaw is logged with its traceback and answered as a bare 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            if scope["type"] != "http" or started:
+                raise  # too late for an answer: the server logs it and cuts the connection
+            log.exception("request_failed", method=scope["method"], path=redact(scope["path"]))
+            await _problem(500, Broken.code, "the coordinator failed; its log says why")(scope, receive, send)
+
+
+async def _on_product_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, FedComputeError):
+        raise error
+    if isinstance(error, Broken):
+        log.error("request_failed", code=error.code, path=redact(request.url.path), exc_info=error)
+    return problem_response(error)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_response(invalid(error.errors()))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """Answer for what the framework itself refuses: no such route, no such method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    path, method = redact(request.url.path)[:200], request.method
+    told = {
+        404: f"there is nothing at {path}; GET /docs lists what is here",
+        405: f"{path} does not take {method}",
+    }.get(error.status_code, str(error.detail))
+    code = _CODES.get(error.status_code, "http_error")
+    return _problem(error.status_code, code, told, headers=dict(error.headers or {}))
+
+
+async def _on_os_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        log.error("disk_full", path=redact(request.url.path))
+        return problem_response(DiskFull())
+    raise error
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """The sender went away in the middle of its body; nobody reads this answer."""
+    return Response(status_code=400)
+
+
+def _problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    details: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    document = {
+        "type": f"{TYPE_PREFIX}{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": redact(detail),
+        "code": code,
+        **{name: _plain(value) for name, value in (details or {}).items() if name not in RESERVED},
+    }
+    # ASCII: what a stranger sent may hold lone surrogates, which UTF-8 cannot carry
+    return Response(json.dumps(document), status_code=status, media_type=PROBLEM_JSON, headers=headers)
+
+
+def _plain(value: object) -> object:
+    """Return a value as plain JSON data: no keys, no NaN, no foreign objects."""
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return redact(str(value))
+
+
+def _finding(error: Mapping[str, Any]) -> dict[str, str]:
+    where = ".".join(str(part) for part in error["loc"]) or "body"
+    wanted = str(error["msg"]).removeprefix("Value error, ")
+    return {"field": where[:200], "found": _found(where, error.get("input")), "wanted": wanted[:500]}
+
+
+def _found(where: str, value: object) -> str:
+    """Describe what was sent, without repeating anything long or secret."""
+    if "api_key" in where or "authorization" in where.lower():
+        return "something else"
+    match value:
+        case None:
+            return "nothing"
+        case bool() | int() | float():
+            return repr(value)[:80]
+        case str():
+            return redact(repr(value[:80]))
+        case Mapping():
+            return "an object"
+        case _:
+            return "a list" if isinstance(value, list | tuple) else "something else"

@@ -1,0 +1,78 @@
+"""The journal as a live feed (server-sent events)."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Header, Query
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from fed_compute.coordinator.queries import entries_after, last_seq
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.server.dependencies import Core, OfJob, ServerState, State
+from fed_compute.server.documentation import refusals
+
+PING_SECONDS = 15
+_BATCH = 500
+_LOOK_AGAIN_SECONDS = 5.0
+_NOT_FOR_STRANGERS = frozenset({"operator_key_issued"})
+
+Seq = Annotated[int | None, Query(ge=0, le=2**53, description="Send what came after this number.")]
+LastSeq = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53)]
+
+router = APIRouter(tags=["events"])
+
+
+@router.get(
+    "/events",
+    summary="Follow what happens",
+    response_class=EventSourceResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "One event for each line"}, **refusals(404)},
+)
+async def events(
+    state: State, core: Core, after: Seq = None, last_event_id: LastSeq = None, job: OfJob = None
+) -> EventSourceResponse:
+    """Send each line of the journal as it is written: `id` its number, `event` its kind, `data` a JSON object.
+
+    Without `after` (or `Last-Event-ID`, which a browser sends by itself when it reconnects) only
+    what is new is sent. Secrets, task ids and model values are never part of it.
+    """
+    wanted = None if job is None else (await anyio.to_thread.run_sync(core.jobs.named, job)).job_id
+    seq = last_event_id if last_event_id is not None else after
+    if seq is None:
+        seq = await anyio.to_thread.run_sync(last_seq, core.store)
+    feed = _feed(state, seq, wanted)
+    return EventSourceResponse(feed, ping=PING_SECONDS, headers={"Cache-Control": "no-store"})
+
+
+async def _feed(state: ServerState, seq: int, job_id: int | None) -> AsyncIterator[ServerSentEvent]:
+    while not state.news.closing:
+        news = state.news.anything()
+        seq, batch, full = await anyio.to_thread.run_sync(_read, state.coordinator, seq, job_id)
+        for event in batch:
+            yield event
+        if not full:
+            await state.news.wait(news, seconds=_LOOK_AGAIN_SECONDS)
+
+
+def _read(core: Coordinator, seq: int, job_id: int | None) -> tuple[int, list[ServerSentEvent], bool]:
+    """Return the last number that was read, the events to send, and whether there may be more at once."""
+    entries = entries_after(core.store, seq, limit=_BATCH)
+    names = {job.job_id: job.name for job in core.jobs.all()} if entries else {}
+    batch = []
+    for entry in entries:
+        if entry.kind in _NOT_FOR_STRANGERS or (job_id is not None and entry.job_id != job_id):
+            continue
+        told: dict[str, Any] = {
+            "seq": entry.seq,
+            "at": entry.at,
+            "kind": entry.kind,
+            "job": None if entry.job_id is None else names.get(entry.job_id),
+            "round_id": entry.round_id,
+            "client_id": entry.client_id,
+            **json.loads(entry.payload),
+        }
+        batch.append(ServerSentEvent(json.dumps(told), event=entry.kind, id=str(entry.seq)))
+    return (entries[-1].seq if entries else seq), batch, len(entries) == _BATCH

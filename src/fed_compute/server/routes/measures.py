@@ -1,0 +1,152 @@
+"""Metrics, reputation and incentives: what the readers of the journal have counted."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from fed_compute.coordinator.metrics import RoundMetrics
+from fed_compute.coordinator.queries import population
+from fed_compute.coordinator.reputation import Reputation
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.server.answers import (
+    IncentiveAnswer,
+    IncentiveDetailsAnswer,
+    IncentiveEntry,
+    IncentivesAnswer,
+    MetricsAnswer,
+    ReputationAnswer,
+    ReputationsAnswer,
+)
+from fed_compute.server.dependencies import ClientName, Core, RoundNumber
+from fed_compute.server.documentation import refusals
+from fed_compute.server.prometheus import OPENMETRICS, PLAIN_TEXT, exposition
+from fed_compute.server.ranges import accepts
+
+MICRO_TOKENS = 1_000_000
+"""Micro-tokens in one token."""
+
+router = APIRouter(tags=["measures"])
+
+
+@router.get(
+    "/metrics",
+    summary="Get all metrics",
+    response_model=MetricsAnswer,
+    responses={
+        200: {"content": {PLAIN_TEXT: {}, OPENMETRICS: {}}, "description": "JSON, or text if `Accept` names it"},
+        **refusals(),
+    },
+)
+def metrics(request: Request, core: Core) -> Response:
+    """Return counts of the whole system and of each round; for Prometheus as text, if `Accept` asks for that."""
+    accept = request.headers.get("accept")
+    if accepts(accept, PLAIN_TEXT) or accepts(accept, OPENMETRICS):
+        text, kind = exposition(core, accept=accept or "")
+        return Response(text, headers={"Content-Type": kind, "Vary": "Accept"})
+    return JSONResponse(_all_metrics(core).model_dump(), headers={"Vary": "Accept"})
+
+
+def _all_metrics(core: Coordinator) -> MetricsAnswer:
+    rounds = core.metrics.rounds()
+    clients = population(core.store, seen_since=core.clock.now() - core.settings.active_seconds)
+    accepted = sum(r.updates_accepted for r in rounds)
+    refused = sum(r.updates_refused for r in rounds)
+    late = sum(r.updates_late for r in rounds)
+    return MetricsAnswer(
+        total_rounds=len(rounds),
+        rounds_closed=sum(r.state == "CLOSED" for r in rounds),
+        rounds_abandoned=sum(r.state == "ABANDONED" for r in rounds),
+        total_clients=clients.registered,
+        active_clients=clients.active,
+        total_updates=accepted + refused + late,
+        updates_accepted=accepted,
+        updates_refused=refused,
+        updates_late=late,
+        bytes_received=sum(r.bytes_received for r in rounds),
+        events=core.metrics.totals(),
+        rounds=[r.summary() for r in rounds],
+    )
+
+
+@router.get("/metrics/latest", summary="Get the latest round's metrics", responses=refusals(404))
+def latest_metrics(core: Core) -> dict[str, Any]:
+    """Return the newest round in which a task was handed out; before the first task, the newest round."""
+    core.jobs.default()  # without any job there is no round either, and this says so
+    rounds = core.metrics.rounds()
+    newest: RoundMetrics = next((r for r in reversed(rounds) if r.started_at is not None), rounds[-1])
+    return newest.summary()
+
+
+@router.get("/metrics/round/{round_id}", summary="Get one round's metrics", responses=refusals(404))
+def round_metrics(core: Core, round_id: RoundNumber) -> dict[str, Any]:
+    """Return what happened in one round."""
+    return core.metrics.round(round_id).summary()
+
+
+@router.get("/reputation", summary="Get every client's reputation", responses=refusals())
+def reputations(core: Core) -> ReputationsAnswer:
+    """Return every registered client's reputation, by client id."""
+    known = [_reputation(item) for item in core.reputation.all()]
+    return ReputationsAnswer(total_clients=len(known), reputations=known)
+
+
+@router.get("/reputation/{client_id}", summary="Get one client's reputation", responses=refusals(404))
+def reputation(core: Core, client_id: ClientName) -> ReputationAnswer:
+    """Return one client's reputation."""
+    return _reputation(core.reputation.of(client_id))
+
+
+def _reputation(item: Reputation) -> ReputationAnswer:
+    measures, standing = item.measures, item.standing
+    return ReputationAnswer(
+        client_id=item.client_id,
+        reputation_score=measures.reputation_score,
+        reputation_lower_bound=measures.reputation_lower_bound,
+        update_submission_rate=measures.update_submission_rate,
+        update_acceptance_rate=measures.update_acceptance_rate,
+        round_dropout_rate=measures.round_dropout_rate,
+        consistency_score=measures.consistency_score,
+        mean_latency_seconds=measures.mean_latency_seconds,
+        tasks_assigned=standing.tasks_assigned,
+        updates_accepted=standing.updates_accepted,
+        updates_refused=standing.updates_refused,
+        updates_late=standing.updates_late,
+        dropouts=standing.dropouts,
+        streak=standing.streak,
+    )
+
+
+@router.get("/incentives", summary="Get every client's balance", responses=refusals())
+def incentives(core: Core) -> IncentivesAnswer:
+    """Return every registered client's balance, by client id."""
+    balances = core.incentives.balances()
+    return IncentivesAnswer(
+        total_clients=len(balances),
+        total_tokens=sum(balances.values()) / MICRO_TOKENS,
+        incentives=[
+            IncentiveAnswer(client_id=client_id, total_tokens=amount / MICRO_TOKENS, micro_tokens=amount)
+            for client_id, amount in balances.items()
+        ],
+    )
+
+
+@router.get("/incentives/{client_id}", summary="Get one client's balance and its reasons", responses=refusals(404))
+def incentive(core: Core, client_id: ClientName) -> IncentiveDetailsAnswer:
+    """Return what one client has earned, with every reason."""
+    balance = core.incentives.of(client_id)
+    return IncentiveDetailsAnswer(
+        client_id=balance.client_id,
+        total_tokens=balance.micro_tokens / MICRO_TOKENS,
+        micro_tokens=balance.micro_tokens,
+        entries=[
+            IncentiveEntry(
+                reason=line.reason,
+                round_id=line.round_id,
+                tokens=line.micro_tokens / MICRO_TOKENS,
+                micro_tokens=line.micro_tokens,
+                at=line.at,
+            )
+            for line in balance.lines
+        ],
+    )

@@ -1,0 +1,169 @@
+"""Tasks: asking for one, keeping it alive, answering an evaluation, giving it back."""
+
+import math
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from fed_compute.coordinator.recipes import recipe_of
+from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.ids import ClientId, TaskId, format_version
+from fed_compute.protocol.messages import (
+    EvaluationRequest,
+    HeartbeatAnswer,
+    HeartbeatRequest,
+    TaskAnswer,
+    TaskDone,
+)
+from fed_compute.server.bodies import json_body
+from fed_compute.server.dependencies import (
+    ClientName,
+    Core,
+    Key,
+    OfJob,
+    ServerState,
+    SignedIn,
+    Spoken,
+    State,
+    TaskName,
+    welcome,
+)
+from fed_compute.server.documentation import refusals, takes_json
+
+LONGEST_WAIT_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 5.0
+"""A waiting request looks for itself this often, whatever the news say."""
+
+REASON_HEADER = "Fed-Compute-Reason"
+_ASKING = anyio.CapacityLimiter(8)  # waiting clients wake together; they must not take every thread
+
+router = APIRouter(tags=["tasks"])
+
+
+@router.get(
+    "/task/{client_id}",
+    summary="Get a task, waiting for one if asked to",
+    response_model=TaskAnswer,
+    responses={204: {"description": "Nothing to do now; see Retry-After"}, **refusals(401, 404, 429)},
+)
+async def get_task(
+    request: Request,
+    state: State,
+    client_id: ClientName,
+    key: Key,
+    spoken: Spoken,
+    job: OfJob = None,
+    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, allow_inf_nan=False)] = 0.0,
+) -> Response:
+    """Return the client's live lease, or a new one. Asking again while holding one returns the same.
+
+    A request without the protocol header comes from a client of the first API: it is given only
+    training, and until the round's deadline, since it will send no heartbeats.
+    """
+    owner = await anyio.to_thread.run_sync(_sign_in, state.coordinator, key, client_id)
+    found = await _ask_until(request, state, owner, job=job, modern=spoken is not None, wait=wait)
+    if isinstance(found, NothingToDo):
+        retry_after = str(math.ceil(found.retry_after_seconds))
+        return Response(status_code=204, headers={"Retry-After": retry_after, REASON_HEADER: found.reason})
+    return JSONResponse(
+        _task_answer(state.coordinator, found).model_dump(mode="json"), headers={"Cache-Control": "no-store"}
+    )
+
+
+async def _ask_until(
+    request: Request, state: ServerState, owner: ClientId, *, job: str | None, modern: bool, wait: float
+) -> Assignment | NothingToDo:
+    tasks = state.coordinator.tasks
+    give_up_at = anyio.current_time() + wait
+    while True:
+        news = state.news.work()
+        found = await anyio.to_thread.run_sync(
+            lambda: tasks.next_task(owner, job=job, heartbeats=modern, evaluates=modern), limiter=_ASKING
+        )
+        left = give_up_at - anyio.current_time()
+        if isinstance(found, Assignment) or left <= 0 or state.news.closing:
+            return found
+        await state.news.wait(news, seconds=min(left, LOOK_AGAIN_SECONDS))
+        if await request.is_disconnected():
+            return found  # nobody is there to take a lease
+        state.coordinator.presence.note(owner)
+
+
+def _sign_in(core: Coordinator, key: str | None, client_id: str) -> ClientId:
+    return welcome(core, core.auth.require_client(key, client_id))
+
+
+def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
+    task, round_, version = found.task, found.round, format_version(found.version.version)
+    described = {
+        "train": f"Train local model for round {round_.round_id}",
+        "evaluate": f"Evaluate model {version} of round {round_.round_id} on local data",
+    }
+    return TaskAnswer(
+        round_id=round_.round_id,
+        model_version=version,
+        task=task.kind.value,
+        description=described[task.kind],
+        task_id=task.task_id,
+        job=found.job.name,
+        model_digest=found.version.digest,
+        deadline=task.deadline,
+        seconds_left=max(0.0, task.deadline - core.clock.now()),
+        heartbeat_seconds=core.settings.heartbeat_seconds,
+        recipe=recipe_of(found.job, task, round_number=round_.number),
+    )
+
+
+@router.post(
+    "/tasks/{task_id}/heartbeat",
+    summary="Keep a lease alive",
+    responses=refusals(401, 404, 429),
+    openapi_extra=takes_json(HeartbeatRequest),
+)
+def heartbeat(
+    core: Core,
+    client_id: SignedIn,
+    task_id: TaskName,
+    body: Annotated[HeartbeatRequest, Depends(json_body(HeartbeatRequest))],
+) -> HeartbeatAnswer:
+    """Extend the lease. `abort` as action says that the work has become useless, `reason` why."""
+    task = core.tasks.heartbeat(client_id, TaskId(task_id), progress=body.progress)
+    live = task.state == "leased"
+    return HeartbeatAnswer(
+        task_id=task.task_id,
+        action="continue" if live else "abort",
+        reason=None if live else f"the task is {task.state}",
+        deadline=task.deadline,
+        seconds_left=max(0.0, task.deadline - core.clock.now()) if live else 0.0,
+    )
+
+
+@router.post(
+    "/tasks/{task_id}/evaluation",
+    summary="Report how good a model is on local data",
+    responses=refusals(401, 404, 410, 429),
+    openapi_extra=takes_json(EvaluationRequest),
+)
+def evaluation(
+    core: Core,
+    client_id: SignedIn,
+    task_id: TaskName,
+    body: Annotated[EvaluationRequest, Depends(json_body(EvaluationRequest))],
+) -> TaskDone:
+    """Record a measurement. Sending it again changes nothing: the first one stands."""
+    task = core.evaluations.record(
+        client_id, TaskId(task_id), num_samples=body.num_samples, loss=body.loss, accuracy=body.accuracy
+    )
+    version = format_version(task.base_version)
+    return TaskDone(success=True, message=f"Evaluation of {version} by {client_id} recorded", task_id=task.task_id)
+
+
+@router.delete("/tasks/{task_id}", summary="Give a lease back", responses=refusals(401, 404, 410, 429))
+def release(core: Core, client_id: SignedIn, task_id: TaskName) -> TaskDone:
+    """End the lease at the client's own wish, so that another client can have its place. May be repeated."""
+    task = core.tasks.release(client_id, TaskId(task_id))
+    return TaskDone(success=True, message=f"Task {task.task_id} was given back", task_id=task.task_id)

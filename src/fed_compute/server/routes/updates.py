@@ -1,0 +1,184 @@
+"""Updates: the JSON form of the first API, and the binary form, whole or resumed."""
+
+from typing import Annotated, Literal
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import JSONResponse
+
+from fed_compute.coordinator.pipeline import Accepted
+from fed_compute.coordinator.queries import accepted_update
+from fed_compute.coordinator.update_validator import Admission
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.errors import RoundNotFound
+from fed_compute.ids import Digest, TaskId
+from fed_compute.protocol.digests import parse_content_digest
+from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD, UpdateAnswer, UpdateRequest
+from fed_compute.server.bodies import parse_json, read_body, require_json
+from fed_compute.server.dependencies import MAX_ROUND_ID, Core, Key, ServerState, SignedIn, State, TaskName
+from fed_compute.server.documentation import binary, refusals, takes, takes_json
+from fed_compute.server.uploads import (
+    PARTIAL_UPLOAD,
+    announced_length,
+    longest_body,
+    require_digest,
+    require_encoding,
+    require_offset,
+    require_type,
+)
+
+_READING_JSON = anyio.CapacityLimiter(4)  # a large JSON body takes twenty times its length while it is read
+
+Offset = Annotated[int, Header(alias="Upload-Offset", ge=0, le=2**53)]
+LastPiece = Annotated[
+    Literal["?0", "?1"], Header(alias="Upload-Complete", description="`?1` with the last piece (a structured boolean).")
+]
+
+router = APIRouter(tags=["updates"])
+
+
+@router.post(
+    "/update",
+    summary="Submit an update as JSON",
+    response_model=UpdateAnswer,
+    responses=refusals(401, 403, 404, 409, 410, 413, 415, 429, 507),
+    openapi_extra=takes_json(UpdateRequest),
+)
+async def submit_update(request: Request, core: Core, key: Key) -> Response:
+    """Take an update in. When this answers, the update is durable and will be counted exactly once.
+
+    `weight_delta` is a JSON text, or the same as plain JSON: `{name: nested list}`, or a list of
+    arrays in parameter order; either may stand under the key `weight_delta` of an object.
+    """
+    require_json(request)
+    body = await read_body(request, limit=core.settings.json_max_bytes)
+    return await anyio.to_thread.run_sync(_accept_json, core, key, body, limiter=_READING_JSON)
+
+
+def _accept_json(core: Coordinator, key: str | None, body: bytes) -> Response:
+    update = parse_json(body, UpdateRequest)
+    if key is None and core.settings.allow_query_keys:
+        key = update.api_key
+    if not 1 <= update.round_id <= MAX_ROUND_ID:
+        raise RoundNotFound(update.round_id)
+    accepted = core.pipeline.accept_json(key, update, max_bytes=core.settings.json_max_bytes)
+    core.presence.note(accepted.update.client_id)
+    return JSONResponse(_update_answer(accepted).model_dump(mode="json"))
+
+
+@router.put(
+    "/tasks/{task_id}/update",
+    summary="Submit an update as safetensors",
+    status_code=201,
+    response_model=UpdateAnswer,
+    responses={
+        200: {"model": UpdateAnswer, "description": "The same update was accepted before"},
+        **refusals(400, 401, 404, 409, 410, 411, 413, 415, 429, 503, 507),
+    },
+    openapi_extra=takes({SAFETENSORS: binary(), SAFETENSORS_ZSTD: binary()}),
+)
+async def put_update(request: Request, state: State, task_id: TaskName, key: Key) -> Response:
+    """Take a whole body in, from its first byte. Sending the same bytes again is safe: they count once.
+
+    `Content-Length` and `Content-Digest: sha-256=:…:` are required. If the connection breaks, what
+    came is kept: `HEAD` tells how much, `PATCH` goes on.
+    """
+    admission = await _admit(state, key, task_id)
+    require_encoding(request, admission)
+    length = announced_length(request, limit=longest_body(admission))
+    announced = parse_content_digest(request.headers.get("content-digest"))
+    task = admission.task.task_id
+    with state.uploads.claim(task):
+        digest = await state.uploads.receive(request, task, offset=0, length=length, last=True)
+        return await anyio.to_thread.run_sync(_accept_file, state, admission, digest, announced)
+
+
+@router.head(
+    "/tasks/{task_id}/update",
+    summary="Ask how much of an update has arrived",
+    responses=refusals(401, 404, 429),
+)
+def stored_part(state: State, client_id: SignedIn, task_id: TaskName) -> Response:
+    """Answer with `Upload-Offset`, the number of bytes that are stored, and `Upload-Complete: ?1` once accepted."""
+    update = accepted_update(state.coordinator.store, client_id, TaskId(task_id))
+    offset = state.uploads.stored_bytes(TaskId(task_id)) if update is None else update.size_bytes
+    return Response(status_code=200, headers=_progress(offset, complete=update is not None))
+
+
+@router.patch(
+    "/tasks/{task_id}/update",
+    summary="Continue an update that broke off",
+    status_code=201,
+    response_model=UpdateAnswer,
+    responses={
+        200: {"model": UpdateAnswer, "description": "The same update was accepted before"},
+        204: {"description": "The piece is stored; Upload-Offset says where to go on"},
+        **refusals(400, 401, 404, 409, 410, 411, 413, 415, 429, 503, 507),
+    },
+    openapi_extra=takes({PARTIAL_UPLOAD: binary()}),
+)
+async def continue_update(
+    request: Request,
+    state: State,
+    task_id: TaskName,
+    key: Key,
+    upload_offset: Offset,
+    upload_complete: LastPiece = "?0",
+) -> Response:
+    """Append a piece at `Upload-Offset`, which must be where the stored part ends.
+
+    The last piece says `Upload-Complete: ?1` and brings the `Content-Digest` of the whole body.
+    """
+    admission = await _admit(state, key, task_id)
+    require_type(request, PARTIAL_UPLOAD)
+    task, last = admission.task.task_id, upload_complete == "?1"
+    announced = parse_content_digest(request.headers.get("content-digest")) if last else None
+    with state.uploads.claim(task):
+        require_offset(got=upload_offset, stored=state.uploads.stored_bytes(task))
+        length = announced_length(request, limit=max(0, longest_body(admission) - upload_offset))
+        digest = await state.uploads.receive(request, task, offset=upload_offset, length=length, last=last)
+        if announced is None:
+            return Response(status_code=204, headers=_progress(upload_offset + length, complete=False))
+        return await anyio.to_thread.run_sync(_accept_file, state, admission, digest, announced)
+
+
+async def _admit(state: ServerState, key: str | None, task_id: str) -> Admission:
+    pipeline, presence = state.coordinator.pipeline, state.coordinator.presence
+    admission = await anyio.to_thread.run_sync(pipeline.admit, key, TaskId(task_id))
+    presence.note(admission.task.client_id)
+    return admission
+
+
+def _accept_file(state: ServerState, admission: Admission, digest: Digest, announced: Digest) -> Response:
+    """Judge a body that has arrived whole. Whatever comes of it, its file is gone afterwards."""
+    task_id = admission.task.task_id
+    try:
+        require_digest(got=digest, announced=announced)
+        accepted = state.coordinator.pipeline.accept_file(admission, state.uploads.path(task_id), digest)
+    finally:
+        state.uploads.drop(task_id)
+    status = 200 if accepted.repeated else 201
+    headers = _progress(accepted.update.size_bytes, complete=True)
+    return JSONResponse(_update_answer(accepted).model_dump(mode="json"), status_code=status, headers=headers)
+
+
+def _progress(offset: int, *, complete: bool) -> dict[str, str]:
+    return {
+        "Upload-Offset": str(offset),
+        "Upload-Complete": "?1" if complete else "?0",
+        "Cache-Control": "no-store",
+    }
+
+
+def _update_answer(accepted: Accepted) -> UpdateAnswer:
+    update = accepted.update
+    return UpdateAnswer(
+        success=True,
+        message=f"Update from client {update.client_id} submitted successfully for round {update.round_id}",
+        update_id=update.update_id,
+        round_id=update.round_id,
+        task_id=update.task_id,
+        digest=update.digest,
+        repeated=accepted.repeated,
+    )
