@@ -30,24 +30,34 @@ def write_entries(store: Store, writer: int) -> None:
                 written += 1
 
 
-def follow(store: Store, wanted: int) -> list[Entry]:
-    """Read on from a cursor until so many entries were seen."""
+def follow(store: Store, finished: list[int]) -> list[Entry]:
+    """Read on from a cursor until all writers have finished and nothing more comes."""
     seen: list[Entry] = []
-    while len(seen) < wanted:
+    while True:
+        is_last_look = len(finished) == WRITERS
         with store.snapshot() as records:
-            seen += records.journal.after(seen[-1].seq if seen else 0, limit=7)
-    return seen
+            entries = records.journal.after(seen[-1].seq if seen else 0, limit=7)
+        seen += entries
+        if is_last_look and not entries:
+            return seen
 
 
-@pytest.mark.timeout(30)
 def test_who_follows_with_a_cursor_misses_nothing_that_is_written_meanwhile(stores: tuple[Store, Store]) -> None:
-    acts: list[Callable[[], object]] = [partial(write_entries, stores[n % 2], n) for n in range(WRITERS)]
-    acts += [partial(follow, store, WRITERS * ENTRIES) for store in stores]
+    finished: list[int] = []
+
+    def write(writer: int) -> None:
+        try:
+            write_entries(stores[writer % 2], writer)
+        finally:
+            finished.append(writer)
+
+    acts: list[Callable[[], object]] = [partial(write, writer) for writer in range(WRITERS)]
+    acts += [partial(follow, store, finished) for store in stores]
     results = at_once(acts)
     for seen in results[WRITERS:]:
         assert isinstance(seen, list), seen
+        payloads = [json.loads(entry.payload) for entry in seen]
         for writer in range(WRITERS):
-            payloads = [json.loads(entry.payload) for entry in seen]
             assert [p["number"] for p in payloads if p["writer"] == writer] == list(range(ENTRIES))
 
 
