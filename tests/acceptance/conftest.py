@@ -1,0 +1,163 @@
+"""Real servers on free ports, spoken to over real HTTP."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from fed_compute.coordinator.settings import load_settings
+from fed_compute.coordinator.wiring import Coordinator, open_coordinator
+from fed_compute.protocol.digests import format_content_digest, sha256_hex
+from fed_compute.protocol.job import parse_job_text
+from fed_compute.protocol.messages import SAFETENSORS
+from fed_compute.protocol.updates import encode_update
+from fed_compute.server.serve import serve_in_background
+
+SMALL_JOB = """
+[model]
+name = "simple_mlp"
+args = { input_dim = 3, hidden_dim = 2, output_dim = 2 }
+[rounds]
+total = 5
+target_updates = 2
+min_updates = 1
+deadline_seconds = 600
+"""
+"""A job of 20 parameters; two updates close a round."""
+
+
+@dataclass
+class Member:
+    """A registered client that speaks the binary protocol."""
+
+    http: httpx2.Client
+    client_id: str
+    key: str
+
+    def get_task(self, **query: Any) -> httpx2.Response:
+        """Ask for a task."""
+        return self.http.get(f"/task/{self.client_id}", params=query)
+
+    def task(self) -> dict[str, Any]:
+        """Ask for a task that must be there."""
+        answer = self.get_task()
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def put(self, task: dict[str, Any], body: bytes, **headers: str) -> httpx2.Response:
+        """Send a whole update."""
+        given = {"Content-Type": SAFETENSORS, "Content-Digest": format_content_digest(sha256_hex(body)), **headers}
+        return self.http.put(f"/tasks/{task['task_id']}/update", content=body, headers=given)
+
+
+@dataclass
+class Served:
+    """A running server: its address, and the coordinator behind it for looking at the records."""
+
+    url: str
+    data_dir: Path
+    operator_key: str
+    coordinator: Coordinator
+    http: httpx2.Client
+    _members: list[httpx2.Client] = field(default_factory=list)
+
+    def join(self, name: str, *, modern: bool = True) -> Member:
+        """Register a client; one that is not `modern` sends no protocol header, as the first API's clients."""
+        answer = self.http.post("/client/register", json={"client_name": name})
+        assert answer.status_code == 200, answer.text
+        key = answer.json()["api_key"]
+        headers = {"Authorization": f"Bearer {key}"} | ({"Fed-Compute-Protocol": "1"} if modern else {})
+        self._members.append(httpx2.Client(base_url=self.url, headers=headers, timeout=40.0))
+        return Member(self._members[-1], name, key)
+
+    def close(self) -> None:
+        """Close the connections of all clients."""
+        for http in (self.http, *self._members):
+            http.close()
+
+    def records_digest(self) -> str:
+        """Return a hash over everything on record, but for what a refusal may add: journal lines and their readers."""
+        with self.coordinator.store.snapshot() as records:
+            jobs = records.jobs.all()
+            facts = [
+                jobs,
+                [client.client_id for client in records.clients.all()],
+                [records.rounds.of_job(job.job_id) for job in jobs],
+                [records.versions.of_job(job.job_id) for job in jobs],
+                list(records.updates.all()),
+                [
+                    records.tasks.of_round(round_.round_id, kind)
+                    for job in jobs
+                    for round_ in records.rounds.of_job(job.job_id)
+                    for kind in ("train", "evaluate")
+                ],
+            ]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture(scope="module")
+def serve_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Start servers that live until the module's tests are over: `serve_job(job_text, **settings)`."""
+    with ExitStack() as undo:
+
+        def start(job: str | None = SMALL_JOB, **settings: Any) -> Served:
+            data_dir = tmp_path_factory.mktemp("coordinator")
+            quick = {"port": 0, "shutdown_seconds": 0.2, **settings}
+            coordinator = open_coordinator(load_settings(data_dir=data_dir, **quick))
+            undo.callback(coordinator.close)
+            if job is not None:
+                coordinator.jobs.create(parse_job_text(job))
+            url = undo.enter_context(serve_in_background(coordinator))
+            key = coordinator.data_dir.operator_key.read_text().strip()
+            served = Served(url, data_dir, key, coordinator, httpx2.Client(base_url=url, timeout=40.0))
+            undo.callback(served.close)
+            return served
+
+        yield start
+
+
+@pytest.fixture
+def server(serve_job: Serve) -> Served:
+    """Return a fresh server with one small job."""
+    return serve_job()
+
+
+def update_body(task: dict[str, Any], *, value: float = 0.5, num_samples: int = 10) -> bytes:
+    """Return an update of equal values as the task's recipe wants it."""
+    recipe = task["recipe"]
+    num_parameters = sum(int(np.prod(shape)) for _, shape in recipe["parameters"])
+    return encode_update(
+        np.full(num_parameters, value, dtype="<f4"),
+        encoding=recipe["encoding"],
+        compression=recipe["compression"],
+        topk_fraction=recipe["topk_fraction"],
+        schema_digest=recipe["schema_digest"],
+        num_samples=num_samples,
+        loss=1.0,
+        train_seconds=0.1,
+        rng=np.random.default_rng(0),
+    )
+
+
+def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """Check that an answer is a problem document of this status and code, and return it."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = dict(answer.json())
+    assert document["code"] == code, document
+    assert document["status"] == status
+    assert document["type"] == f"urn:fed-compute:error:{code}"
+    assert isinstance(document["detail"], str)
+    assert document["detail"]
+    assert "Traceback" not in json.dumps(document)
+    return document
