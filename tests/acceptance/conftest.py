@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from fed_compute.protocol.messages import SAFETENSORS
 from fed_compute.protocol.updates import encode_update
 from fed_compute.server.serve import serve_in_background
 
+TLS = ssl.create_default_context()
+"""Made once: each client would read all certificates anew, though nothing here is encrypted."""
+
 SMALL_JOB = """
 [model]
 name = "simple_mlp"
@@ -28,9 +32,10 @@ args = { input_dim = 3, hidden_dim = 2, output_dim = 2 }
 total = 5
 target_updates = 2
 min_updates = 1
+over_selection = 2
 deadline_seconds = 600
 """
-"""A job of 20 parameters; two updates close a round."""
+"""A small model; two updates close a round, four clients may work on it at once."""
 
 
 @dataclass
@@ -66,6 +71,7 @@ class Served:
     operator_key: str
     coordinator: Coordinator
     http: httpx2.Client
+    stop: Callable[[], None]
     _members: list[httpx2.Client] = field(default_factory=list)
 
     def join(self, name: str, *, modern: bool = True) -> Member:
@@ -74,7 +80,7 @@ class Served:
         assert answer.status_code == 200, answer.text
         key = answer.json()["api_key"]
         headers = {"Authorization": f"Bearer {key}"} | ({"Fed-Compute-Protocol": "1"} if modern else {})
-        self._members.append(httpx2.Client(base_url=self.url, headers=headers, timeout=40.0))
+        self._members.append(httpx2.Client(base_url=self.url, headers=headers, timeout=40.0, verify=TLS))
         return Member(self._members[-1], name, key)
 
     def close(self) -> None:
@@ -111,15 +117,17 @@ def serve_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     with ExitStack() as undo:
 
         def start(job: str | None = SMALL_JOB, **settings: Any) -> Served:
-            data_dir = tmp_path_factory.mktemp("coordinator")
+            data_dir, running = tmp_path_factory.mktemp("coordinator"), ExitStack()
             quick = {"port": 0, "shutdown_seconds": 0.2, **settings}
             coordinator = open_coordinator(load_settings(data_dir=data_dir, **quick))
             undo.callback(coordinator.close)
             if job is not None:
                 coordinator.jobs.create(parse_job_text(job))
-            url = undo.enter_context(serve_in_background(coordinator))
+            url = running.enter_context(serve_in_background(coordinator))
+            undo.callback(running.close)
             key = coordinator.data_dir.operator_key.read_text().strip()
-            served = Served(url, data_dir, key, coordinator, httpx2.Client(base_url=url, timeout=40.0))
+            http = httpx2.Client(base_url=url, timeout=40.0, verify=TLS)
+            served = Served(url, data_dir, key, coordinator, http, stop=running.close)
             undo.callback(served.close)
             return served
 

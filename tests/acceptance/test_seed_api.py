@@ -131,7 +131,13 @@ def test_a_round_that_collects_has_no_result_and_says_how_far_it_is(told: dict[s
 def test_aggregation_answers_as_documented_to_the_operator_who_closes_and_to_everybody_later(
     told: dict[str, Any],
 ) -> None:
-    documented = {"round_id": 1, "model_version": "v2", "status": "aggregated", "aggregated_model": {}, "num_updates": 1}
+    documented = {
+        "round_id": 1,
+        "model_version": "v2",
+        "status": "aggregated",
+        "aggregated_model": {},
+        "num_updates": 1,
+    }
     status, answer = told["aggregate"]
     assert status == 200, answer
     assert begins_like(answer, documented)

@@ -41,12 +41,12 @@ def requested_span(headers: Mapping[str, str], *, size: int, etag: str) -> Span 
         if int(suffix) == 0:
             raise RangeNotSatisfiable(size=size)
         return Span(max(0, size - int(suffix)), size)
-    start, end = int(first), int(last) + 1 if last else size
-    if end <= start:
+    start = int(first)
+    if last and int(last) < start:
         return None  # not a valid range, so it does not count
     if start >= size:
         raise RangeNotSatisfiable(size=size)
-    return Span(start, min(end, size))
+    return Span(start, min(int(last) + 1, size) if last else size)
 
 
 def accepts(header: str | None, media_type: str) -> bool:

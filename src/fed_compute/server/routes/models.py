@@ -26,9 +26,9 @@ _RAW = {SAFETENSORS: {"schema": binary()}}
 router = APIRouter(tags=["models"])
 
 
-@router.api_route(
+@router.head("/model/{version}", include_in_schema=False)
+@router.get(
     "/model/{version}",
-    methods=["GET", "HEAD"],
     summary="Get a model version",
     response_model=ModelAnswer,
     responses={
