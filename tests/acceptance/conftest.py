@@ -19,6 +19,7 @@ from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.job import parse_job_text
 from fed_compute.protocol.messages import SAFETENSORS
 from fed_compute.protocol.updates import encode_update
+from fed_compute.rounds.records import TaskKind
 from fed_compute.server.serve import serve_in_background
 
 TLS = ssl.create_default_context()
@@ -102,7 +103,7 @@ class Served:
                     records.tasks.of_round(round_.round_id, kind)
                     for job in jobs
                     for round_ in records.rounds.of_job(job.job_id)
-                    for kind in ("train", "evaluate")
+                    for kind in TaskKind
                 ],
             ]
         return hashlib.sha256(repr(facts).encode()).hexdigest()

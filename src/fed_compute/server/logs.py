@@ -11,9 +11,13 @@ from typing import Any, TextIO
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-REQUEST_ID_HEADER = b"x-request-id"
+from fed_compute.errors import SettingInvalid
+from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
+
+LEVELS = ("debug", "info", "warning", "error")
 _KEY = re.compile(r"sk_[A-Za-z0-9_\-]+")
 _REPLACEMENT = "sk_[redacted]"
+_SPOKEN = (PROTOCOL_HEADER.lower().encode(), str(PROTOCOL_VERSION).encode())
 _QUIET_PATHS = ("/healthz", "/readyz")
 
 log = structlog.get_logger(__name__)
@@ -33,7 +37,12 @@ def configure_logging(level: str = "info", *, stream: TextIO | None = None) -> N
     """Send structlog's events and the standard library's records to `stream` (standard error if None).
 
     Each line has `event`, `level`, `timestamp` (UTC, ISO 8601) and the event's own fields.
+
+    Raises:
+        SettingInvalid: if there is no such level.
     """
+    if level.lower() not in LEVELS:
+        raise SettingInvalid(f"log_level is {level[:40]!r}, wanted one of {', '.join(LEVELS)}")
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -63,8 +72,8 @@ def configure_logging(level: str = "info", *, stream: TextIO | None = None) -> N
 class AccessLog:
     """Writes one line for each request: method, path, status, duration in seconds, and a request id.
 
-    The query string is left out, since it may hold a key. The id goes back as `X-Request-ID` and is
-    in every line that is logged on the request's behalf.
+    The query string is left out, since it may hold a key. The id goes back as `X-Request-ID`, beside
+    the protocol's version, and is in every line that is logged on the request's behalf.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -80,7 +89,8 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], (REQUEST_ID_HEADER, request_id.encode())]}
+                headers = [*message["headers"], (b"x-request-id", request_id.encode()), _SPOKEN]
+                message = {**message, "headers": headers}
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.errors import PortInUse, SettingInvalid
+from fed_compute.errors import Broken, PortInUse, SettingInvalid
 from fed_compute.server.app import create_app
 from fed_compute.server.dependencies import ServerState
 from fed_compute.server.logs import configure_logging
@@ -40,11 +40,11 @@ def serve(coordinator: Coordinator, *, on_ready: Callable[[str], None] | None = 
 
     Raises:
         PortInUse: if another program listens on the port.
-        SettingInvalid: if the address cannot be listened on.
+        SettingInvalid: if the address cannot be listened on, or there is no such log level.
     """
+    configure_logging(coordinator.settings.log_level)
     listener = bind(coordinator.settings.host, coordinator.settings.port)
     with contextlib.closing(listener):
-        configure_logging(coordinator.settings.log_level)
         _Server(coordinator, listener, on_ready).run()
 
 
@@ -54,17 +54,19 @@ def serve_in_background(coordinator: Coordinator) -> Iterator[str]:
 
     Raises:
         PortInUse, SettingInvalid: as `serve`.
+        Broken: if the server does not start.
     """
     listener = bind(coordinator.settings.host, coordinator.settings.port)
     with contextlib.closing(listener):
-        ready, urls = threading.Event(), [url_of(listener)]
+        ready = threading.Event()
         server = _Server(coordinator, listener, lambda url: ready.set())
         thread = threading.Thread(target=server.run, name="server", daemon=True)
         thread.start()
-        while not ready.wait(0.05) and thread.is_alive():
-            pass
+        while not ready.wait(0.05):
+            if not thread.is_alive():
+                raise Broken("the server did not start; its log says why")
         try:
-            yield urls[0]
+            yield url_of(listener)
         finally:
             server.should_exit = True
             thread.join()

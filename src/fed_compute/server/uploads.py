@@ -28,7 +28,7 @@ from fed_compute.errors import (
 from fed_compute.ids import Digest, TaskId
 from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD
 from fed_compute.protocol.updates import max_update_bytes
-from fed_compute.server.bodies import media_type, next_message
+from fed_compute.server.bodies import content_length, media_type, next_message
 
 PARTIAL_UPLOAD = "application/partial-upload"
 _WRITE_BYTES = 1 << 20
@@ -174,12 +174,12 @@ def announced_length(request: Request, *, limit: int) -> int:
         LengthRequired: if it announces none.
         BodyTooLarge: if it is above `limit`.
     """
-    text = request.headers.get("content-length", "")
-    if not (text.isascii() and text.isdecimal()):
+    length = content_length(request)
+    if length is None:
         raise LengthRequired
-    if len(text) > 18 or int(text) > limit:
-        raise BodyTooLarge(got=int(text[:18]), limit=limit)
-    return int(text)
+    if length > limit:
+        raise BodyTooLarge(got=length, limit=limit)
+    return length
 
 
 def require_offset(*, got: int, stored: int) -> None:

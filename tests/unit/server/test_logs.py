@@ -1,0 +1,69 @@
+"""Logs are JSON, one line a request, and hold no keys."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fed_compute.coordinator.keys import new_key
+from fed_compute.errors import SettingInvalid
+from fed_compute.server.logs import AccessLog, configure_logging, redact
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """Log into memory, and leave logging as it was."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    configure_logging("info", stream=stream)
+    yield stream
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_no_key_survives_redaction(before: str, after: str) -> None:
+    key = new_key()
+    assert key.secret not in redact(f"{before}{key.write()}{after}")
+
+
+def test_a_request_is_one_line_without_its_query(lines: io.StringIO) -> None:
+    app, key = FastAPI(), new_key().write()
+    app.add_middleware(AccessLog)
+    answer = TestClient(app).get(f"/task/{key}", params={"api_key": key})
+    (line,) = lines.getvalue().splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["method"], told["path"], told["status"]) == (
+        "request",
+        "GET",
+        "/task/sk_[redacted]",
+        404,
+    )
+    assert told["request_id"] == answer.headers["x-request-id"]
+    assert key not in line
+    assert "api_key" not in line
+
+
+def test_an_unknown_level_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SettingInvalid, match="'loud', wanted one of debug, info"):
+        configure_logging("loud")
+
+
+def test_keys_are_taken_out_of_events_exceptions_and_foreign_records(lines: io.StringIO) -> None:
+    key = new_key().write()
+    try:
+        raise ValueError(key)
+    except ValueError:
+        structlog.get_logger().exception("failed", deep={"list": [key]}, **{"key": key})
+        logging.getLogger("uvicorn.error").exception("failed with %s", key)
+    assert len(lines.getvalue().splitlines()) == 2
+    assert all(json.loads(line)["level"] == "error" for line in lines.getvalue().splitlines())
+    assert key not in lines.getvalue()
