@@ -93,6 +93,7 @@ def test_an_update_is_created_once_and_repeated_as_often_as_wanted(server: Serve
 
 def test_another_update_for_the_same_task_is_a_conflict_and_the_first_stands(server: Served) -> None:
     member = server.join("client-1")
+    server.join("client-2")  # somebody to wait for: the round stays open
     task = member.task()
     assert member.put(task, update_body(task, value=1.0)).status_code == 201
     before = server.records_digest()
