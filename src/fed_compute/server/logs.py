@@ -15,7 +15,8 @@ from fed_compute.errors import SettingInvalid
 from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
 
 LEVELS = ("debug", "info", "warning", "error")
-_KEY = re.compile(r"sk_[A-Za-z0-9_\-]+")
+# A whole key wherever it stands, a piece of one where a word begins: `task_id` is no secret.
+_KEY = re.compile(r"sk_[A-Za-z0-9]{10}_[A-Za-z0-9]{8,}|(?<![A-Za-z0-9])sk_[A-Za-z0-9_\-]+")
 _REPLACEMENT = "sk_[redacted]"
 _SPOKEN = (PROTOCOL_HEADER.lower().encode(), str(PROTOCOL_VERSION).encode())
 _QUIET_PATHS = ("/healthz", "/readyz")

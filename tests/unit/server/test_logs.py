@@ -35,6 +35,11 @@ def test_no_key_survives_redaction(before: str, after: str) -> None:
     assert key.secret not in redact(f"{before}{key.write()}{after}")
 
 
+def test_a_piece_of_a_key_is_taken_out_and_words_that_only_look_like_one_stay() -> None:
+    assert redact("key sk_abc, api_key=sk_0123") == "key sk_[redacted], api_key=sk_[redacted]"
+    assert redact("task_id of task_assigned") == "task_id of task_assigned"
+
+
 def test_a_request_is_one_line_without_its_query(lines: io.StringIO) -> None:
     app, key = FastAPI(), new_key().write()
     app.add_middleware(AccessLog)
