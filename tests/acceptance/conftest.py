@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fed_compute.coordinator.settings import load_settings
+from fed_compute.coordinator.verify import verify
 from fed_compute.coordinator.wiring import Coordinator, open_coordinator
 from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.job import parse_job_text
@@ -122,6 +123,7 @@ def serve_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             quick = {"port": 0, "shutdown_seconds": 0.2, **settings}
             coordinator = open_coordinator(load_settings(data_dir=data_dir, **quick))
             undo.callback(coordinator.close)
+            undo.callback(require_sound, coordinator)
             if job is not None:
                 coordinator.jobs.create(parse_job_text(job))
             url = running.enter_context(serve_in_background(coordinator))
@@ -139,6 +141,11 @@ def serve_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 def server(serve_job: Serve) -> Served:
     """Return a fresh server with one small job."""
     return serve_job()
+
+
+def require_sound(coordinator: Coordinator) -> None:
+    """Check every promise about the stored data, whatever the tests have done to the server."""
+    assert verify(coordinator.store, coordinator.blobs).breaches == ()
 
 
 def update_body(task: dict[str, Any], *, value: float = 0.5, num_samples: int = 10) -> bytes:
