@@ -1,7 +1,9 @@
 """Settings of one client process, read once from the environment."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -89,8 +91,13 @@ class ClientSettings(BaseSettings):
     @field_validator("coordinator_url")
     @classmethod
     def _usable_url(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")) or "@" in url:
-            raise ValueError("wanted an address like http://localhost:8000, without a user name in it")
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # brackets that do not match, a port out of range
+            usable = False
+        if not usable or re.search(r"[\s@?#\\]", url):
+            raise ValueError("wanted an address like http://localhost:8000, without user name, query or spaces")
         return url.rstrip("/")
 
     @field_validator("client_name")

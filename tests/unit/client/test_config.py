@@ -48,6 +48,11 @@ def test_the_environment_wins_over_defaults_and_arguments_over_the_environment(
     [
         ("COORDINATOR_URL", "localhost:8000"),
         ("COORDINATOR_URL", "http://me:secret@host"),
+        ("COORDINATOR_URL", "http://host:99999"),
+        ("COORDINATOR_URL", "http://ho st"),
+        ("COORDINATOR_URL", "http://[::1"),
+        ("COORDINATOR_URL", "http://"),
+        ("COORDINATOR_URL", "ftp://host"),
         ("CLIENT_NAME", "a name with spaces"),
         ("MAX_RETRIES", "-1"),
         ("MAX_RETRIES", "many"),

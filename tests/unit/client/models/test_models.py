@@ -134,7 +134,7 @@ def test_a_recipe_whose_digest_is_not_that_of_its_parameters_is_refused() -> Non
 
 def test_arguments_that_do_not_fit_are_named() -> None:
     schema = built_in_schema("simple_mlp", DIGITS_ARGS)
-    with pytest.raises(ModelMismatch, match="model.args.input_dim of simple_mlp"):
+    with pytest.raises(ModelMismatch, match=r"model\.args\.input_dim of simple_mlp"):
         build_model(recipe_for("simple_mlp", {"input_dimm": 64, "output_dim": 10}, schema=schema))
 
 

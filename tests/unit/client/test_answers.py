@@ -1,0 +1,82 @@
+"""What each answer of the coordinator makes the client do."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fed_compute.client.answers import error_of, retry_after
+from fed_compute.errors import CallRefused, ClientMustAct, CoordinatorBusy, FedComputeError, TaskOver
+
+
+def document(code: str) -> bytes:
+    return json.dumps({"type": "t", "title": "t", "status": 0, "detail": "why it is so", "code": code}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (408, "x", CoordinatorBusy),
+        (425, "x", CoordinatorBusy),
+        (429, "rate_limited", CoordinatorBusy),
+        (500, "internal_error", CoordinatorBusy),
+        (503, "storage_busy", CoordinatorBusy),
+        (507, "disk_full", CoordinatorBusy),
+        (400, "digest_mismatch", CoordinatorBusy),
+        (410, "round_over", TaskOver),
+        (410, "anything", TaskOver),
+        (410, "lease_expired", TaskOver),
+        (404, "task_not_found", TaskOver),
+        (403, "not_assigned", TaskOver),
+        (401, "authentication_failed", ClientMustAct),
+        (403, "permission_denied", ClientMustAct),
+        (426, "protocol_unsupported", ClientMustAct),
+        (404, "client_not_found", ClientMustAct),
+        (409, "client_name_taken", ClientMustAct),
+        (301, "x", ClientMustAct),
+        (422, "update_not_finite", CallRefused),
+        (409, "update_conflict", CallRefused),
+        (400, "x", CallRefused),
+        (404, "version_not_found", CallRefused),
+        (413, "body_too_large", CallRefused),
+        (418, "x", CallRefused),
+    ],
+)
+def test_each_answer_has_its_class(status: int, code: str, kind: type[FedComputeError]) -> None:
+    """Finished work must not be thrown away because of a code that only means `later`."""
+    error = error_of(status, {}, document(code))
+    assert type(error) is kind
+    assert (error.details["answered"], error.details["http_status"]) == (code, status)
+    assert "why it is so" in error.message
+
+
+@given(
+    status=st.integers(100, 599).filter(lambda status: not 200 <= status < 300),
+    body=st.binary(max_size=300) | st.text(max_size=50).map(document),
+    header=st.text(max_size=20),
+)
+def test_any_answer_whatever_has_a_class(status: int, body: bytes, header: str) -> None:
+    """Proxies answer with pages, hotspots with forms, attackers with anything."""
+    error = error_of(status, {"retry-after": header, "location": header}, body)
+    assert isinstance(error, CoordinatorBusy | TaskOver | ClientMustAct | CallRefused)
+    assert len(error.message) < 1200
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("2", 2.0), ("0", 0.0), ("1.5", 1.5), ("999999999", 86_400.0), ("-1", None), ("nan", None), ("inf", None)],
+)
+def test_retry_after_is_read_in_seconds_and_at_most_a_day(text: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": text}) == seconds
+
+
+def test_a_date_in_retry_after_counts_as_no_advice() -> None:
+    assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(426, "upgrade"), (401, "CLIENT_API_KEY"), (308, "set COORDINATOR_URL to https://new")]
+)
+def test_what_only_the_owner_can_repair_says_how(status: int, advice: str) -> None:
+    assert advice in error_of(status, {"location": "https://new"}, document("x")).message

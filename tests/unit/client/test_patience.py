@@ -1,0 +1,120 @@
+"""Waiting for a coordinator, and being told to stop."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fed_compute.client.patience import LONGEST_WAIT_SECONDS, Patience, StopAsked, backoff_seconds
+from fed_compute.clock import ManualClock
+from fed_compute.errors import CallRefused, CoordinatorBusy, CoordinatorUnreachable, NotNow
+
+
+class Notes:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def event(self, name: str, **fields: object) -> None:
+        self.events.append((name, fields))
+
+
+def patience_with(clock: ManualClock, stop: threading.Event | None = None, notes: Notes | None = None) -> Patience:
+    rng = np.random.Generator(np.random.PCG64(0))
+    return Patience(clock, notes or Notes(), stop=stop or threading.Event(), base=2.0, rng=rng)
+
+
+def failing(times: int, error: NotNow, then: Callable[[], None] = lambda: None) -> Callable[[], str]:
+    """Return a call that fails some times, then answers."""
+    left = [error] * times
+
+    def call() -> str:
+        if left:
+            then()
+            raise left.pop()
+        return "answer"
+
+    return call
+
+
+UNREACHABLE = CoordinatorUnreachable("nobody answers", retry_after_seconds=0.0)
+BUSY = CoordinatorBusy("too much to do", retry_after_seconds=0.0)
+
+
+@given(failures=st.integers(1, 10_000), base=st.floats(0, 1e5), told=st.floats(0, 86_400), chance=st.floats(0, 1))
+def test_a_wait_is_bounded_and_never_shorter_than_what_the_coordinator_told(
+    failures: int, base: float, told: float, chance: float
+) -> None:
+    wait = backoff_seconds(failures, base=base, told=told, chance=chance)
+    assert told <= wait <= max(LONGEST_WAIT_SECONDS, told * 1.2)
+
+
+def test_waits_double_with_each_failure() -> None:
+    waits = [backoff_seconds(n, base=1.0, told=0.0, chance=1.0) for n in range(1, 9)]
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_coordinator_that_is_away_for_a_week_is_waited_for() -> None:
+    """Volunteers leave their machine alone; nobody is there to start it again."""
+    clock = ManualClock()
+    week = 7 * 86_400
+    start = clock.monotonic()
+
+    def call() -> str:
+        if clock.monotonic() - start < week:
+            raise UNREACHABLE
+        return "answer"
+
+    notes = Notes()
+    patience = Patience(clock, notes, stop=threading.Event(), base=3600.0, rng=np.random.Generator(np.random.PCG64(0)))
+    assert patience.until_answered(call) == "answer"
+    assert len(notes.events) <= week / (LONGEST_WAIT_SECONDS / 2) + 1
+    assert notes.events[0][1]["code"] == "coordinator_unreachable"
+
+
+def test_an_error_that_stays_is_not_waited_out() -> None:
+    def refuse() -> None:
+        raise CallRefused("no")
+
+    clock = ManualClock()
+    with pytest.raises(CallRefused):
+        patience_with(clock).until_answered(refuse)
+    assert clock.monotonic() == 0
+
+
+def test_a_busy_coordinator_is_given_up_when_the_lease_is_over() -> None:
+    clock = ManualClock()
+    with pytest.raises(CoordinatorBusy):
+        patience_with(clock).until_answered(failing(99, BUSY), seconds_left=lambda: 100 - clock.monotonic())
+    assert 100 <= clock.monotonic() < 100 + 2 * LONGEST_WAIT_SECONDS
+
+
+def test_an_unreachable_one_is_not_because_only_it_can_say_that_the_work_is_useless() -> None:
+    clock = ManualClock()
+    call = failing(9, UNREACHABLE)
+    assert patience_with(clock).until_answered(call, seconds_left=lambda: -1.0) == "answer"
+
+
+def test_a_pause_ends_soon_after_the_wish_to_stop() -> None:
+    stop, clock = threading.Event(), ManualClock()
+
+    class Stopping(ManualClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.monotonic() > 10:
+                stop.set()
+
+    clock = Stopping()
+    with pytest.raises(StopAsked):
+        patience_with(clock, stop).pause(3600)
+    assert clock.monotonic() < 11
+
+
+def test_retries_end_with_the_wish_to_stop() -> None:
+    stop = threading.Event()
+    with pytest.raises(StopAsked):
+        patience_with(ManualClock(), stop).until_answered(failing(99, UNREACHABLE, then=stop.set))
