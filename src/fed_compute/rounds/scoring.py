@@ -53,7 +53,7 @@ class Standing:
         return replace(self, updates_late=self.updates_late + 1)
 
     def dropped(self) -> "Standing":
-        """Return the standing after a lease ran out or was given back."""
+        """Return the standing after a lease ran out. One that was given back in time is no dropout."""
         return replace(self, dropouts=self.dropouts + 1, streak=0)._observed(good=0.0)
 
     def _observed(self, *, good: float) -> "Standing":

@@ -1,0 +1,229 @@
+"""One round, one event, what now: as tables, and over random lives."""
+
+from dataclasses import replace
+from itertools import pairwise, product
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from fed_compute.rounds.machine import (
+    CloseRequested,
+    LeaseGranted,
+    Looked,
+    Progress,
+    ResultUnusable,
+    RoundEvent,
+    VersionPublished,
+    step,
+)
+from fed_compute.rounds.records import Round, RoundMode, RoundState
+from tests.unit.rounds.samples import DEADLINE, DEADLINE_SECONDS, NOW, a_round, got
+
+LEASE, LOOK, CLOSE = LeaseGranted(), Looked(), CloseRequested()
+PUBLISHED, UNUSABLE = VersionPublished(2), ResultUnusable("too large")
+TERMINAL = (RoundState.CLOSED, RoundState.ABANDONED)
+FITTING = {
+    (RoundState.OPEN, LEASE),
+    (RoundState.COLLECTING, LOOK),
+    (RoundState.COLLECTING, CLOSE),
+    (RoundState.AGGREGATING, PUBLISHED),
+    (RoundState.AGGREGATING, UNUSABLE),
+}
+NOT_FITTING = [pair for pair in product(RoundState, (LEASE, LOOK, CLOSE, PUBLISHED, UNUSABLE)) if pair not in FITTING]
+
+
+@pytest.mark.parametrize(("state", "event"), NOT_FITTING, ids=lambda value: str(value))
+def test_an_event_that_does_not_fit_changes_nothing(state: RoundState, event: RoundEvent) -> None:
+    """A lost race or a repeated message must never move a round."""
+    round_ = a_round(state)
+    assert step(round_, event, got(9), now=DEADLINE + 1) == round_
+
+
+@pytest.mark.parametrize(("state", "event"), sorted(FITTING, key=str), ids=lambda value: str(value))
+def test_an_event_that_fits_moves_the_round(state: RoundState, event: RoundEvent) -> None:
+    assert step(a_round(state), event, got(9), now=NOW + 1).state is not state
+
+
+def test_the_first_lease_starts_the_round_and_its_deadline() -> None:
+    started = step(a_round(RoundState.OPEN), LEASE, got(0), now=NOW + 500)
+    assert started.state is RoundState.COLLECTING
+    assert (started.started_at, started.deadline) == (NOW + 500, NOW + 500 + DEADLINE_SECONDS)
+
+
+def test_a_round_without_clients_waits_for_ever() -> None:
+    waiting = a_round(RoundState.OPEN)
+    assert step(waiting, LOOK, got(0), now=NOW + 1e9) == waiting
+
+
+@pytest.mark.parametrize("leased", [0, 2])
+def test_a_sync_round_closes_as_soon_as_its_target_is_met(leased: int) -> None:
+    assert step(a_round(), LOOK, got(2, leased=1), now=NOW).state is RoundState.COLLECTING
+    assert step(a_round(), LOOK, got(3, leased=leased), now=NOW).state is RoundState.AGGREGATING
+
+
+@pytest.mark.parametrize(
+    ("updates", "leased", "active", "closes"),
+    [
+        (2, 0, 2, True),  # everybody who is here has reported
+        (2, 0, 1, True),  # one of them has even left
+        (2, 1, 2, False),  # somebody is still at work
+        (2, 0, 3, False),  # somebody who is here may still take a lease
+        (1, 0, 1, False),  # everybody has reported, but too few
+    ],
+)
+def test_a_sync_round_closes_early_only_when_there_is_nobody_to_wait_for(
+    updates: int, leased: int, active: int, closes: bool
+) -> None:
+    after = step(a_round(), LOOK, got(updates, leased=leased, active=active), now=NOW)
+    assert (after.state is RoundState.AGGREGATING) == closes
+
+
+def test_a_sync_round_closes_at_its_deadline_with_its_minimum() -> None:
+    assert step(a_round(), LOOK, got(2, leased=3), now=DEADLINE - 0.001).state is RoundState.COLLECTING
+    assert step(a_round(), LOOK, got(2, leased=3), now=DEADLINE).state is RoundState.AGGREGATING
+
+
+def test_a_sync_round_with_too_few_updates_is_given_up_at_its_deadline_and_says_why() -> None:
+    after = step(a_round(), LOOK, got(1), now=DEADLINE)
+    assert (after.state, after.closed_at) == (RoundState.ABANDONED, DEADLINE)
+    assert after.reason == "1 of at least 2 updates by the deadline"
+
+
+def test_an_operator_closes_a_round_that_has_its_minimum() -> None:
+    assert step(a_round(), CLOSE, got(2, leased=3), now=NOW).state is RoundState.AGGREGATING
+    assert step(a_round(), CLOSE, got(1, leased=3), now=NOW) == a_round()
+
+
+def test_an_async_round_closes_at_its_minimum_whoever_is_still_at_work() -> None:
+    round_ = a_round(mode=RoundMode.ASYNC)
+    assert step(round_, LOOK, got(1, active=1), now=NOW) == round_
+    assert step(round_, LOOK, got(2, leased=3), now=NOW).state is RoundState.AGGREGATING
+
+
+def test_an_async_round_closes_at_its_longest_duration_with_a_single_update() -> None:
+    round_ = a_round(mode=RoundMode.ASYNC)
+    assert step(round_, LOOK, got(1), now=DEADLINE - 0.001) == round_
+    assert step(round_, LOOK, got(1), now=DEADLINE).state is RoundState.AGGREGATING
+
+
+def test_an_async_round_without_any_update_is_given_up() -> None:
+    after = step(a_round(mode=RoundMode.ASYNC), LOOK, got(0), now=DEADLINE)
+    assert (after.state, after.reason) == (RoundState.ABANDONED, "0 of at least 1 updates by the deadline")
+
+
+def test_a_published_version_closes_the_round() -> None:
+    after = step(a_round(RoundState.AGGREGATING), VersionPublished(7), got(3), now=NOW + 9)
+    assert (after.state, after.result_version, after.closed_at) == (RoundState.CLOSED, 7, NOW + 9)
+
+
+def test_a_result_that_cannot_be_used_ends_the_round_with_its_reason() -> None:
+    after = step(a_round(RoundState.AGGREGATING), UNUSABLE, got(3), now=NOW + 9)
+    assert (after.state, after.reason, after.closed_at) == (RoundState.ABANDONED, "too large", NOW + 9)
+    assert after.result_version is None
+
+
+@pytest.mark.parametrize(("state", "event"), sorted(FITTING, key=str), ids=lambda value: str(value))
+def test_what_a_round_is_about_never_changes(state: RoundState, event: RoundEvent) -> None:
+    before = a_round(state)
+    after = step(before, event, got(3), now=NOW + 1)
+    moved = {name: None for name in ("started_at", "deadline", "closed_at", "result_version", "reason")}
+    same = {"state": RoundState.OPEN, **moved}
+    assert replace(after, **same) == replace(before, **same)
+
+
+class RoundLife(RuleBasedStateMachine):
+    """Whatever clients, operators, workers and the clock do, a round ends once and keeps its promises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.updates, self.leased, self.active = NOW, 0, 0, 3
+        self.history: list[Round] = []
+
+    @initialize(mode=st.sampled_from(RoundMode), minimum=st.integers(1, 3), extra=st.integers(0, 2))
+    def open(self, mode: RoundMode, minimum: int, extra: int) -> None:
+        round_ = a_round(RoundState.OPEN, mode=mode, min_updates=minimum, target_updates=minimum + extra)
+        self.history = [round_]
+
+    @property
+    def round(self) -> Round:
+        return self.history[-1]
+
+    def _step(self, event: RoundEvent) -> None:
+        progress = Progress(self.updates, self.leased, self.active)
+        self.history.append(step(self.round, event, progress, now=self.now))
+        if self.round.state not in (RoundState.OPEN, RoundState.COLLECTING):
+            self.leased = 0
+
+    @rule()
+    def a_client_takes_a_lease(self) -> None:
+        if self.round.state in (RoundState.OPEN, RoundState.COLLECTING):
+            self._step(LEASE)
+            self.leased += 1
+
+    @rule(in_time=st.booleans())
+    def a_lease_ends(self, in_time: bool) -> None:
+        if self.leased:
+            self.leased -= 1
+            self.updates += in_time
+            self._step(LOOK)
+
+    @rule(seconds=st.floats(0, 40))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self._step(LOOK)
+
+    @rule()
+    def a_look_after_the_deadline_ends_the_collecting(self) -> None:
+        if self.round.deadline is not None:
+            self.now = max(self.now, self.round.deadline)
+            self._step(LOOK)
+            assert self.round.state is not RoundState.COLLECTING
+
+    @rule(active=st.integers(0, 6))
+    def clients_come_and_go(self, active: int) -> None:
+        self.active = active
+
+    @rule(event=st.sampled_from([LEASE, CLOSE, PUBLISHED, UNUSABLE]))
+    def a_message_comes_at_any_time_and_perhaps_twice(self, event: RoundEvent) -> None:
+        self._step(event)
+
+    @invariant()
+    def an_ended_round_stays_as_it_is(self) -> None:
+        ended = [round_ for round_ in self.history if round_.state in TERMINAL]
+        assert len(set(ended)) <= 1
+
+    @invariant()
+    def it_is_aggregated_at_most_once(self) -> None:
+        moves = [(before.state, after.state) for before, after in pairwise(self.history) if before != after]
+        assert sum(to is RoundState.AGGREGATING for _, to in moves) <= 1
+
+    @invariant()
+    def states_come_in_order(self) -> None:
+        order = list(RoundState)
+        places = [order.index(round_.state) for round_ in self.history]
+        assert places == sorted(places)
+
+    @invariant()
+    def the_deadline_is_set_by_the_first_lease_and_stays(self) -> None:
+        started = {(round_.started_at, round_.deadline) for round_ in self.history if round_.started_at is not None}
+        assert len(started) <= 1
+        assert all(start is not None and end == start + DEADLINE_SECONDS for start, end in started)
+        assert all((round_.started_at is None) == (round_.state is RoundState.OPEN) for round_ in self.history)
+
+    @invariant()
+    def only_enough_updates_make_a_model(self) -> None:
+        if self.round.state in (RoundState.AGGREGATING, RoundState.CLOSED):
+            overdue = self.round.deadline is not None and self.now >= self.round.deadline
+            enough = 1 if self.round.mode is RoundMode.ASYNC and overdue else self.round.min_updates
+            assert self.updates >= enough
+
+    @invariant()
+    def an_end_has_a_time_and_either_a_version_or_a_reason(self) -> None:
+        for round_ in self.history:
+            assert (round_.closed_at is None) == (round_.state not in TERMINAL)
+            assert (round_.result_version is None) == (round_.state is not RoundState.CLOSED)
+            assert (round_.reason is None) == (round_.state is not RoundState.ABANDONED)
+
+
+TestRoundLife = RoundLife.TestCase
