@@ -139,6 +139,14 @@ class JobSpec(_Section):
         return built_in_schema(self.model.name, self.model.args)
 
 
+def default_job() -> JobSpec:
+    """Return the job that is served when none is given: digits, going on with one client and with fifty."""
+    return JobSpec(
+        description="Handwritten digits, 8×8 pixels; goes on with one client and with fifty.",
+        rounds=RoundsSection(total=100, min_updates=1),
+    )
+
+
 def parse_job(data: Mapping[str, Any]) -> JobSpec:
     """Check a job given as plain data.
 

@@ -1,0 +1,79 @@
+"""`fed-compute`: every command by name, and what its errors look like.
+
+Exit codes: 0 done, 1 something broke or a check failed, 2 asked for something that cannot be done,
+3 the coordinator refused, 130 interrupted.
+"""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import structlog
+import typer
+
+from fed_compute.cli.console import complain, print_line
+from fed_compute.cli.join import join
+from fed_compute.cli.serve import serve
+from fed_compute.cli.verify import verify
+from fed_compute.errors import FedComputeError, Misuse, NotNow, Refused
+
+FAILED, MISUSED, REFUSED = 1, 2, 3
+
+app = typer.Typer(
+    name="fed-compute",
+    help="Open federated learning on volunteer and edge machines. Data stays home; only weight updates travel.",
+    epilog="Start with `fed-compute demo`. Exit codes: 0 done, 1 broken or a check failed, 2 misuse, 3 refused by "
+    "the coordinator, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print_line(f"fed-compute {version('fed-compute')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+app.command()(serve)
+app.command()(join)
+app.command()(verify)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code. An error becomes one line on standard error."""
+    try:
+        app(args=arguments, prog_name="fed-compute")
+    except SystemExit as end:  # how typer says that it is done
+        return end.code if isinstance(end.code, int) else FAILED if end.code else 0
+    except FedComputeError as error:
+        complain(error.message)
+        return _exit_code(error)
+    except Exception as error:
+        structlog.get_logger(__name__).exception("command_failed")
+        complain(f"{type(error).__name__}: {error}; this is a fault of fed-compute, the lines above say where")
+    return FAILED
+
+
+def _exit_code(error: FedComputeError) -> int:
+    match error:
+        case Misuse():
+            return MISUSED
+        case Refused() | NotNow():
+            return REFUSED
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""`fed-compute serve`: one coordinator process."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fed_compute.cli.console import print_line
+from fed_compute.coordinator.settings import CoordinatorSettings, load_settings
+from fed_compute.coordinator.wiring import open_coordinator
+from fed_compute.protocol.job import default_job, load_job
+from fed_compute.server.serve import serve as serve_coordinator
+
+
+def serve(
+    job: Annotated[
+        Path | None, typer.Option(help="Job file to serve. Without one: the jobs on record, or the job `default`.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default="8000")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder for database, models, updates and keys.", show_default="fed-compute-data"),
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")] = None,
+) -> None:
+    """Start a coordinator and serve until Ctrl-C or SIGTERM.
+
+    Every other setting is an environment variable FED_COMPUTE_…; flags win over them. The operator's key lies in the
+    data folder, in the file operator.key.
+    """
+    settings = load_settings(host=host, port=port, data_dir=data_dir, log_level=log_level)
+    spec = None if job is None else load_job(job)  # read before anything is touched
+    coordinator = open_coordinator(settings)
+    try:
+        if spec is not None or not coordinator.jobs.all():
+            coordinator.jobs.create(settings.applied_to(spec or default_job()))
+        serve_coordinator(coordinator, on_ready=lambda url: _announce(url, settings))
+    finally:
+        coordinator.close()
+
+
+def _announce(url: str, settings: CoordinatorSettings) -> None:
+    print_line(f"coordinator listening on {url}")
+    print_line(f"  data and operator.key in {settings.data_dir.resolve()}")
+    print_line(f"  join with: fed-compute join {url}")

@@ -1,0 +1,87 @@
+"""What a volunteer sees while the machine works: one line for each thing that happened."""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.text import Text
+
+from fed_compute.cli.console import out
+
+_QUIET = {"progress"}
+
+
+class ScreenObserver:
+    """Writes a client's events as lines for people. Says things that repeat only when they change."""
+
+    def __init__(self, coordinator_url: str, *, console: Console = out, now: Callable[[], float] = time.time) -> None:
+        self._url = coordinator_url
+        self._console = console
+        self._now = now
+        self._last = ""
+
+    def event(self, name: str, **fields: object) -> None:
+        """Take note of one event."""
+        if name in _QUIET:
+            return
+        text, style = describe(name, self._url, fields)
+        if text == self._last:
+            return
+        self._last = text
+        stamp = time.strftime("%H:%M:%S", time.localtime(self._now()))
+        self._console.print(Text.assemble((stamp, "dim"), "  ", (text, style)))
+
+
+def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
+    """Return what an event means to the owner of the machine, and the style to show it in."""
+    match name:
+        case "signed_in":
+            return f"joined {url} as {fields['client_id']}; Ctrl-C leaves", "bold"
+        case "task_received":
+            what = "training" if fields["task"] == "train" else "evaluating"
+            return f"round {fields['round_id']} of job {fields['job']}: {what} {fields['model_version']} …", ""
+        case "trained":
+            return (
+                f"trained on {fields['num_samples']} samples in {_number(fields['seconds'])} s, "
+                f"loss {_number(fields['loss'])}; sending {_size(fields['bytes'])}"
+            ), ""
+        case "update_accepted":
+            return f"update accepted in round {fields['round_id']}", "green"
+        case "evaluated":
+            accuracy = "" if fields.get("accuracy") is None else f", accuracy {_number(fields['accuracy'])}"
+            return (
+                f"{fields['model_version']} on {fields['num_samples']} held-out samples: "
+                f"loss {_number(fields['loss'])}{accuracy}"
+            ), "cyan"
+        case "idle":
+            finished = fields["why"] == "job_finished"
+            return "the job is finished; waiting for a new one" if finished else "nothing to do yet; waiting", "dim"
+        case "job_finished":
+            return "the job is finished", "bold green"
+        case "waiting":
+            return f"the coordinator cannot answer now: {fields.get('why', '')}; trying again", "yellow"
+        case "update_refused" | "training_failed":
+            return f"{name.replace('_', ' ')} ({fields.get('code')}): {fields.get('why')}", "bold red"
+        case "task_over":
+            return f"this task is over: {fields['why']}", "yellow"
+        case "task_released":
+            return "gave the task back", "dim"
+        case "stopped":
+            return "asked to stop", "dim"
+        case "dropped_out":
+            return f"simulated dropout at {_number(fields['fraction'])} of the work", "yellow"
+    details = ", ".join(f"{key} {value}" for key, value in fields.items())
+    return f"{name.replace('_', ' ')}{': ' if details else ''}{details}", "dim"
+
+
+def _number(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _size(value: object) -> str:
+    size = float(value) if isinstance(value, int) else 0.0
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
