@@ -124,12 +124,12 @@ class RoundManager:
             case RoundState.COLLECTING:
                 self._note(records, "round_started", round_, deadline=round_.deadline)
             case RoundState.AGGREGATING:
-                self._cancel_leases(records, round_)
+                self._end_leases(records, round_)
                 self._note(records, "round_aggregating", round_, num_updates=records.updates.count(round_.round_id))
             case RoundState.CLOSED:
                 self._note(records, "round_closed", round_, version=round_.result_version)
             case RoundState.ABANDONED:
-                self._cancel_leases(records, round_)
+                self._end_leases(records, round_)
                 late = records.updates.list_as_late(round_.round_id)
                 self._note(records, "round_abandoned", round_, reason=round_.reason, late_updates=late)
             case state:
@@ -137,12 +137,14 @@ class RoundManager:
         if round_.state in (RoundState.CLOSED, RoundState.ABANDONED):
             self.open_next(records, records.jobs.get(round_.job_id))
 
-    def _cancel_leases(self, records: Records, round_: Round) -> None:
+    def _end_leases(self, records: Records, round_: Round) -> None:
+        """End what is still out: expired if its time was over too, else cancelled, which is nobody's failure."""
+        now = self._clock.now()
         for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
-            now = self._clock.now()
-            records.tasks.put(replace(task, state=TaskState.CANCELLED, ended_at=now))
+            state = TaskState.EXPIRED if task.deadline <= now else TaskState.CANCELLED
+            records.tasks.put(replace(task, state=state, ended_at=now))
             records.journal.append(
-                "task_cancelled",
+                f"task_{state}",
                 at=now,
                 job_id=task.job_id,
                 round_id=task.round_id,

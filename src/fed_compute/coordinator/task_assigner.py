@@ -141,10 +141,11 @@ class TaskAssigner:
             if not jobs:
                 raise JobNotFound(job_name)
         for job in jobs:
-            offer = (evaluates and _evaluation(records, client_id, job)) or _training(records, client_id, job)
+            offer = evaluates and _evaluation(records, client_id, job)
+            offer = offer or _training(records, client_id, job, now=self._clock.now())
             if offer:
                 return offer
-        if all(job.state is JobState.FINISHED for job in jobs):
+        if jobs and all(job.state is JobState.FINISHED for job in jobs):
             return NothingToDo("job_finished", retry_after_seconds=30.0)
         return NothingToDo("waiting", retry_after_seconds=2.0)
 
@@ -216,10 +217,12 @@ def _assignment(records: Records, task: Task) -> Assignment:
     return Assignment(task, records.jobs.get(task.job_id), round_, version)
 
 
-def _training(records: Records, client_id: ClientId, job: Job) -> _Offer | None:
+def _training(records: Records, client_id: ClientId, job: Job, *, now: float) -> _Offer | None:
     round_ = records.rounds.live(job.job_id)
     if round_ is None or round_.state is RoundState.AGGREGATING:
         return None
+    if round_.deadline is not None and now >= round_.deadline:
+        return None  # nobody has looked at the round yet; a lease would be over before it began
     counts = records.tasks.count(round_.round_id, TaskKind.TRAIN)
     taken = counts.get(TaskState.LEASED, 0) + counts.get(TaskState.REPORTED, 0)
     mine = records.tasks.of_client_in_round(client_id, round_.round_id, TaskKind.TRAIN)
