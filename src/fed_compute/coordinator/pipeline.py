@@ -22,6 +22,7 @@ from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_validator import Admission, UpdateValidator, require_open
 from fed_compute.errors import LeaseExpired, RoundOver, UpdateConflict, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
+from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.json_updates import parse_weight_delta
 from fed_compute.protocol.messages import UpdateRequest
 from fed_compute.protocol.updates import encode_update
@@ -111,6 +112,8 @@ class UpdatePipeline:
             self._record_late_in_round(ClientId(request.client_id), round_id)
             raise
         body, contents = self._read_json(admission, request, max_bytes=max_bytes)
+        if admission.task.state is TaskState.REPORTED:
+            return self._first_accepted(admission.task, Digest(sha256_hex(body)))  # nothing more to keep
         digest = self._blobs.put(body)
         return self._commit(admission.task, contents, digest=digest, size_bytes=len(body))
 

@@ -69,7 +69,9 @@ class UpdateValidator:
             tasks = records.tasks.of_client_in_round(owner, round_id, TaskKind.TRAIN)
             if not tasks:
                 raise NotAssigned(client_id=owner, round_id=round_id)
-            return self._admit(records, tasks[0])
+            # The newest by the clock, which may have been set back, is not always the one in hand.
+            in_hand = (task for task in tasks if task.state in (TaskState.LEASED, TaskState.REPORTED))
+            return self._admit(records, next(in_hand, tasks[0]))
 
     def decode(self, admission: Admission, body: bytes | memoryview) -> DecodedUpdate:
         """Run check 5 on a binary body.
