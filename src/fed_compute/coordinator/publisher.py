@@ -3,7 +3,7 @@
 from fed_compute.clock import Clock
 from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest
 from fed_compute.coordinator.round_manager import RoundManager
-from fed_compute.errors import AggregateNotFinite, NothingToAggregate
+from fed_compute.errors import AggregateNotFinite, BlobCorrupt, BlobMissing, NothingToAggregate
 from fed_compute.ids import Digest, JobId, RoundId
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
 from fed_compute.rounds.records import Job, Round, RoundState, Version
@@ -35,11 +35,20 @@ class VersionPublisher:
         Raises:
             BlobMissing, BlobCorrupt: if an accepted update or the base model is damaged. The round stays
                 as it is, for an operator to look at: leaving an accepted update out would break a promise.
+                Rounds of other jobs were moved on all the same.
         """
         with self._store.snapshot() as records:
             rounds = records.rounds.in_states([RoundState.COLLECTING, RoundState.AGGREGATING])
         self._folds = {round_.round_id: fold for round_ in rounds if (fold := self._folds.get(round_.round_id))}
-        return any([self._advance_one(round_) for round_ in rounds])
+        done, damage = False, None
+        for round_ in rounds:
+            try:
+                done = self._advance_one(round_) or done
+            except (BlobMissing, BlobCorrupt) as error:
+                damage = damage or error
+        if damage is not None:
+            raise damage
+        return done
 
     def _advance_one(self, round_: Round) -> bool:
         with self._store.snapshot() as records:

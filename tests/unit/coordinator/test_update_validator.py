@@ -163,12 +163,16 @@ def test_a_client_over_its_limit_is_told_to_wait(open_stand: OpenStand, admit: A
 def test_what_is_refused_before_the_limit_does_not_use_it_up(open_stand: OpenStand) -> None:
     stand = open_stand(updates_per_minute=1)
     stand.create()
-    stand.join("anna")
-    validator = validator_of(stand)
-    for _ in range(3):
+    stand.join("anna", "bob")
+    validator, key, late = validator_of(stand), stand.keys["anna"], stand.lease("anna")
+    stand.clock.advance(31)
+    stand.work()
+    for _ in range(2):
         with pytest.raises(TaskNotFound):
-            validator.admit_by_task(stand.keys["anna"], TaskId("t_0"))
-    validator.admit_by_task(stand.keys["anna"], stand.lease("anna").task.task_id)
+            validator.admit_by_task(key, TaskId("t_0"))
+        with pytest.raises(LeaseExpired):
+            validator.admit_by_task(key, late.task.task_id)
+    validator.admit_by_task(key, stand.lease("anna").task.task_id)
 
 
 def test_a_body_is_read_as_the_recipe_says(open_stand: OpenStand) -> None:
