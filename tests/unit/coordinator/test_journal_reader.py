@@ -30,7 +30,7 @@ def seen(stand: Stand, reader: str) -> list[int]:
         return list(records.journal.cursor(reader)[1].get("seen", []))
 
 
-@settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(portions=st.lists(st.integers(0, 7), max_size=6), batch=st.integers(1, 5))
 def test_every_entry_is_seen_once_and_in_order(stand: Stand, portions: list[int], batch: int) -> None:
     reader = f"reader-{portions}-{batch}"[:40]
