@@ -248,6 +248,13 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
         {"I9"},
         sql("UPDATE ledger_entries SET micro_tokens = micro_tokens + 1 WHERE group_id = 1 AND account <> 'mint'"),
     ),
+    "two wrong payments cancel out": (
+        {"I9"},
+        sql(
+            "UPDATE ledger_entries SET micro_tokens = micro_tokens + 1 WHERE group_id = 1 AND account <> 'mint'",
+            "UPDATE ledger_entries SET micro_tokens = micro_tokens - 1 WHERE group_id = 2 AND account <> 'mint'",
+        ),
+    ),
     "half of a payment is gone": (
         {"I9"},
         sql("DELETE FROM ledger_entries WHERE group_id = 1 AND account = 'mint'"),
