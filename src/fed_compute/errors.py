@@ -603,6 +603,20 @@ class DataDirInUse(Misuse):
         super().__init__(f"another coordinator is working on {path}; stop it or choose another --data-dir")
 
 
+class DataDirTaken(Misuse):
+    """The folder for a new run holds something already."""
+
+    code = "data_dir_taken"
+
+    def __init__(self, path: str, *, holds_run: bool) -> None:
+        found = (
+            f"holds a training run already; look at it with fed-compute serve --data-dir {path}, remove it,"
+            if holds_run
+            else "is not empty; empty it"
+        )
+        super().__init__(f"{path} {found} or choose another --data-dir")
+
+
 class DatasetMissing(Misuse):
     """The data set is not on this machine. Data is never made up instead."""
 
@@ -741,6 +755,15 @@ class RecordMissing(Broken):
 
     def __init__(self, kind: str, key: object) -> None:
         super().__init__(f"{kind} {key} is referred to but not recorded")
+
+
+class DemoFailed(Broken):
+    """A process of the demonstration ended by itself, or training stands still. `said` is the end of its log."""
+
+    code = "demo_failed"
+
+    def __init__(self, what: str, said: str = "") -> None:
+        super().__init__(f"{what}\n{said}" if said else what)
 
 
 class SchemaUnsupported(Broken):
