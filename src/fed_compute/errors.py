@@ -736,6 +736,18 @@ class NothingToAggregate(Broken):
         super().__init__("there is no update to average; a round with none is abandoned, not aggregated")
 
 
+class RootUpdateMissing(Broken):
+    """The rule measures every update by a trusted client's, and the round has none of it."""
+
+    code = "root_update_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the round has no update of the trusted client, by which this rule measures the others; "
+            "see that this client is here, or choose a rule that needs none"
+        )
+
+
 class OptimizerStateMismatch(Broken):
     """The stored state of a server optimiser is not of this optimiser or this model."""
 
