@@ -16,7 +16,7 @@ from fed_compute.errors import (
     RoundTooSmall,
 )
 from fed_compute.ids import Digest, JobId, RoundId
-from fed_compute.learning.aggregation import ESTABLISHED_AFTER
+from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
 from fed_compute.rounds.records import Job, Round, RoundState, Version
 from fed_compute.storage.blobs import BlobStore

@@ -17,7 +17,7 @@ Matrix = npt.NDArray[np.float32]
 Matrix64 = npt.NDArray[np.float64]
 """Shape (rows, columns), float64."""
 
-COLUMNS = 4_096
+COLUMNS = 4096
 """Columns worked on at once. Part of the arithmetic: the Gram matrix is rounded once per this many columns."""
 
 

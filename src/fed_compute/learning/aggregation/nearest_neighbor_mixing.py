@@ -77,18 +77,21 @@ class MixedMatrix:
 
     def block(self, part: slice) -> Matrix:
         values = self._matrix.block(part)
-        mixed = np.empty((self.num_updates, values.shape[1]), dtype=np.float32)
+        mixed = np.empty((values.shape[1], self.num_updates), dtype=np.float32)  # transposed: it is sorted that way
         for rows, exponent in self._levels(values):
             rounder = np.ldexp(1.5, exponent - self._bits + 52)  # adding it rounds to multiples of the unit
             whole = np.add(values, rounder, dtype=np.float64)
             whole -= rounder
-            mixed[rows] = self._counts[rows] @ whole / self._totals[rows, None]
-        return mixed
+            mixed[:, rows] = whole.T @ self._counts[rows].T / self._totals[rows]
+        return mixed.T
 
-    def _levels(self, values: Matrix) -> Iterator[tuple[npt.NDArray[np.intp], int]]:
+    def _levels(self, values: Matrix) -> Iterator[tuple[slice | npt.NDArray[np.intp], int]]:
         """Yield the rows whose means have a common unit, and the binary exponent that bounds their values."""
         _, exponents = np.frexp(np.maximum(values.max(axis=1), -values.min(axis=1)))
         largest = np.where(self._counts > 0.0, exponents, -(2**30)).max(axis=1)
         levels: Vector64 = -(-largest // LEVEL_STEP) * LEVEL_STEP
+        if (levels == levels[0]).all():
+            yield slice(None), int(levels[0])
+            return
         for level in np.unique(levels):
             yield np.flatnonzero(levels == level), int(level)
