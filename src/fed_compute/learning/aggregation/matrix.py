@@ -17,7 +17,7 @@ Matrix = npt.NDArray[np.float32]
 Matrix64 = npt.NDArray[np.float64]
 """Shape (rows, columns), float64."""
 
-COLUMNS = 4096
+COLUMNS = 2_048
 """Columns worked on at once. Part of the arithmetic: the Gram matrix is rounded once per this many columns."""
 
 
@@ -142,6 +142,12 @@ class StackedMatrix:
 
     def block(self, part: slice) -> Matrix:
         return np.vstack([self._matrix.block(part), self._last_row[None, part]])
+
+
+def largest_values(block: Matrix) -> Vector:
+    """Return the largest absolute value of each row."""
+    largest: Vector = np.maximum(block.max(axis=1), -block.min(axis=1))
+    return largest
 
 
 def weighted_rows(matrix: UpdateMatrix, factors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ class RobustFold:
     """Keeps the updates of a round in a nameless temporary file and combines them when asked.
 
     Disk: 4 bytes a parameter and update, in `folder`, gone with this object or its process. Memory: a few blocks of
-    4 096 parameters of all updates, and 8 bytes a parameter for the result.
+    2 048 parameters of all updates, and 8 bytes a parameter for the result.
     """
 
     def __init__(self, rule: RobustRule, num_parameters: int, *, folder: Path) -> None:
