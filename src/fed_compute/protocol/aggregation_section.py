@@ -129,11 +129,13 @@ class AggregationSection(Section):
         return self
 
     @model_validator(mode="after")
-    def _trust_has_a_name(self) -> Self:
+    def _the_parts_fit_together(self) -> Self:
         if self.rule == "fltrust" and self.trusted_client is None:
             raise ValueError(
                 "rule 'fltrust' needs trusted_client, the name of the client whose updates are the measure"
             )
+        if "nnm" in self.pre and self.rule in ("fedavg", "norm_clipping"):
+            raise ValueError(f"nnm in front of rule {self.rule!r} bears no liar; choose a rule such as 'trimmed_mean'")
         if self.rule == "fltrust" and "bucketing" in self.pre:
             raise ValueError(
                 "bucketing would mix the trusted client's update with others; leave it out under 'fltrust'"

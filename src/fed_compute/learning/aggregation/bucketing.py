@@ -37,7 +37,8 @@ class Bucketing:
     """Cut the updates into random groups of `size` and let the rule see the groups' means.
 
     Source: Karimireddy et al. 2022 (arXiv:2006.09365). Makes skewed updates more alike; each liar spoils at most one
-    group, so f liars need f < (number of groups) / 2. The groups follow from the seed alone.
+    group, so f liars need f < (number of groups) / 2. The groups follow from the seed alone; each counts by its weight,
+    so a last group that is smaller counts for less.
     Cost: the Gram matrix, and a pass of n·P when the rule reads the means.
     """
 

@@ -1,7 +1,7 @@
 """Each update replaced by the mean of its nearest neighbours."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,16 @@ from fed_compute.learning.aggregation.cohort import Cohort
 from fed_compute.learning.aggregation.gram import squared_distances
 from fed_compute.learning.aggregation.masses import nearest_mass
 from fed_compute.learning.aggregation.matrix import Matrix, Matrix64, UpdateMatrix, largest_values
-from fed_compute.learning.vectors import Vector64
+
+Mixed = npt.NDArray[np.floating[Any]]
 
 WEIGHT_LEVELS = 65_536
-LEVEL_STEP = 8
-"""Binary orders of magnitude that share one grid."""
+LEVEL_STEP = 4
+"""Binary orders of magnitude that are mixed with one unit."""
+FLOAT32_SUM_BITS = 10
+"""A mean of up to 1 024 is made in float32, which leaves 14 bits for the values; their errors average out."""
+SMALLEST_EXPONENT = -100
+"""Values below about 2**-100 are mixed as if they were nothing, so that no unit underflows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +61,21 @@ def _neighbor_counts(cohort: Cohort) -> Matrix64:
 class MixedMatrix:
     """Each row a mean of rows of another matrix, counted by whole numbers; the same bits on every machine.
 
-    The sums are BLAS's. They are exact, in whatever order, because values are rounded first to whole multiples of
-    one unit, so many that no sum has more than 52 bits. The unit follows the largest value among the rows that a
-    mean is made of, so one liar's giant cannot drown the means that it has no part in.
+    The sums are BLAS's. They are exact, in whatever order, because the values of each parameter are rounded first to
+    whole multiples of one unit, so large that no sum outgrows the mantissa. With equal weights that is float32: a mean
+    of m updates is off by about 2**-25 · m of the parameter's largest value, divided by the root of m; with others
+    float64. The unit follows the largest value among the rows that a mean is made of, in steps of 2**4, so one liar's
+    giant cannot drown the means that it has no part in.
     """
 
     def __init__(self, matrix: UpdateMatrix, counts: Matrix64) -> None:
         self._matrix = matrix
         self._counts = counts
-        self._columns = np.ascontiguousarray(counts.T)
-        self._totals = counts.sum(axis=1)
-        self._bits = 52 - int(np.ceil(np.log2(self._totals.max())))
+        totals = counts.sum(axis=1)
+        sum_bits = int(np.ceil(np.log2(totals.max())))
+        self._type = np.float32 if sum_bits <= FLOAT32_SUM_BITS else np.float64
+        self._bits = np.finfo(self._type).nmant + 1 - sum_bits
+        self._totals = totals.astype(self._type)
 
     @property
     def num_updates(self) -> int:
@@ -79,23 +88,28 @@ class MixedMatrix:
     def block(self, part: slice) -> Matrix:
         values = self._matrix.block(part)
         mixed = np.empty((values.shape[1], self.num_updates), dtype=np.float32)  # transposed: it is sorted that way
-        whole = np.empty(values.shape, dtype=np.float64)
-        for rows, exponent in self._levels(values):
-            rounder = np.ldexp(1.5, exponent - self._bits + 52)  # adding it rounds to multiples of the unit
-            np.add(values, rounder, dtype=np.float64, out=whole)
-            whole -= rounder
-            sums = whole.T @ self._columns[:, rows]
-            sums /= self._totals[rows]
-            mixed[:, rows] = sums
+        for rows in self._alike(values):
+            counts = self._counts[rows]
+            used = counts.any(axis=0)
+            mixed[:, rows] = self._means(values if used.all() else values[used], counts[:, used], self._totals[rows])
         return mixed.T
 
-    def _levels(self, values: Matrix) -> Iterator[tuple[slice | npt.NDArray[np.intp], int]]:
-        """Yield the rows whose means have a common unit, and the binary exponent that bounds their values."""
+    def _means(self, values: Matrix, counts: Matrix64, totals: Mixed) -> Mixed:
+        """Return the means that `counts` (m, k) makes of `values` (k, B), shape (B, m)."""
+        _, exponents = np.frexp(np.maximum(values.max(axis=0), -values.min(axis=0)))
+        exponents = np.maximum(exponents, SMALLEST_EXPONENT)
+        whole: Mixed = values * np.ldexp(self._type(1.0), self._bits - exponents)
+        np.rint(whole, out=whole)
+        means: Mixed = whole.T @ counts.T.astype(self._type)
+        means /= totals
+        means *= np.ldexp(self._type(1.0), exponents - self._bits)[:, None]
+        return means
+
+    def _alike(self, values: Matrix) -> list[slice | npt.NDArray[np.intp]]:
+        """Return the rows in groups whose means are made of values with largest ones of about the same size."""
         _, exponents = np.frexp(largest_values(values))
         largest = np.where(self._counts > 0.0, exponents, -(2**30)).max(axis=1)
-        levels: Vector64 = -(-largest // LEVEL_STEP) * LEVEL_STEP
+        levels = -(-largest // LEVEL_STEP)
         if (levels == levels[0]).all():
-            yield slice(None), int(levels[0])
-            return
-        for level in np.unique(levels):
-            yield np.flatnonzero(levels == level), int(level)
+            return [slice(None)]
+        return [np.flatnonzero(levels == level) for level in np.unique(levels)]

@@ -61,11 +61,13 @@ class RobustFold:
 
 def cosines_to(direction: Vector64, updates: UpdateMatrix) -> Vector64:
     """Return the cosine of each update to a direction, float64 (n,), 0 where one of both is zero. One pass."""
-    products = np.zeros((2, updates.num_updates), dtype=np.float64)
+    products, squares = np.zeros((2, updates.num_updates), dtype=np.float64)
+    whole = 0.0
     for part in column_blocks(updates.num_parameters):
         block = updates.block(part).astype(np.float64)
-        products[0] += (block * direction[part]).sum(axis=1)
-        products[1] += np.square(block, out=block).sum(axis=1)
-    lengths = np.sqrt(products[1] * np.square(direction).sum())
-    cosines: Vector64 = np.clip(products[0] / np.where(lengths > 0.0, lengths, 1.0), -1.0, 1.0)
+        products += (block * direction[part]).sum(axis=1)
+        squares += np.square(block, out=block).sum(axis=1)
+        whole += float(np.square(direction[part]).sum())
+    lengths = np.sqrt(squares * whole)
+    cosines: Vector64 = np.clip(products / np.where(lengths > 0.0, lengths, 1.0), -1.0, 1.0)
     return cosines

@@ -85,7 +85,8 @@ class RobustRule:
         if not (np.isfinite(weights).all() and (weights > 0.0).all()):
             raise ValueError("each weight must be above 0 and finite")
         num_liars = self.num_liars(updates.num_updates)
-        cohort = Cohort(updates, weights / weights.max(), num_liars=num_liars, center=center, root=root)
+        near_one = np.ldexp(weights, -np.frexp(weights.max())[1])  # a power of two changes no bit of a sum
+        cohort = Cohort(updates, near_one, num_liars=num_liars, center=center, root=root)
         cohort, mixing = self._prepared(cohort, seed=seed)
         if isinstance(self.core, CoordinateRule):
             return Outcome(_by_coordinate(self.core, cohort), num_liars, None)
