@@ -60,7 +60,7 @@ LEAST: list[tuple[dict[str, Any], int]] = [
     ({"rule": "trimmed_mean", "f": 3}, 7),
     ({"rule": "trimmed_mean", "f": 0}, 1),
     ({"rule": "krum", "f": 2}, 7),
-    ({"rule": "krum", "f": 0.4}, 15),
+    ({"rule": "krum", "f": 0.4}, 11),
     ({"rule": "multi_krum"}, 5),
     ({"rule": "robust"}, 5),
     ({"rule": "robust", "f": 1}, 5),

@@ -23,8 +23,8 @@ from fed_compute.learning.vectors import Vector, Vector64, require_shape
 class RobustRule:
     """Pre-aggregations in order, then one rule.
 
-    `tolerate` is f, or its share of the updates, rounded down. `floor` is the least number of updates for which the
-    whole means anything, whatever its parts need.
+    `tolerate` is f, or its share of the updates, rounded down. `floor` is the least number of rows for which the
+    rule means anything, whatever its parts need.
     """
 
     name: str
@@ -51,14 +51,10 @@ class RobustRule:
 
     def protects(self, num_updates: int) -> bool:
         """Say whether the rule bears at least one liar among so many updates, or was told to bear none."""
-        if num_updates < self.floor:
+        least = 0 if self.uses_num_liars and self.tolerate == 0 else 1
+        if self.uses_num_liars and self.num_liars(num_updates) < least:
             return False
-        if self.uses_num_liars:
-            least = 0 if self.tolerate == 0 else 1
-            return self.num_liars(num_updates) >= least and self.core.least_updates(least) <= self._num_rows(
-                num_updates
-            )
-        return self.core.least_updates(1) <= self._num_rows(num_updates)
+        return max(self.floor, self.core.least_updates(least)) <= self._num_rows(num_updates)
 
     def aggregate(
         self,
