@@ -1,5 +1,7 @@
 """Means of small random groups instead of single updates."""
 
+import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +34,11 @@ class BucketMatrix:
         return means.astype(np.float32)
 
 
+def drawn_order(count: int, *, seed: int) -> list[int]:
+    """Return 0 to `count` - 1 in an order drawn from the seed: the same with every version of every library."""
+    return sorted(range(count), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
+
+
 @dataclass(frozen=True, slots=True)
 class Bucketing:
     """Cut the updates into random groups of `size` and let the rule see the groups' means.
@@ -53,10 +60,9 @@ class Bucketing:
 
     def prepare(self, cohort: Cohort, *, seed: int) -> tuple[Cohort, Matrix64]:
         n, buckets = cohort.num_updates, self.num_rows(cohort.num_updates)
-        order = np.random.default_rng(seed).permutation(n)
         mixing = np.zeros((buckets, n), dtype=np.float64)
-        for place, update in enumerate(order):
+        for place, update in enumerate(drawn_order(n, seed=seed)):
             mixing[place // self.size, update] = cohort.weights[update]
-        weights = mixing.sum(axis=1)
+        weights = np.array([math.fsum(row) for row in mixing])
         mixing /= weights[:, None]
         return cohort.replaced(BucketMatrix(cohort.matrix, mixing), mixing, weights), mixing

@@ -1,5 +1,6 @@
 """Steps from the last result towards the updates, each no longer than a radius."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,6 @@ class CenteredClipping:
             distances = np.sqrt(squared_distances_to(point, cohort.extended_gram))[:n]
             radius = weighted_median(distances, cohort.weights) if self.radius is None else self.radius
             steps = shares * np.minimum(1.0, radius / np.maximum(distances, max(radius, 1e-300)))
-            point *= 1.0 - steps.sum()
+            point *= 1.0 - math.fsum(steps)
             point[:n] += steps
         return point

@@ -1,5 +1,6 @@
 """The updates of one round as a robust rule sees them."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -42,7 +43,7 @@ class Cohort:
     @property
     def shares(self) -> Vector64:
         """Each update's part of the whole weight, float64 (n,)."""
-        shares: Vector64 = self.weights / self.weights.sum()
+        shares: Vector64 = self.weights / math.fsum(self.weights)
         return shares
 
     @property
@@ -52,7 +53,7 @@ class Cohort:
 
     def mass_of(self, count: float) -> float:
         """Return the weight that `count` of the n updates hold on average."""
-        return count * float(self.weights.sum()) / self.num_updates
+        return count * math.fsum(self.weights) / self.num_updates
 
     @property
     def gram(self) -> Matrix64:

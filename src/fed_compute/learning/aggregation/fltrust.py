@@ -1,5 +1,6 @@
 """Trust in proportion to how far an update points where a trusted client's points."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,5 +41,5 @@ class FLTrust:
         towards = cohort.gram[cohort.root] / (norms[cohort.root] * np.where(norms > 0.0, norms, 1.0))
         trust = cohort.weights * np.clip(towards, 0.0, 1.0)
         trust[cohort.root] = cohort.weights[cohort.root]
-        influence: Vector64 = trust / trust.sum() * norms[cohort.root] / np.where(norms > 0.0, norms, 1.0)
+        influence: Vector64 = trust / math.fsum(trust) * norms[cohort.root] / np.where(norms > 0.0, norms, 1.0)
         return influence

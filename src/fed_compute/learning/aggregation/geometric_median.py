@@ -1,5 +1,6 @@
 """The point with the least sum of distances to the updates."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class GeometricMedian:
         floor = self.smoothing or 1e-6 * weighted_median(cohort.norms(), cohort.weights) or 1e-300
         for _ in range(self.iterations):
             pull = shares / np.maximum(np.sqrt(squared_distances_to(point, cohort.gram)), floor)
-            before, point = point, pull / pull.sum()
+            before, point = point, pull / math.fsum(pull)
             if np.abs(point - before).max() <= SETTLED:
                 break
         return point

@@ -7,6 +7,8 @@ What is rounded is at most 2**-22 of the largest value of that row in that block
 lose. Blocks are then added in order.
 """
 
+import math
+
 import numpy as np
 
 from fed_compute.learning.aggregation.matrix import (
@@ -68,6 +70,6 @@ def squared_distances(gram_: Matrix64) -> Matrix64:
 
 def squared_distances_to(point: Vector64, gram_: Matrix64) -> Vector64:
     """Return ‖x_i - z‖² for z = Σ point_j · x_j, float64 (n,), never below 0."""
-    towards = (gram_ * point).sum(axis=1)
-    squares: Vector64 = np.maximum(np.diagonal(gram_) - 2.0 * towards + (point * towards).sum(), 0.0)
+    towards = product(gram_, point[:, None])[:, 0]
+    squares: Vector64 = np.maximum(np.diagonal(gram_) - 2.0 * towards + math.fsum(point * towards), 0.0)
     return squares

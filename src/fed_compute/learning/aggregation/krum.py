@@ -1,5 +1,6 @@
 """The one update that lies closest to its neighbours."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ def krum_scores(cohort: Cohort) -> Vector64:
     for i in range(n):
         order = np.argsort(distances[i], kind="stable")
         used = nearest_mass(order[order != i], cohort.weights, quota=quota)
-        scores[i] = (used * distances[i]).sum()
+        scores[i] = math.fsum(used * distances[i])
     return scores
 
 

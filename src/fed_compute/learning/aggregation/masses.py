@@ -1,5 +1,7 @@
 """Counting by weight: how much of each update lies in a part of the whole."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,9 +13,9 @@ def kept_mass(weights: Matrix64, *, low: float, high: float) -> Matrix64:
     """Return how much of each weight, laid end to end along the last axis, lies between `low` and `high`."""
     ends = np.cumsum(weights, axis=-1)
     kept = np.minimum(ends, high)
-    kept -= np.maximum(ends - weights, low)
-    np.maximum(kept, 0.0, out=kept)
-    return kept
+    ends -= weights
+    kept -= np.maximum(ends, low, out=ends)
+    return np.maximum(kept, 0.0, out=kept)
 
 
 def nearest_mass(order: npt.NDArray[np.intp], weights: Vector64, *, quota: float) -> Vector64:
@@ -26,7 +28,7 @@ def nearest_mass(order: npt.NDArray[np.intp], weights: Vector64, *, quota: float
 def weighted_median(values: Vector64, weights: Vector64) -> float:
     """Return the median of values of which each counts by its weight; in the middle between two, their mean."""
     order = np.argsort(values, kind="stable")
-    ends, half = np.cumsum(weights[order]), float(weights.sum()) / 2.0
+    ends, half = np.cumsum(weights[order]), math.fsum(weights) / 2.0
     lower = values[order][int(np.searchsorted(ends, half, side="left"))]
     upper = values[order][min(int(np.searchsorted(ends, half, side="right")), len(values) - 1)]
     return float(lower + upper) / 2.0

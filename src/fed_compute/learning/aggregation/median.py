@@ -1,5 +1,6 @@
 """The median of each parameter."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ class CoordinateMedian:
             ordered = sorted_values(block)
             return (ordered[:, (n - 1) // 2].astype(np.float64) + ordered[:, n // 2]) / 2.0
         values, weights = sorted_with_weights(block, cohort.weights)
-        ends, half = np.cumsum(weights, axis=1), float(cohort.weights.sum()) / 2.0
+        ends, half = np.cumsum(weights, axis=1), math.fsum(cohort.weights) / 2.0
         places = np.stack([(ends < half).sum(axis=1), (ends <= half).sum(axis=1)], axis=1)
         middle = np.take_along_axis(values, np.minimum(places, n - 1), axis=1)
-        return (middle[:, 0] + middle[:, 1]) / 2.0
+        return (middle[:, 0].astype(np.float64) + middle[:, 1]) / 2.0

@@ -1,5 +1,6 @@
 """The mean of the updates that lie closest to their neighbours."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,5 +30,5 @@ class MultiKrum:
         order = np.argsort(krum_scores(cohort), kind="stable")
         quota = cohort.mass_of(cohort.num_updates - cohort.num_liars)
         used = nearest_mass(order, cohort.weights, quota=quota)
-        influence: Vector64 = used / used.sum()
+        influence: Vector64 = used / math.fsum(used)
         return influence

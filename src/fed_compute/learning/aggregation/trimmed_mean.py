@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from fed_compute.learning.aggregation.cohort import Cohort
 from fed_compute.learning.aggregation.masses import kept_mass
 from fed_compute.learning.aggregation.matrix import Matrix
-from fed_compute.learning.aggregation.sorting import sorted_values, sorted_with_weights
+from fed_compute.learning.aggregation.sorting import sorted_values, sorted_with_weights, sum_in_order
 from fed_compute.learning.vectors import Vector64
 
 
@@ -30,12 +28,9 @@ class TrimmedMean:
     def combine(self, block: Matrix, cohort: Cohort) -> Vector64:
         n, f = cohort.num_updates, cohort.num_liars
         if cohort.has_equal_weights:
-            kept = sorted_values(block)[:, f : n - f]
-            trimmed: Vector64 = kept.sum(axis=1, dtype=np.float64) / (n - 2 * f)
-            return trimmed
+            return sum_in_order(sorted_values(block)[:, f : n - f]) / (n - 2 * f)
         values, weights = sorted_with_weights(block, cohort.weights)
-        parts = kept_mass(weights, low=cohort.mass_of(f), high=cohort.mass_of(n - f))
-        total = parts.sum(axis=1)
+        low, high = cohort.mass_of(f), cohort.mass_of(n - f)
+        parts = kept_mass(weights, low=low, high=high)
         parts *= values
-        mean: Vector64 = parts.sum(axis=1) / total
-        return mean
+        return sum_in_order(parts) / (high - low)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fed_compute.errors import RootUpdateMissing
 from fed_compute.learning.aggregation import RuleName, aggregate, new_rule
+from fed_compute.learning.aggregation.bucketing import drawn_order
 from tests.unit.learning.aggregation import references
 from tests.unit.learning.aggregation.rounds import Sent, far_apart, sent
 
@@ -76,13 +77,21 @@ def test_centered_clipping_starts_from_the_last_result(round_: Sent, radius: flo
 @given(round_=sent(), seed=st.integers(0, 2**32))
 def test_buckets_are_means_of_groups_that_the_seed_makes(round_: Sent, seed: int) -> None:
     """Whoever rebuilds a version must get the same groups. The last group may be smaller and counts for less."""
-    order = np.random.default_rng(seed).permutation(len(round_.deltas))
+    order = drawn_order(len(round_.deltas), seed=seed)
     groups = [order[i : i + 3] for i in range(0, len(order), 3)]
     means = [round_.exact[group].mean(axis=0) for group in groups for _ in group]
     rule = new_rule("median", pre=["bucketing"], bucket_size=3)
     found = aggregate(rule, round_.deltas, seed=seed)
     assert far_apart(found, np.median(means, axis=0), round_) <= CLOSE
     assert (found == aggregate(rule, round_.deltas, seed=seed)).all()
+
+
+def test_another_seed_makes_other_groups_and_each_order_is_as_likely() -> None:
+    """A liar who could choose its group could choose its company."""
+    orders = [tuple(drawn_order(3, seed=seed)) for seed in range(600)]
+    counts = [orders.count(order) for order in set(orders)]
+    assert len(counts) == 6
+    assert min(counts) > 70
 
 
 # --- weights ------------------------------------------------------------------------------------
