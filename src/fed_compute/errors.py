@@ -571,12 +571,22 @@ class ClientPending(NotNow):
 
 
 class RateLimited(NotNow):
-    """Too much from one sender; slow down. `policy` is the stable name of the limit."""
+    """Too much from one sender; slow down. `policy` is the stable name of the limit, `unit` what it counts."""
 
     code = "rate_limited"
     status = 429
 
-    def __init__(self, *, limit: str, retry_after_seconds: float, policy: str) -> None:
+    def __init__(
+        self,
+        *,
+        limit: str,
+        retry_after_seconds: float,
+        policy: str,
+        quota: int,
+        window_seconds: int,
+        remaining: int,
+        unit: str = "requests",
+    ) -> None:
         super().__init__(
             f"over the limit of {limit}; wait {retry_after_seconds:.0f} s",
             retry_after_seconds=retry_after_seconds,
@@ -584,6 +594,10 @@ class RateLimited(NotNow):
             **{"violated-policies": [policy]},
         )
         self.policy = policy
+        self.quota = quota
+        self.window_seconds = window_seconds
+        self.remaining = remaining
+        self.unit = unit
 
 
 class TooManyUploads(NotNow):

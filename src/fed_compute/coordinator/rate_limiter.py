@@ -19,6 +19,9 @@ from fed_compute.errors import ExtraMissing, RateLimited, RateStoreUnreachable, 
 
 IN_MEMORY = "memory://"
 MINUTE, HOUR = 60, 3600
+REQUESTS, BYTES = "requests", "content-bytes"
+"""The units of draft-ietf-httpapi-ratelimit-headers."""
+
 _TIMEOUT_SECONDS = 2.0
 _SPANS = {MINUTE: "minute", HOUR: "hour"}
 
@@ -43,7 +46,7 @@ class Policy:
     quota: int
     window_seconds: int
     of: str
-    in_bytes: bool = False
+    unit: str = REQUESTS
 
     def __str__(self) -> str:
         return f"{self.quota} {self.of} per {_SPANS[self.window_seconds]}"
@@ -77,7 +80,7 @@ class Quotas:
         return {
             Limit.REQUESTS: Policy(self.requests_per_minute, MINUTE, "requests"),
             Limit.UPDATES: Policy(self.updates_per_minute, MINUTE, "updates"),
-            Limit.UPLOADS: Policy(self.upload_mib_per_hour << 20, HOUR, "bytes sent", in_bytes=True),
+            Limit.UPLOADS: Policy(self.upload_mib_per_hour << 20, HOUR, "bytes sent", unit=BYTES),
             Limit.REGISTRATIONS: Policy(self.registrations_per_hour, HOUR, "registrations from one network"),
             Limit.FAILURES: Policy(
                 self.failed_authentications_per_minute, MINUTE, "failed authentications from one network"
@@ -85,7 +88,7 @@ class Quotas:
             Limit.NETWORK_REQUESTS: Policy(self.network_requests_per_minute, MINUTE, "requests from one network"),
             Limit.NETWORK_UPDATES: Policy(self.network_updates_per_minute, MINUTE, "updates from one network"),
             Limit.NETWORK_UPLOADS: Policy(
-                self.network_upload_mib_per_hour << 20, HOUR, "bytes sent from one network", in_bytes=True
+                self.network_upload_mib_per_hour << 20, HOUR, "bytes sent from one network", unit=BYTES
             ),
         }
 
@@ -108,7 +111,9 @@ class RateLimiter:
         self._policies = quotas.policies()
         self.may_block = url != IN_MEMORY
         """Whether a call may wait for the network."""
-        self._windows: Windows = _open_redis(url) if self.may_block else LocalWindows((clock or SystemClock()).monotonic)
+        self._windows: Windows = (
+            _open_redis(url) if self.may_block else LocalWindows((clock or SystemClock()).monotonic)
+        )
 
     def charge(self, limit: Limit, subject: str, *, cost: int = 1) -> None:
         """Count `cost` units of a client, key or network. What is above a whole quota costs the whole quota.
@@ -177,7 +182,15 @@ class RateLimiter:
     def _refusal(self, limit: Limit, state: WindowState, *, cost: int) -> RateLimited:
         policy = self._policies[limit]
         wait = seconds_to_wait(state, limit=policy.quota, cost=cost, window_seconds=policy.window_seconds)
-        return RateLimited(limit=str(policy), retry_after_seconds=max(1.0, wait), policy=limit)
+        return RateLimited(
+            limit=str(policy),
+            retry_after_seconds=max(1.0, wait),
+            policy=limit,
+            quota=policy.quota,
+            window_seconds=policy.window_seconds,
+            remaining=max(0, policy.quota - weighted(state, policy.window_seconds)),
+            unit=policy.unit,
+        )
 
 
 def _name(limit: Limit, subject: str) -> str:

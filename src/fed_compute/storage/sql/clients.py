@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Select, bindparam, func, insert, select, upda
 
 from fed_compute.errors import ClientNameTaken
 from fed_compute.ids import ClientId
-from fed_compute.rounds.records import Client, ClientState
+from fed_compute.rounds.records import Client, ClientState, TaskKind, TaskState
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, record, values
@@ -18,6 +18,14 @@ _BY_ID = select(*_CLIENT).where(_C.client_id == bindparam("client_id"))
 _COUNT_SEEN = select(func.count()).where(_C.last_seen_at >= bindparam("moment"), _C.state == ClientState.ACTIVE)
 _MARK_SEEN = update(tables.clients).where(_C.client_id == bindparam("key"))
 _PUT = update(tables.clients).where(_C.client_id == bindparam("key"))
+_TASK = tables.tasks.c
+# A lease that was given back or taken back was no round of the client's.
+_TRAINED_SINCE = select(func.count(), func.min(_TASK.leased_at)).where(
+    _TASK.client_id == bindparam("client_id"),
+    _TASK.kind == TaskKind.TRAIN,
+    _TASK.leased_at > bindparam("since"),
+    _TASK.state.not_in([TaskState.RELEASED, TaskState.CANCELLED]),
+)
 
 
 class ClientRows:
@@ -74,6 +82,11 @@ class ClientRows:
         """Return the clients that came with an invitation of one of these clients, by id."""
         query = select(*_CLIENT).where(_C.invite_id.in_(_invites_of(inviters))).order_by(_C.client_id)
         return [record(Client, row) for row in self._connection.execute(query)]
+
+    def trained_since(self, client_id: ClientId, since: float) -> tuple[int, float | None]:
+        """Return how many training tasks a client took after `since`, and when it took the first of them."""
+        row = self._connection.execute(_TRAINED_SINCE, {"client_id": client_id, "since": since}).one()
+        return row[0], row[1]
 
     def count_seen_since(self, moment: float) -> int:
         """Return how many clients that may take part were seen at or after `moment`."""
