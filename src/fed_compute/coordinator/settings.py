@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fed_compute.errors import SettingInvalid
 from fed_compute.protocol.job import JobSpec
+from fed_compute.rounds.quota import QuotaRules
 from fed_compute.rounds.rewards import RewardRules
 
 PREFIX = "FED_COMPUTE_"
@@ -66,6 +67,10 @@ class CoordinatorSettings(BaseSettings):
     max_update_norm: Positive | None = Field(
         default=None, description="L2 norm above which an update is refused; default 10·sqrt(parameters)."
     )
+    newcomer_quota: PositiveInt = Field(
+        default=20, description="Tasks that a client may take on its first day; doubles with each valid result."
+    )
+    daily_quota: PositiveInt = Field(default=100_000, description="Most tasks that one client may take on one day.")
     shutdown_seconds: Positive = Field(default=10.0, description="Longest wait for open requests when stopping.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
@@ -80,12 +85,21 @@ class CoordinatorSettings(BaseSettings):
         "INCENTIVE_CONSISTENCY_THRESHOLD", 5, "Updates in a row that earn the consistency bonus."
     )
 
+    incentive_speed_curve: bool = _named(
+        "INCENTIVE_SPEED_CURVE", False, "Let the speed bonus follow the share of the deadline, not the threshold."
+    )
+
+    def quota_rules(self) -> QuotaRules:
+        """Return the numbers of the daily quota."""
+        return QuotaRules(newcomer=min(self.newcomer_quota, self.daily_quota), ceiling=self.daily_quota)
+
     def reward_rules(self) -> RewardRules:
         """Return the numbers of the incentive system."""
         return RewardRules(
             base_tokens=self.incentive_base_reward,
             speed_threshold_seconds=self.incentive_speed_threshold,
             consistency_threshold=self.incentive_consistency_threshold,
+            is_speed_curved=self.incentive_speed_curve,
         )
 
     def applied_to(self, spec: JobSpec) -> JobSpec:

@@ -80,11 +80,14 @@ class Recipe(Answer):
 
 
 class TaskAnswer(Answer):
-    """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration."""
+    """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration.
+
+    A task of kind `audit` is about the update that hashes to `audited_digest`, at `GET /tasks/{task_id}/audited`.
+    """
 
     round_id: int
     model_version: str
-    task: Literal["train", "evaluate"]
+    task: Literal["train", "evaluate", "audit"]
     description: str
     task_id: str
     job: str
@@ -93,6 +96,7 @@ class TaskAnswer(Answer):
     seconds_left: float
     heartbeat_seconds: float
     recipe: Recipe
+    audited_digest: str | None = None
 
 
 class UpdateRequest(BaseModel):
@@ -192,12 +196,78 @@ class EvaluationRequest(Request):
     accuracy: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 
+class AuditRequest(Request):
+    """`POST /tasks/{task_id}/audit`: the base model, and it with the update added, on held-out local data.
+
+    `loss` is null if the update made it NaN or infinite.
+    """
+
+    num_samples: Count
+    base_loss: FiniteFloat
+    loss: FiniteFloat | None
+
+
 class TaskDone(Answer):
-    """An evaluation was recorded, or a lease was given back."""
+    """An evaluation or an audit was recorded, or a lease was given back."""
 
     success: bool
     message: str
     task_id: str
+
+
+# --- teams and credit --------------------------------------------------------------------------
+
+
+class TeamRequest(Request):
+    """`POST /teams`."""
+
+    name: Annotated[str, Field(max_length=200)]
+
+
+class JoinTeamRequest(Request):
+    """`POST /teams/join`."""
+
+    code: Annotated[str, Field(max_length=200)]
+
+
+class ReversalRequest(Request):
+    """`POST /incentives/reversals`: take back all that was paid for one task, and say why."""
+
+    task_id: Annotated[str, Field(max_length=80)]
+    note: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class PlaceAnswer(Answer):
+    """One place of the leaderboard. Who earned the same shares a rank. Averages are in tokens a day."""
+
+    rank: int
+    name: str
+    team: str | None
+    tokens: float
+    micro_tokens: int
+    pending_tokens: float
+    recent_average: float
+    updates_counted: int
+
+
+class TeamPlaceAnswer(Answer):
+    """One team's place: what its members earned for it while they were members."""
+
+    rank: int
+    name: str
+    tokens: float
+    micro_tokens: int
+
+
+class LeaderboardAnswer(Answer):
+    """`GET /leaderboard`: one page of `total` places. `since` is when the window began, Unix seconds."""
+
+    window: Literal["all", "week", "day"]
+    since: float | None
+    total: int
+    offset: int
+    clients: list[PlaceAnswer]
+    teams: list[TeamPlaceAnswer]
 
 
 # --- problems ----------------------------------------------------------------------------------

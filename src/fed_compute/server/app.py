@@ -12,11 +12,39 @@ from fed_compute.server.documentation import describe_problems
 from fed_compute.server.logs import AccessLog
 from fed_compute.server.news import News
 from fed_compute.server.problems import UnexpectedErrors, install_problem_handlers
-from fed_compute.server.routes import clients, events, health, jobs, measures, models, rounds, tasks, updates
+from fed_compute.server.routes import (
+    clients,
+    community,
+    contribution,
+    events,
+    health,
+    incentives,
+    jobs,
+    measures,
+    models,
+    rounds,
+    tasks,
+    updates,
+)
 from fed_compute.server.uploads import Uploads
 
 THREADS = 64
 """How many plain functions run at once. The database's pool of connections is larger."""
+
+_ROUTES = (
+    health,
+    clients,
+    tasks,
+    updates,
+    models,
+    rounds,
+    measures,
+    incentives,
+    community,
+    contribution,
+    jobs,
+    events,
+)
 
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
@@ -39,7 +67,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
             async with state.news.running():
                 yield
         finally:
-            await anyio.to_thread.run_sync(coordinator.worker.stop)
+            await anyio.to_thread.run_sync(coordinator.stop)
 
     app = FastAPI(
         title="fed-compute",
@@ -50,7 +78,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         dependencies=[Depends(spoken_protocol)],
     )
     app.state.server = state
-    for room in (health, clients, tasks, updates, models, rounds, measures, jobs, events):
+    for room in _ROUTES:
         app.include_router(room.router)
     install_problem_handlers(app)
     describe_problems(app)

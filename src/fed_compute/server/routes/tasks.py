@@ -12,7 +12,11 @@ from fed_compute.coordinator.recipes import recipe_of
 from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.ids import ClientId, TaskId, format_version
+from fed_compute.protocol.digests import format_content_digest
 from fed_compute.protocol.messages import (
+    SAFETENSORS,
+    SAFETENSORS_ZSTD,
+    AuditRequest,
     EvaluationRequest,
     HeartbeatAnswer,
     HeartbeatRequest,
@@ -32,7 +36,7 @@ from fed_compute.server.dependencies import (
     TaskName,
     welcome,
 )
-from fed_compute.server.documentation import refusals, takes_json
+from fed_compute.server.documentation import binary, refusals, takes_json
 
 LONGEST_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 5.0
@@ -60,6 +64,7 @@ async def get_task(
     spoken: Spoken,
     job: OfJob = None,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, allow_inf_nan=False)] = 0.0,
+    audit: Annotated[bool, Query(description="Whether tasks of kind `audit` are welcome")] = False,
 ) -> Response:
     """Return the client's live lease, or a new one. Asking again while holding one returns the same.
 
@@ -67,7 +72,7 @@ async def get_task(
     training, and until the round's deadline, since it will send no heartbeats.
     """
     owner = await anyio.to_thread.run_sync(_sign_in, state.coordinator, key, client_id)
-    found = await _ask_until(request, state, owner, job=job, modern=spoken is not None, wait=wait)
+    found = await _ask_until(request, state, owner, job=job, modern=spoken is not None, audits=audit, wait=wait)
     if isinstance(found, NothingToDo):
         retry_after = str(math.ceil(found.retry_after_seconds))
         return Response(status_code=204, headers={"Retry-After": retry_after, REASON_HEADER: found.reason})
@@ -77,7 +82,14 @@ async def get_task(
 
 
 async def _ask_until(
-    request: Request, state: ServerState, owner: ClientId, *, job: str | None, modern: bool, wait: float
+    request: Request,
+    state: ServerState,
+    owner: ClientId,
+    *,
+    job: str | None,
+    modern: bool,
+    audits: bool,
+    wait: float,
 ) -> Assignment | NothingToDo:
     tasks = state.coordinator.tasks
     give_up_at = anyio.current_time() + wait
@@ -87,7 +99,7 @@ async def _ask_until(
             if state.news.closing:  # the server stops: of hundreds who wait, nobody looks once more
                 return NothingToDo("waiting", retry_after_seconds=STOPPING_RETRY_SECONDS)
             found = await anyio.to_thread.run_sync(
-                lambda: tasks.next_task(owner, job=job, heartbeats=modern, evaluates=modern)
+                lambda: tasks.next_task(owner, job=job, heartbeats=modern, evaluates=modern, audits=modern and audits)
             )
         left = give_up_at - anyio.current_time()
         if isinstance(found, Assignment) or left <= 0 or state.news.closing:
@@ -104,9 +116,12 @@ def _sign_in(core: Coordinator, key: str | None, client_id: str) -> ClientId:
 
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
+    is_audit = task.kind.value == "audit"
+    audited = core.audits.audited_update(task.client_id, task.task_id).digest if is_audit else None
     described = {
         "train": f"Train local model for round {round_.round_id}",
         "evaluate": f"Evaluate model {version} of round {round_.round_id} on local data",
+        "audit": f"Look at an update of round {round_.round_id} on local data",
     }
     return TaskAnswer(
         round_id=round_.round_id,
@@ -120,6 +135,7 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         seconds_left=max(0.0, task.deadline - core.clock.now()),
         heartbeat_seconds=core.settings.heartbeat_seconds,
         recipe=recipe_of(found.job, task, round_number=round_.number),
+        audited_digest=audited,
     )
 
 
@@ -165,6 +181,42 @@ def evaluation(
     )
     version = format_version(task.base_version)
     return TaskDone(success=True, message=f"Evaluation of {version} by {client_id} recorded", task_id=task.task_id)
+
+
+@router.get(
+    "/tasks/{task_id}/audited",
+    summary="Get the update that an audit task is about",
+    response_class=Response,
+    responses={
+        200: {"content": {SAFETENSORS: {"schema": binary()}, SAFETENSORS_ZSTD: {"schema": binary()}}},
+        **refusals(401, 404, 410, 429),
+    },
+)
+def audited(core: Core, client_id: SignedIn, task_id: TaskName) -> Response:
+    """Return the update as it was sent, to the auditor that holds the task. Whose it is, is not told."""
+    update = core.audits.audited_update(client_id, TaskId(task_id))
+    kind = SAFETENSORS_ZSTD if update.compression == "zstd" else SAFETENSORS
+    headers = {"Cache-Control": "no-store", "Repr-Digest": format_content_digest(update.digest)}
+    return Response(core.blobs.get(update.digest), headers=headers, media_type=kind)
+
+
+@router.post(
+    "/tasks/{task_id}/audit",
+    summary="Report what an update does to a model on local data",
+    responses=refusals(401, 404, 410, 429),
+    openapi_extra=takes_json(AuditRequest),
+)
+def audit(
+    core: Core,
+    client_id: SignedIn,
+    task_id: TaskName,
+    body: Annotated[AuditRequest, Depends(json_body(AuditRequest))],
+) -> TaskDone:
+    """Record a measurement. Sending it again changes nothing: the first one stands."""
+    task = core.audits.record(
+        client_id, TaskId(task_id), num_samples=body.num_samples, base_loss=body.base_loss, loss=body.loss
+    )
+    return TaskDone(success=True, message=f"Audit by {client_id} recorded", task_id=task.task_id)
 
 
 @router.delete("/tasks/{task_id}", summary="Give a lease back", responses=refusals(401, 404, 410, 429))
