@@ -3,7 +3,7 @@
 from fed_compute.ids import ClientId
 from fed_compute.rounds.audits import is_drawn
 from fed_compute.rounds.records import Audit, Job
-from fed_compute.rounds.scoring import Standing
+from fed_compute.rounds.scoring import Standing, may_audit
 from fed_compute.storage.sql.store import Records
 
 LATELY_SECONDS = 60.0
@@ -15,9 +15,9 @@ def audit_for(
 ) -> Audit | None:
     """Return the oldest open audit of a job that a client may take part in now.
 
-    Nobody audits the own update. A client of whom nothing is recorded audits nobody.
+    Nobody audits the own update, and newcomers nobody's.
     """
-    if standing is None or not standing.may_audit(now=now):
+    if not may_audit(standing, now=now):
         return None
     open_audits = records.audits.open_to(client_id, job.job_id, now=now)
     if not open_audits:

@@ -13,7 +13,7 @@ from fed_compute.rounds.audits import Verdict, audit_probability
 from fed_compute.rounds.beliefs import Belief
 from fed_compute.rounds.quota import QuotaRules
 from fed_compute.rounds.records import Entry, TaskKind
-from fed_compute.rounds.scoring import Measures, Moment, Part, Reason, Standing, measure
+from fed_compute.rounds.scoring import Measures, Moment, Part, Reason, Standing, may_audit, measure
 from fed_compute.storage.sql.store import Records, Store
 
 READER = "reputation"
@@ -85,7 +85,7 @@ class ReputationManager:
                 parts={part.value: _part(standing, part, now=now) for part in Part},
                 used_today=standing.quota.used_today(now=now),
                 audit_probability=audit_probability(standing.audits_passed_in_a_row, suspicious=standing.is_suspicious),
-                may_audit=standing.may_audit(now=now),
+                may_audit=may_audit(standing, now=now),
             )
 
     def _fold(self, records: Records, entry: Entry, payload: Payload, state: State) -> None:

@@ -115,12 +115,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     models, bell, presence = ModelStore(blobs), Bell(), Presence(store, clock)
     store.on_commit(bell.ring)
     auth = AuthManager(store, clock, pepper=_pepper(settings, data_dir, store))
-    limiter = RateLimiter(
-        requests_per_minute=settings.requests_per_minute,
-        updates_per_minute=settings.updates_per_minute,
-        registrations_per_hour=settings.registrations_per_hour,
-        url=settings.rate_limit_url,
-    )
+    limiter = _rate_limiter(settings)
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
     validator = UpdateValidator(store, auth, limiter, max_update_norm=settings.max_update_norm)
@@ -138,7 +133,6 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         Duty("incentives", incentives.catch_up),
         Duty("audit_plans", AuditPlanner(store, np.random.default_rng()).catch_up),
         Duty("audits", audits.close_overdue),
-        Duty("sweep", Sweeper(store, blobs, clock).sweep),
     ]
     return Coordinator(
         settings=settings,
@@ -163,8 +157,17 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         audits=audits,
         contributions=contributions,
         teams=TeamDesk(store, clock),
-        worker=Worker(duties, bell),
+        worker=Worker([*duties, Duty("sweep", Sweeper(store, blobs, clock).sweep)], bell),
         slow_worker=Worker([Duty("contributions", contributions.catch_up)], bell),
+    )
+
+
+def _rate_limiter(settings: CoordinatorSettings) -> RateLimiter:
+    return RateLimiter(
+        requests_per_minute=settings.requests_per_minute,
+        updates_per_minute=settings.updates_per_minute,
+        registrations_per_hour=settings.registrations_per_hour,
+        url=settings.rate_limit_url,
     )
 
 

@@ -118,11 +118,6 @@ class Standing:
         known = self.utility.good + self.utility.bad >= LEAST_EVIDENCE
         return self.is_doubted or (known and self.utility.expected < SUSPICIOUS_UTILITY)
 
-    def may_audit(self, *, now: float) -> bool:
-        """Say whether the client may judge others' updates."""
-        trusted = self.integrity.faded(now=now).lower_bound >= AUDITOR_LOWER_BOUND
-        return trusted and not self.is_newcomer and not self.is_doubted
-
     def assigned(self, moment: Moment, *, rounds_closed: int) -> "Standing":
         """Return the standing after a task was handed out, `rounds_closed` rounds into history."""
         first = rounds_closed if self.tasks_assigned == 0 else self.rounds_closed_at_first
@@ -205,6 +200,13 @@ class Standing:
         kept = (*others, *(*same, reason)[-REASONS_KEPT:])
         changes: dict[str, Any] = {part.value: belief, "reasons": kept}
         return replace(self, **changes)
+
+
+def may_audit(standing: Standing | None, *, now: float) -> bool:
+    """Say whether a client may judge others' updates. One of whom nothing is recorded may not."""
+    if standing is None or standing.is_newcomer or standing.is_doubted:
+        return False
+    return standing.integrity.faded(now=now).lower_bound >= AUDITOR_LOWER_BOUND
 
 
 @dataclass(frozen=True, slots=True)
