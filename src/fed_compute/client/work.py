@@ -13,6 +13,7 @@ from fed_compute.errors import TrainingDiverged
 from fed_compute.learning.compression import Residual
 from fed_compute.learning.vectors import clip_to_norm, l2_norm
 from fed_compute.protocol.messages import (
+    MAX_LOSS,
     MAX_NUM_SAMPLES,
     SAFETENSORS,
     SAFETENSORS_ZSTD,
@@ -21,7 +22,7 @@ from fed_compute.protocol.messages import (
     TaskAnswer,
 )
 from fed_compute.protocol.schema import Vector
-from fed_compute.protocol.updates import decode_update, encode_update
+from fed_compute.protocol.updates import MAX_TRAIN_SECONDS, decode_update, encode_update
 
 HOLDOUT_SEED = 0
 """The held-out samples are the same in every task, so no model is ever trained on them."""
@@ -83,6 +84,8 @@ class Workbench:
         """
         _, held_out = split_holdout(self._dataset, task.recipe.holdout_fraction, HOLDOUT_SEED)
         result = evaluate(task.recipe, vector, held_out, device=self._device)
+        if result.loss > MAX_LOSS:
+            raise TrainingDiverged(f"the loss on this machine's data is {result.loss:g}, at most {MAX_LOSS:g} is taken")
         return EvaluationRequest(
             num_samples=min(result.num_samples, MAX_NUM_SAMPLES), loss=result.loss, accuracy=result.accuracy
         )
@@ -110,9 +113,9 @@ def _encode(result: TrainingResult, wanted: Vector, recipe: Recipe, rng: np.rand
             compression=recipe.compression,
             topk_fraction=recipe.topk_fraction,
             schema_digest=recipe.schema_digest,
-            num_samples=min(result.num_samples, MAX_NUM_SAMPLES),
-            loss=result.loss,
-            train_seconds=result.seconds,
+            num_samples=min(result.num_samples, recipe.max_num_samples),
+            loss=result.loss if 0 <= result.loss <= MAX_LOSS else None,
+            train_seconds=min(result.seconds, MAX_TRAIN_SECONDS),
             rng=rng,
         )
         sent = _decode(body, recipe, num_parameters=wanted.size)

@@ -71,7 +71,7 @@ class RoundFold:
         for update in updates:
             if update.update_id <= self.last_update_id:
                 raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
-            self._aggregator.add(self._delta(update), num_samples=update.num_samples)
+            self._aggregator.add(stored_delta(self._job, self._blobs, update), num_samples=update.num_samples)
             self._folded.append(update)
 
     def manifest(self) -> str:
@@ -88,19 +88,25 @@ class RoundFold:
         parameters, state = self._aggregator.finish(decode_model(model, schema), _decode_state(optimizer, self._job))
         return encode_model(parameters, schema), _encode_state(state)
 
-    def _delta(self, update: Update) -> Vector:
-        schema, body = schema_of(self._job), self._blobs.get(update.digest)
-        try:
-            return decode_update(
-                body,
-                num_parameters=schema.num_parameters,
-                schema_digest=schema.digest(),
-                encoding=cast(Encoding, update.encoding),
-                compression=cast(Compression, update.compression),
-                topk_fraction=spec_of(self._job).wire.topk_fraction,
-            ).delta
-        except UpdateRefused as error:
-            raise BlobCorrupt(digest=update.digest, got=f"bytes that are not an update: {error.message}") from error
+
+def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:
+    """Return the values of an accepted update, float32 (P,).
+
+    Raises:
+        BlobMissing, BlobCorrupt: if its body is not what was accepted.
+    """
+    schema, body = schema_of(job), blobs.get(update.digest)
+    try:
+        return decode_update(
+            body,
+            num_parameters=schema.num_parameters,
+            schema_digest=schema.digest(),
+            encoding=cast(Encoding, update.encoding),
+            compression=cast(Compression, update.compression),
+            topk_fraction=spec_of(job).wire.topk_fraction,
+        ).delta
+    except UpdateRefused as error:
+        raise BlobCorrupt(digest=update.digest, got=f"bytes that are not an update: {error.message}") from error
 
 
 def write_manifest(updates: Sequence[Update]) -> str:

@@ -23,6 +23,8 @@ ServerOptimizerName = Literal["sgd", "momentum", "adam", "yogi", "adagrad"]
 Encoding = Literal["f32", "bf16", "f16", "int8", "topk"]
 Compression = Literal["none", "zstd"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_NUM_SAMPLES = 10_000_000
+"""The largest sample count one update may claim. Also keeps count × float32 exact in float64."""
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
@@ -87,10 +89,16 @@ class AggregationSection(_Section):
 
 
 class PrivacySection(_Section):
-    """What the coordinator may see, and how long an update may be."""
+    """What the coordinator may see, how long an update may be, and how much one may weigh.
+
+    `adaptive_norm_limit` lowers the limit on the norm to what the updates of the last rounds make
+    likely. `max_num_samples` is the largest sample count that an update may claim.
+    """
 
     mode: Literal["open"] = "open"
     max_update_norm: Positive | None = None
+    adaptive_norm_limit: bool = True
+    max_num_samples: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] | None = None
 
 
 class WireSection(_Section):

@@ -21,11 +21,9 @@ from fed_compute.protocol.job import JobSpec, parse_job, parse_job_text
 from fed_compute.protocol.messages import Request as Message
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.server.answers import JobAnswer, JobDetailsAnswer, JobsAnswer, VersionAnswer
-from fed_compute.server.bodies import media_type, parse_json, read_body, require_json
+from fed_compute.server.bodies import JSON, TOML, parse_json, read_body, require_type
 from fed_compute.server.dependencies import Core, JobName, Operator
 from fed_compute.server.documentation import refusals, takes
-
-TOML = "application/toml"
 
 router = APIRouter(tags=["jobs"])
 
@@ -81,9 +79,7 @@ async def create_job(request: Request, core: Core, _: Operator) -> Response:
 
     Creating the same job again changes nothing and answers 200.
     """
-    kind = media_type(request)
-    if kind != TOML:
-        require_json(request)
+    kind = require_type(request, JSON, TOML)
     body = await read_body(request, limit=core.settings.json_max_bytes)
     return await anyio.to_thread.run_sync(_create, core, body, kind == TOML)
 

@@ -104,6 +104,7 @@ def _sign_in(core: Coordinator, key: str | None, client_id: str) -> ClientId:
 
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
+    limits = core.limits.of(found.job, round_.round_id)
     described = {
         "train": f"Train local model for round {round_.round_id}",
         "evaluate": f"Evaluate model {version} of round {round_.round_id} on local data",
@@ -119,7 +120,13 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         deadline=task.deadline,
         seconds_left=max(0.0, task.deadline - core.clock.now()),
         heartbeat_seconds=core.settings.heartbeat_seconds,
-        recipe=recipe_of(found.job, task, round_number=round_.number),
+        recipe=recipe_of(
+            found.job,
+            task,
+            round_number=round_.number,
+            max_norm=limits.max_norm,
+            max_num_samples=limits.max_num_samples,
+        ),
     )
 
 
