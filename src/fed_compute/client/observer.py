@@ -10,7 +10,8 @@ class ClientObserver(Protocol):
 
     Events, in the order of a usual task: `signed_in`, `task_received`, `progress` (many),
     `trained`, `update_accepted` or `evaluated`; besides `idle`, `waiting`, `update_refused`,
-    `training_failed`, `task_over`, `dropped_out`, `task_released`, `job_finished`, `stopped`.
+    `training_failed`, `policy_refused`, `resting`, `task_over`, `dropped_out`, `task_released`,
+    `job_finished`, `stopped`.
     """
 
     def event(self, name: str, **fields: object) -> None:
