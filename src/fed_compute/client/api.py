@@ -60,8 +60,8 @@ class _Reply:
 
 
 def wire_form(request: Request) -> bytes:
-    """Return the bytes in which a request travels. Equal requests give equal bytes."""
-    return request.model_dump_json(exclude_none=True).encode()
+    """Return the bytes in which a request travels: what was set, and nothing else. Equal requests give equal bytes."""
+    return request.model_dump_json(exclude_none=True, exclude_unset=True).encode()
 
 
 class CoordinatorApi:

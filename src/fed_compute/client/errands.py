@@ -10,7 +10,7 @@ from fed_compute.client.outbox import Outbox
 from fed_compute.client.patience import Patience
 from fed_compute.client.recipes import max_model_bytes, schema_of
 from fed_compute.client.surroundings import Surroundings
-from fed_compute.client.work import FinishedUpdate, Workbench
+from fed_compute.client.work import Workbench
 from fed_compute.errors import FedComputeError, NotNow, TaskOver
 from fed_compute.protocol.messages import TaskAnswer
 from fed_compute.protocol.models import decode_model
@@ -91,20 +91,21 @@ class Errands:
         """Train, then offer the update until there is an answer; it stays in memory until then."""
         progress = self._progress(task, patience, lease, guard.watch())
         update = self._bench.train(task, vector, client_id=client_id, progress=progress)
-        self._note_trained(task, update)
+        observer, result = self._around.observer, update.result
+        observer.event(
+            "trained", task_id=task.task_id, num_samples=result.num_samples, loss=result.loss, seconds=result.seconds,
+            bytes=len(update.body),
+        )  # fmt: skip
         send = self._outbox.update(task, update)
+        observer.event(
+            "sending", task_id=task.task_id, bytes=len(update.body), says=dict(update.says), norm=update.norm.sent,
+            norm_trained=update.norm.trained,
+        )  # fmt: skip
         answer = patience.until_answered(send, seconds_left=lease.seconds_left)
         self._bench.accepted(task.job, update)
-        self._around.observer.event(
+        observer.event(
             "update_accepted", task_id=task.task_id, round_id=answer.round_id, update_id=answer.update_id,
-            loss=update.result.loss, repeated=answer.repeated,
-        )  # fmt: skip
-
-    def _note_trained(self, task: TaskAnswer, update: FinishedUpdate) -> None:
-        self._around.observer.event(
-            "trained", task_id=task.task_id, num_samples=update.result.num_samples, loss=update.result.loss,
-            seconds=update.result.seconds, bytes=len(update.body), norm=update.norm.sent,
-            norm_trained=update.norm.trained, says=dict(update.says),
+            loss=result.loss, repeated=answer.repeated,
         )  # fmt: skip
 
     def _evaluate(self, task: TaskAnswer, vector: Vector, patience: Patience, lease: LeaseKeeper) -> None:

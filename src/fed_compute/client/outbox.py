@@ -41,7 +41,7 @@ class Outbox:
         """
         body = wire_form(request)
         if (digest := sha256_hex(body)) != self._last_registration:
-            says = request.model_dump(exclude_none=True)
+            says = request.model_dump(exclude_none=True, exclude_unset=True)
             if "invite" in says:
                 says["invite"] = "(not logged)"
             self._log.write_down("registration", body, says=says)
@@ -68,7 +68,7 @@ class Outbox:
         Raises:
             StateUnusable: if it cannot be written down. Nothing was sent then.
         """
-        says = measured.model_dump(exclude_none=True)
+        says = measured.model_dump(exclude_none=True, exclude_unset=True)
         self._log.write_down("evaluation", wire_form(measured), says=says, **_named(task))
         return lambda: self._api.submit_evaluation(task.task_id, measured)
 

@@ -190,7 +190,7 @@ def _against_moment(policy: Policy, history: History, now: Moment) -> Iterator[R
     if most is not None and done >= most:
         yield Refused(
             "CLIENT_MAX_ROUNDS_PER_DAY",
-            f"{done} update(s) left today, CLIENT_MAX_ROUNDS_PER_DAY allows {most}; going on after midnight",
+            f"{done} update(s) were sent today, CLIENT_MAX_ROUNDS_PER_DAY allows {most}; going on after midnight",
             wait_seconds=_seconds_to_midnight(now.local),
         )
 
