@@ -1,6 +1,7 @@
 """`fed-compute join`: this machine becomes a client."""
 
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -88,8 +89,7 @@ def _train(settings: ClientSettings, observer: ClientObserver, *, max_tasks: int
     except ModuleNotFoundError as error:
         raise ExtraMissing(what="training", extra="client") from error
     stop = threading.Event()
-    client = build_client(settings, observer, stop=stop)
-    with stop_on_signals(client, stop):
+    with closing(build_client(settings, observer, stop=stop)) as client, stop_on_signals(client, stop):
         return client.run(stop=stop, max_tasks=max_tasks, until_finished=until_finished)
 
 

@@ -106,6 +106,10 @@ class Client:
             self._polling = False
             raise StopAsked("a signal arrived")
 
+    def close(self) -> None:
+        """Close all connections; the client is then of no more use."""
+        self._api.close()
+
     def _tasks(
         self, client_id: str, patience: Patience, *, max_tasks: int | None, until_finished: bool
     ) -> Iterator[TaskAnswer]:
