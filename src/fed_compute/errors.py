@@ -603,6 +603,20 @@ class DataDirInUse(Misuse):
         super().__init__(f"another coordinator is working on {path}; stop it or choose another --data-dir")
 
 
+class DataDirTaken(Misuse):
+    """The folder for a new run holds something already."""
+
+    code = "data_dir_taken"
+
+    def __init__(self, path: str, *, holds_run: bool) -> None:
+        found = (
+            f"holds a training run already; look at it with fed-compute serve --data-dir {path}, remove it,"
+            if holds_run
+            else "is not empty; empty it"
+        )
+        super().__init__(f"{path} {found} or choose another --data-dir")
+
+
 class DatasetMissing(Misuse):
     """The data set is not on this machine. Data is never made up instead."""
 
@@ -728,6 +742,18 @@ class NothingToAggregate(Broken):
         super().__init__("there is no update to average; a round with none is abandoned, not aggregated")
 
 
+class RootUpdateMissing(Broken):
+    """The rule measures every update by a trusted client's, and the round has none of it."""
+
+    code = "root_update_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the round has no update of the trusted client, by which this rule measures the others; "
+            "see that this client is here, or choose a rule that needs none"
+        )
+
+
 class OptimizerStateMismatch(Broken):
     """The stored state of a server optimiser is not of this optimiser or this model."""
 
@@ -747,6 +773,15 @@ class RecordMissing(Broken):
 
     def __init__(self, kind: str, key: object) -> None:
         super().__init__(f"{kind} {key} is referred to but not recorded")
+
+
+class DemoFailed(Broken):
+    """A process of the demonstration ended by itself, or training stands still. `said` is the end of its log."""
+
+    code = "demo_failed"
+
+    def __init__(self, what: str, said: str = "") -> None:
+        super().__init__(f"{what}\n{said}" if said else what)
 
 
 class SchemaUnsupported(Broken):

@@ -42,7 +42,7 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._log = (folder / "server.log").open("ab")
+        self._log_file = folder / "server.log"
         self._command = [sys.executable, "-m", "fed_compute.cli.main", "serve", "--job", str(folder / "job.toml")]
         self._command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +50,8 @@ class Server:
     def start(self) -> None:
         """Start the process and return when it answers."""
         environment = {**os.environ, "FED_COMPUTE_HEARTBEAT_SECONDS": "2"}
-        self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log, env=environment)
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
         until = time.monotonic() + 60
         while time.monotonic() < until and self._process.poll() is None:
             try:

@@ -43,7 +43,7 @@ LAST="$(post "$KEY" '{"output.weight": [[0.1, 0.2]], "output.bias": [0.5, 0.6]}'
 LAST="$(post "$KEY" '{"output.weight": [[true, 0.2], [0.3, 0.4]], "output.bias": [0.5, 0.6]}')"; refused 422 update_malformed
 
 step "refuse values that would spoil the model"
-LAST="$(post "$KEY" '{"output.weight": [[NaN, 0.2], [0.3, 0.4]], "output.bias": [0.5, 0.6]}')"; refused 422 update_malformed
+LAST="$(post "$KEY" '{"output.weight": [[NaN, 0.2], [0.3, 0.4]], "output.bias": [0.5, 0.6]}')"; refused 422 update_not_finite
 LAST="$(post "$KEY" '{"output.weight": [[1e39, 0.2], [0.3, 0.4]], "output.bias": [0.5, 0.6]}')"; refused 422 update_not_finite
 LAST="$(post "$KEY" '{"output.weight": [[1e6, 0.2], [0.3, 0.4]], "output.bias": [0.5, 0.6]}')"; refused 422 update_norm_too_large
 

@@ -8,11 +8,10 @@ import typer
 
 from fed_compute.cli.console import print_line
 from fed_compute.cli.watching import ScreenObserver
-from fed_compute.client.client import stop_on_signals
-from fed_compute.client.config import load_settings
+from fed_compute.client.config import ClientSettings, load_settings
 from fed_compute.client.logger import configure_logging
 from fed_compute.client.observer import ClientObserver, LogObserver
-from fed_compute.client.wiring import build_client
+from fed_compute.errors import ExtraMissing
 
 
 def join(
@@ -46,13 +45,27 @@ def join(
         )
     )  # fmt: skip
     configure_logging("json" if logs == "json" else "console")
-    stop = threading.Event()
     observer: ClientObserver = LogObserver() if logs == "json" else ScreenObserver(settings.coordinator_url)
-    client = build_client(settings, observer, stop=stop)
-    with stop_on_signals(client, stop):
-        accepted = client.run(stop=stop, max_tasks=max_tasks, until_finished=until_finished)
+    accepted = _train(settings, observer, max_tasks=max_tasks, until_finished=until_finished)
     if logs == "text":
         print_line(f"done: {accepted} task(s) accepted. Thank you.")
+
+
+def _train(settings: ClientSettings, observer: ClientObserver, *, max_tasks: int | None, until_finished: bool) -> int:
+    """Run a client and return how many tasks were accepted.
+
+    Raises:
+        ExtraMissing: if PyTorch is not installed: the command line works without it, training does not.
+    """
+    try:
+        from fed_compute.client.client import stop_on_signals
+        from fed_compute.client.wiring import build_client
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(what="training", extra="client") from error
+    stop = threading.Event()
+    client = build_client(settings, observer, stop=stop)
+    with stop_on_signals(client, stop):
+        return client.run(stop=stop, max_tasks=max_tasks, until_finished=until_finished)
 
 
 def _given(**values: object) -> dict[str, object]:

@@ -12,10 +12,11 @@ import structlog
 import typer
 
 from fed_compute.cli.console import complain, print_line
+from fed_compute.cli.demo.command import demo
 from fed_compute.cli.join import join
 from fed_compute.cli.serve import serve
 from fed_compute.cli.verify import verify
-from fed_compute.errors import FedComputeError, Misuse, NotNow, Refused
+from fed_compute.errors import CallRefused, FedComputeError, Misuse, NotNow, Refused
 
 FAILED, MISUSED, REFUSED = 1, 2, 3
 
@@ -46,6 +47,7 @@ def options(
     """Options of every command."""
 
 
+app.command()(demo)
 app.command()(serve)
 app.command()(join)
 app.command()(verify)
@@ -68,10 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _exit_code(error: FedComputeError) -> int:
     match error:
-        case Misuse():
-            return MISUSED
-        case Refused() | NotNow():
+        case CallRefused() | NotNow():
             return REFUSED
+        case Misuse() | Refused():
+            return MISUSED
     return FAILED
 
 

@@ -109,8 +109,15 @@ def write_manifest(updates: Sequence[Update]) -> str:
 
 
 def read_manifest(text: str) -> list[tuple[int, Digest, int]]:
-    """Read (update id, digest, weight) in folding order."""
-    return [(int(update_id), Digest(digest), int(weight)) for update_id, digest, weight in json.loads(text)]
+    """Read (update id, digest, weight) in folding order.
+
+    Raises:
+        InvariantBroken: if it is no manifest: somebody changed it.
+    """
+    try:
+        return [(int(update_id), Digest(digest), int(weight)) for update_id, digest, weight in json.loads(text)]
+    except (ValueError, TypeError) as error:
+        raise InvariantBroken(f"a version's manifest cannot be read: {text[:80]!r}") from error
 
 
 def chain_digest(parent: str, *, manifest: str, model: Digest) -> Digest:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fed_compute.clock import Clock
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_validator import Admission, UpdateValidator, require_open
@@ -54,14 +53,11 @@ class _Contents:
 class UpdatePipeline:
     """Takes updates in. Everything about one update happens here or nowhere."""
 
-    def __init__(
-        self, store: Store, blobs: BlobStore, validator: UpdateValidator, rounds: RoundManager, *, clock: Clock
-    ) -> None:
+    def __init__(self, store: Store, blobs: BlobStore, validator: UpdateValidator, rounds: RoundManager) -> None:
         self._store = store
         self._blobs = blobs
         self._validator = validator
         self._rounds = rounds
-        self._clock = clock
 
     def admit(self, key: str | None, task_id: TaskId) -> Admission:
         """Say whether an update of this task may be sent. One that is too late is recorded as late.
@@ -161,7 +157,7 @@ class UpdatePipeline:
         round_ = records.rounds.get(task.round_id, for_update=True)
         current = records.tasks.get(task.task_id)
         require_open(current, round_)
-        now = self._clock.now()
+        now = self._rounds.now()
         update = Update(
             update_id=UpdateId(0),
             task_id=task.task_id,
@@ -205,7 +201,7 @@ class UpdatePipeline:
             task = records.tasks.find(task_id)
             if task is None or task.state in (TaskState.REPORTED, TaskState.LATE):
                 return
-            now = self._clock.now()
+            now = self._rounds.now()
             records.tasks.put(replace(task, state=TaskState.LATE, ended_at=task.ended_at or now))
             self._note(records, "update_late", task, latency_seconds=max(0.0, now - task.leased_at))
 
@@ -218,7 +214,7 @@ class UpdatePipeline:
     def _note(self, records: Records, kind: str, task: Task, **payload: object) -> None:
         records.journal.append(
             kind,
-            at=self._clock.now(),
+            at=self._rounds.now(),
             job_id=task.job_id,
             round_id=task.round_id,
             client_id=task.client_id,

@@ -32,4 +32,4 @@ class Presence:
             seen, self._seen, self._flushed_at = self._seen, {}, now
         with self._store.transaction() as records:
             records.clients.mark_seen(seen)
-        return False
+        return True

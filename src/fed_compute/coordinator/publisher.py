@@ -18,12 +18,10 @@ LEASE_SECONDS = 60.0
 class VersionPublisher:
     """Holds one fold per live round in memory. Another process that takes over folds again, to the same bytes."""
 
-    def __init__(
-        self, store: Store, blobs: BlobStore, models: ModelStore, rounds: RoundManager, *, clock: Clock, worker: str
-    ) -> None:
+    def __init__(self, store: Store, blobs: BlobStore, rounds: RoundManager, *, clock: Clock, worker: str) -> None:
         self._store = store
         self._blobs = blobs
-        self._models = models
+        self._models = ModelStore(blobs)
         self._rounds = rounds
         self._clock = clock
         self._worker = worker

@@ -32,6 +32,10 @@ class RoundManager:
         self._clock = clock
         self._active_seconds = active_seconds
 
+    def now(self) -> float:
+        """Return the present by the clock that rounds are timed with, as Unix seconds."""
+        return self._clock.now()
+
     def apply(self, records: Records, before: Round, event: RoundEvent) -> Round:
         """Apply one event to a round that was read for update, with everything that follows from its new state."""
         after = step(before, event, self._progress(records, before), now=self._clock.now())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest
-from fed_compute.errors import Broken, DataDirUnusable
+from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId
 from fed_compute.rounds.records import (
     Job,
@@ -148,7 +148,12 @@ def _counted_once(facts: _Facts) -> Iterator[str]:
     by_id: dict[int, Update] = {update.update_id: update for update in facts.updates}
     counted: Counter[int] = Counter()
     for version in facts.versions:
-        for update_id, digest, weight in read_manifest(version.manifest):
+        try:
+            manifest = read_manifest(version.manifest)
+        except InvariantBroken as error:
+            yield f"v{version.version}: {error.message}"
+            continue
+        for update_id, digest, weight in manifest:
             counted[update_id] += 1
             update = by_id.get(update_id)
             if update is None:
@@ -199,7 +204,7 @@ def _rebuilds(facts: _Facts, blobs: BlobStore) -> Iterator[str]:
                     yield f"job {job.name}: v{version.version} rebuilds to other bytes"
                 if version.optimizer_digest is not None and state != blobs.get(version.optimizer_digest):
                     yield f"job {job.name}: the optimiser state of v{version.version} rebuilds to other bytes"
-            except (Broken, KeyError) as error:
+            except (Broken, UpdateRefused, KeyError) as error:
                 yield f"job {job.name}: v{version.version} cannot be rebuilt: {error}"
 
 

@@ -108,7 +108,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
     validator = UpdateValidator(store, auth, limiter, max_update_norm=settings.max_update_norm)
-    publisher = VersionPublisher(store, blobs, models, rounds, clock=clock, worker=_worker_name())
+    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name())
     metrics, reputation = MetricsCollector(store), ReputationManager(store)
     incentives = IncentiveManager(store, settings.reward_rules())
     duties = [
@@ -135,7 +135,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         rounds=rounds,
         async_rounds=AsyncRoundManager(store, clock),
         tasks=tasks,
-        pipeline=UpdatePipeline(store, blobs, validator, rounds, clock=clock),
+        pipeline=UpdatePipeline(store, blobs, validator, rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),
         metrics=metrics,

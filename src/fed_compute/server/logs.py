@@ -1,11 +1,9 @@
 """Structured logs of the server process: one JSON object a line, no query strings, no keys."""
 
 import logging
-import re
 import secrets
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any, TextIO
 
 import structlog
@@ -13,25 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fed_compute.errors import SettingInvalid
 from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
+from fed_compute.protocol.redaction import redact, redact_event
 
 LEVELS = ("debug", "info", "warning", "error")
-# A whole key wherever it stands, a piece of one where a word begins: `task_id` is no secret.
-_KEY = re.compile(r"sk_[A-Za-z0-9]{10}_[A-Za-z0-9]{8,}|(?<![A-Za-z0-9])sk_[A-Za-z0-9_\-]+")
-_REPLACEMENT = "sk_[redacted]"
 _SPOKEN = (PROTOCOL_HEADER.lower().encode(), str(PROTOCOL_VERSION).encode())
 _QUIET_PATHS = ("/healthz", "/readyz")
 
 log = structlog.get_logger(__name__)
-
-
-def redact(text: str) -> str:
-    """Return the text with everything that looks like an API key taken out."""
-    return _KEY.sub(_REPLACEMENT, text)
-
-
-def redact_event(logger: Any, method: str, event: Any) -> Any:
-    """Take keys out of a log event, however deep (a structlog processor)."""
-    return _redacted(event)
 
 
 def configure_logging(level: str = "info", *, stream: TextIO | None = None) -> None:
@@ -102,17 +88,3 @@ class AccessLog:
                 write = log.debug if path in _QUIET_PATHS else log.info
                 seconds = round(time.monotonic() - began, 4)
                 write("request", method=scope["method"], path=path[:200], status=status, seconds=seconds)
-
-
-def _redacted(value: Any) -> Any:
-    match value:
-        case str():
-            return redact(value)
-        case Mapping():
-            return {_redacted(key): _redacted(item) for key, item in value.items()}
-        case list() | tuple() | set():
-            return [_redacted(item) for item in value]
-        case None | bool() | int() | float():
-            return value
-        case _:
-            return redact(str(value))

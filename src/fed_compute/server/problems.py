@@ -29,7 +29,7 @@ from fed_compute.errors import (
     RangeNotSatisfiable,
     RequestInvalid,
 )
-from fed_compute.server.logs import redact
+from fed_compute.protocol.redaction import redact
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:fed-compute:error:"
@@ -38,6 +38,7 @@ SHOWN_ERRORS = 10
 
 _CODES = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
 log = structlog.get_logger(__name__)
 
 

@@ -9,8 +9,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fed_compute.client.logger import configure_logging, redact_keys
+from fed_compute.client.logger import configure_logging
 from fed_compute.client.observer import LogObserver
+from fed_compute.protocol.redaction import redact_event
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10) | st.just("a sk_ab12_S3cret-x_y b"),
@@ -51,7 +52,7 @@ def test_a_key_never_reaches_the_log_not_even_in_an_exception(log: io.StringIO) 
 
 @given(st.dictionaries(st.text(max_size=5), VALUES, max_size=4))
 def test_keys_are_redacted_however_deep_they_are(fields: dict[str, object]) -> None:
-    assert "S3cret" not in str(redact_keys(None, "info", {"event": "x", **fields}))
+    assert "S3cret" not in str(redact_event(None, "info", {"event": "x", **fields}))
 
 
 def test_the_console_style_is_text_for_people() -> None:

@@ -52,7 +52,9 @@ def folded(stand: Stand, assignment: Assignment, updates: list[Update]) -> bytes
     return fold.finish(stand.core.models.get(stand.versions()[0].digest), None)[0]
 
 
-with_stand = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+with_stand = settings(
+    max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @with_stand

@@ -292,7 +292,7 @@ def test_the_update_of_an_abandoned_round_is_answered_as_accepted_and_listed_as_
 ACTS = ["lease", "send", "send other", "send json", "send rubbish", "release", "wait", "wait long", "work", "close"]
 
 
-@settings(max_examples=settings().max_examples // 2)
+@settings(max_examples=settings().max_examples // 4)
 @given(acts=st.lists(st.tuples(st.sampled_from(["anna", "bob", "carl"]), st.sampled_from(ACTS)), max_size=25))
 def test_whatever_clients_do_every_acknowledged_update_is_kept(
     tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, str]]

@@ -14,7 +14,7 @@ from tests.unit.coordinator.stand import Stand, body_for, tiny_job
 def publisher_of(stand: Stand, worker: str) -> VersionPublisher:
     """Return a publisher as another worker has it: nothing is folded yet."""
     core = stand.core
-    return VersionPublisher(core.store, core.blobs, core.models, core.rounds, clock=core.clock, worker=worker)
+    return VersionPublisher(core.store, core.blobs, core.rounds, clock=core.clock, worker=worker)
 
 
 def report_all(stand: Stand, **values: float) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fed_compute.coordinator.keys import new_key
 from fed_compute.errors import SettingInvalid
-from fed_compute.server.logs import AccessLog, configure_logging, redact
+from fed_compute.protocol.redaction import redact
+from fed_compute.server.logs import AccessLog, configure_logging
 
 
 @pytest.fixture

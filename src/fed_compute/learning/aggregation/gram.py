@@ -1,0 +1,64 @@
+"""Inner products of all pairs of updates, the same bits on every machine.
+
+Sums of products by BLAS depend on its kernels and threads, which differ between machines. They cannot
+when no rounding happens: each row of a block is first rounded to whole multiples of a power of two of
+its own, at most 2**20 of them, so that 4 096 products add up to at most 2**52, exactly, in any order.
+What is rounded is at most 2**-21 of the largest value of that row in that block; beside the rounding of
+float32 sums that is little. Blocks are then added in order.
+"""
+
+import numpy as np
+
+from fed_compute.learning.aggregation.matrix import Matrix, Matrix64, UpdateMatrix, column_blocks
+from fed_compute.learning.vectors import Vector64
+
+BITS = 20
+
+
+def gram(matrix: UpdateMatrix) -> Matrix64:
+    """Return X·Xᵀ, float64 (n, n), exactly symmetric. Equal rows give equal entries to the bit.
+
+    Cost: one pass over the updates, n²·P multiplications by BLAS. Memory: three blocks of n × 4 096 float64.
+    """
+    n = matrix.num_updates
+    total = np.zeros((n, n), dtype=np.float64)
+    for part in column_blocks(matrix.num_parameters):
+        whole, unit = _whole_multiples(matrix.block(part))
+        products = whole @ whole.T
+        products *= unit[:, None]  # powers of two: exact
+        products *= unit
+        total += products
+    return total
+
+
+def _whole_multiples(block: Matrix) -> tuple[Matrix64, Vector64]:
+    """Return whole numbers (n, B) of size 2**BITS at most, and the unit of each row, so that their product is near."""
+    largest = np.maximum(block.max(axis=1), -block.min(axis=1))
+    _, exponents = np.frexp(largest)
+    whole = np.multiply(block, np.ldexp(1.0, BITS - exponents)[:, None], dtype=np.float64)
+    np.rint(whole, out=whole)
+    return whole, np.ldexp(1.0, exponents - BITS)
+
+
+def product(left: Matrix64, right: Matrix64) -> Matrix64:
+    """Return the matrix product of two small matrices, without BLAS: the same bits on every machine."""
+    total = np.zeros((left.shape[0], right.shape[1]), dtype=np.float64)
+    for k in range(left.shape[1]):
+        total += left[:, k : k + 1] * right[k]
+    return total
+
+
+def squared_distances(gram_: Matrix64) -> Matrix64:
+    """Return ‖x_i - x_j‖² from inner products, never below 0, and 0 on the diagonal."""
+    norms = np.diagonal(gram_)
+    distances = norms[:, None] + norms - 2.0 * gram_
+    np.maximum(distances, 0.0, out=distances)
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def squared_distances_to(point: Vector64, gram_: Matrix64) -> Vector64:
+    """Return ‖x_i - z‖² for z = Σ point_j · x_j, float64 (n,), never below 0."""
+    towards = (gram_ * point).sum(axis=1)
+    squares: Vector64 = np.maximum(np.diagonal(gram_) - 2.0 * towards + (point * towards).sum(), 0.0)
+    return squares

@@ -1,0 +1,115 @@
+"""A whole robust rule: what is done first, the rule itself, and how many liars it bears."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fed_compute.errors import NothingToAggregate
+from fed_compute.learning.aggregation.cohort import Cohort
+from fed_compute.learning.aggregation.gram import product
+from fed_compute.learning.aggregation.matrix import (
+    Matrix64,
+    StackedMatrix,
+    UpdateMatrix,
+    column_blocks,
+    weighted_rows,
+)
+from fed_compute.learning.aggregation.rule import CoordinateRule, GramRule, PreAggregation
+from fed_compute.learning.vectors import Vector, Vector64, require_shape
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a rule made of a round.
+
+    `mean` is float64 (P,). `influence` is how much of each update is in it, float64 (n,); None where each parameter
+    has a choice of its own. `num_liars` is the f that was used, `norms` are the updates' L2 norms, float64 (n,), None
+    where the rule did not need them.
+    """
+
+    mean: Vector64
+    num_liars: int
+    influence: Vector64 | None
+
+
+@dataclass(frozen=True, slots=True)
+class RobustRule:
+    """Pre-aggregations in order, then one rule. `tolerate` is f, or its share of the updates, rounded down."""
+
+    name: str
+    core: GramRule | CoordinateRule
+    pre: tuple[PreAggregation, ...] = ()
+    tolerate: int | float = 0.2
+
+    @property
+    def uses_num_liars(self) -> bool:
+        """Whether f matters at all."""
+        return self.core.uses_num_liars or any(step.uses_num_liars for step in self.pre)
+
+    def wanted_liars(self, num_updates: int) -> int:
+        """Return the f that is asked for in a round of so many updates."""
+        if isinstance(self.tolerate, int):
+            return self.tolerate
+        return math.floor(self.tolerate * num_updates + 1e-9)
+
+    def num_liars(self, num_updates: int) -> int:
+        """Return the f that is used: the wanted one, lowered to what so many updates allow."""
+        rows = num_updates
+        for step in self.pre:
+            rows = step.num_rows(rows)
+        wanted = self.wanted_liars(num_updates)
+        return max((f for f in range(wanted + 1) if self.core.least_updates(f) <= rows and 2 * f < rows), default=0)
+
+    def aggregate(
+        self,
+        updates: UpdateMatrix,
+        weights: Vector64,
+        *,
+        center: Vector | None = None,
+        root: int | None = None,
+        seed: int = 0,
+    ) -> Outcome:
+        """Combine the updates of one round. Nothing is changed.
+
+        `weights` is float64 (n,), above 0 and finite. `center` is where centered clipping starts, float32 (P,);
+        `root` the row of the trusted update for FLTrust; `seed` makes the groups of bucketing.
+
+        Raises:
+            NothingToAggregate: if there is no update.
+            RootUpdateMissing: if the rule needs a trusted update and there is none.
+            ValueError: if a weight is not above 0 and finite.
+        """
+        require_shape(weights, updates.num_updates, what="weights")
+        if updates.num_updates == 0:
+            raise NothingToAggregate()
+        if not (np.isfinite(weights).all() and (weights > 0.0).all()):
+            raise ValueError("each weight must be above 0 and finite")
+        num_liars = self.num_liars(updates.num_updates)
+        cohort = Cohort(updates, weights / weights.max(), num_liars=num_liars, center=center, root=root)
+        cohort, mixing = self._prepared(cohort, seed=seed)
+        if isinstance(self.core, CoordinateRule):
+            return Outcome(_by_coordinate(self.core, cohort), num_liars, None)
+        rows = self.core.influence(cohort)
+        influence = rows[: cohort.num_updates]
+        if mixing is not None:
+            influence = product(influence[None], mixing)[0]
+        if center is None or len(rows) == cohort.num_updates:
+            return Outcome(weighted_rows(updates, influence), num_liars, influence)
+        mean = weighted_rows(StackedMatrix(updates, center), np.append(influence, rows[-1]))
+        return Outcome(mean, num_liars, influence)
+
+    def _prepared(self, cohort: Cohort, *, seed: int) -> tuple[Cohort, Matrix64 | None]:
+        mixing: Matrix64 | None = None
+        for step in self.pre:
+            cohort, map_ = step.prepare(cohort, seed=seed)
+            mixing = map_ if mixing is None else product(map_, mixing)
+        return cohort, mixing
+
+
+def _by_coordinate(core: CoordinateRule, cohort: Cohort) -> Vector64:
+    mean = np.empty(cohort.matrix.num_parameters, dtype=np.float64)
+    for part in column_blocks(cohort.matrix.num_parameters):
+        mean[part] = core.combine(cohort.matrix.block(part), cohort)
+    mean += 0.0  # no negative zeros: which of two zeros a sort puts first is its own affair
+    return mean

@@ -1,0 +1,48 @@
+"""What a volunteer reads while the machine works."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from fed_compute.cli.watching import ScreenObserver, describe
+
+URL = "http://coordinator.example"
+
+
+def test_each_event_is_one_line_with_the_time() -> None:
+    screen = io.StringIO()
+    observer = ScreenObserver(URL, console=Console(file=screen, width=200), now=lambda: 0.0)
+    observer.event("signed_in", client_id="lab-1")
+    observer.event("progress", fraction=0.5)
+    observer.event("update_accepted", round_id=4, update_id=1, task_id="t", loss=0.5, repeated=False)
+    lines = screen.getvalue().splitlines()
+    assert [line[10:] for line in lines] == [
+        "joined http://coordinator.example as lab-1; Ctrl-C leaves",
+        "update accepted in round 4",
+    ]
+    assert lines[0][2] == lines[0][5] == ":"
+
+
+def test_waiting_is_said_once() -> None:
+    """A client that polls for an hour must not fill the screen."""
+    screen = io.StringIO()
+    observer = ScreenObserver(URL, console=Console(file=screen, width=200))
+    for _ in range(3):
+        observer.event("idle", why="waiting")
+    assert screen.getvalue().count("nothing to do yet") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "said"),
+    [
+        ("evaluated", {"model_version": "v3", "num_samples": 9, "loss": 0.25, "accuracy": 0.5}, "accuracy 0.5"),
+        ("evaluated", {"model_version": "v3", "num_samples": 9, "loss": 0.25, "accuracy": None}, "loss 0.25"),
+        ("trained", {"num_samples": 7, "seconds": 1.25, "loss": 2.0, "bytes": 14_200}, "sending 14.2 kB"),
+        ("trained", {"num_samples": 7, "seconds": 1.25, "loss": 2.0, "bytes": 10}, "sending 10 B"),
+        ("update_refused", {"code": "update_not_finite", "why": "2 values"}, "update_not_finite): 2 values"),
+        ("something_new", {"a": 1}, "something new: a 1"),
+    ],
+)
+def test_events_are_told_in_plain_words(name: str, fields: dict[str, object], said: str) -> None:
+    assert said in describe(name, URL, fields)[0]
