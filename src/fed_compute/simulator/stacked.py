@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from fed_compute.protocol.schema import ParameterSchema
 
-Stack3 = npt.NDArray[np.float32]
-"""Shape (R, n, P), float32: an update of each client in each run."""
+Stack = npt.NDArray[np.float32]
+"""Shape (R, P), float32: one vector in each row."""
+Stacks = npt.NDArray[np.float32]
+"""Shape (R, n, P), float32: a vector of each client in each run."""
 _Tensors = dict[str, torch.Tensor]
 _RUNS_AT_ONCE = 16
 """As many runs as keep the intermediate results of a small model in the cache of one core."""
@@ -28,9 +30,11 @@ class StackedModel:
     def __init__(self, module: nn.Module, schema: ParameterSchema) -> None:
         self._module = module
         self._schema = schema
-        self._gradient: Callable[..., _Tensors] = vmap(vmap(grad(self._loss), in_dims=(None, 0, 0)), in_dims=(0, None, 0))
+        self._gradient: Callable[..., _Tensors] = vmap(
+            vmap(grad(self._loss), in_dims=(None, 0, 0)), in_dims=(0, None, 0)
+        )
 
-    def gradients(self, vectors: Stack3, inputs: torch.Tensor, classes: torch.Tensor) -> Stack3:
+    def gradients(self, vectors: Stack, inputs: torch.Tensor, classes: torch.Tensor) -> Stacks:
         """Return the gradient of the mean cross-entropy of each client's batch, shape (R, n, P), float32.
 
         `vectors` has shape (R, P), `inputs` (n, B, …), the same in all runs, `classes` (R, n, B).
@@ -42,7 +46,7 @@ class StackedModel:
         ]
         return np.concatenate(parts)
 
-    def accuracies(self, vectors: Stack3, inputs: torch.Tensor, classes: torch.Tensor) -> npt.NDArray[np.float64]:
+    def accuracies(self, vectors: Stack, inputs: torch.Tensor, classes: torch.Tensor) -> npt.NDArray[np.float64]:
         """Return the percentage of samples that each vector classifies rightly, shape (R,).
 
         `vectors` has shape (R, P), `inputs` (N, …), `classes` (N,). A vector that is not finite gets what its
@@ -53,13 +57,13 @@ class StackedModel:
         right: npt.NDArray[np.bool_] = (outputs.argmax(dim=2) == classes).numpy()
         return 100.0 * right.mean(axis=1)
 
-    def _gradients(self, vectors: Stack3, inputs: torch.Tensor, classes: torch.Tensor) -> Stack3:
+    def _gradients(self, vectors: Stack, inputs: torch.Tensor, classes: torch.Tensor) -> Stacks:
         tensors = self._gradient(self._tensors(vectors), inputs, classes)
         flat = [tensors[parameter.name].flatten(2) for parameter in self._schema.parameters]
-        joined: Stack3 = torch.cat(flat, dim=2).numpy()
+        joined: Stacks = torch.cat(flat, dim=2).numpy()
         return joined
 
-    def _tensors(self, vectors: Stack3) -> _Tensors:
+    def _tensors(self, vectors: Stack) -> _Tensors:
         """Cut vectors, shape (R, P), into tensors, each (R, …); views, not copies."""
         stack, tensors, offset = torch.from_numpy(vectors), {}, 0
         for parameter in self._schema.parameters:
