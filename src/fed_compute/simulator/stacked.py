@@ -55,7 +55,8 @@ class StackedModel:
         with torch.no_grad():
             outputs = vmap(self._outputs, in_dims=(0, None))(self._tensors(vectors), inputs)
         right: npt.NDArray[np.bool_] = (outputs.argmax(dim=2) == classes).numpy()
-        return 100.0 * right.mean(axis=1)
+        percent: npt.NDArray[np.float64] = 100.0 * right.mean(axis=1)
+        return percent
 
     def _gradients(self, vectors: Stack, inputs: torch.Tensor, classes: torch.Tensor) -> Stacks:
         tensors = self._gradient(self._tensors(vectors), inputs, classes)

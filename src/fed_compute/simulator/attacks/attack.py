@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fed_compute.learning.vectors import Vector
+from fed_compute.learning.vectors import Vector, Vector64
 
 Stack = npt.NDArray[np.float32]
 """Shape (n, P), float32: one update in each row."""
@@ -64,6 +64,7 @@ class Attack:
         return Sent(view.own, view.num_samples)
 
 
-def mean_of_honest(view: View) -> npt.NDArray[np.float64]:
+def mean_of_honest(view: View) -> Vector64:
     """Return the unweighted mean of the honest updates, shape (P,), in float64."""
-    return view.honest.mean(axis=0, dtype=np.float64)
+    mean: Vector64 = view.honest.mean(axis=0, dtype=np.float64)
+    return mean

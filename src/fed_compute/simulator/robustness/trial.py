@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from fed_compute.errors import AggregateNotFinite, NothingToAggregate, RootUpdateMissing, UpdateShapeMismatch
 from fed_compute.learning.aggregation import OptimizerState, ServerSGD
@@ -55,7 +56,7 @@ def run_trial(
     model, schema = mlp(setting)
     crowd = Crowd(setting, samples, attack, model=model, seed=seed)
     runs = [_Run(DEFENCES[name](setting.num_attackers), draw_initial(schema, seed=seed)) for name in defences]
-    liars = _Liars(setting, attack if attack_name != "none" else None, samples.counts)
+    liars = _Liars(setting, attack, samples.counts)
     accuracies = []
     for number in range(1, setting.rounds + 1):
         with np.errstate(over="ignore", invalid="ignore"):  # a model that an attack has blown up; the gate sees to it
@@ -81,7 +82,7 @@ def _attack(name: str, setting: Setting) -> Attack:
 class _Liars:
     """Puts what the attackers send in the place of what they trained."""
 
-    def __init__(self, setting: Setting, attack: Attack | None, counts: Vector64) -> None:
+    def __init__(self, setting: Setting, attack: Attack, counts: npt.NDArray[np.int64]) -> None:
         self._setting = setting
         self._attack = attack
         self._counts = counts
@@ -89,10 +90,8 @@ class _Liars:
 
     def act(self, updates: Stack, last_step: Vector, *, rng: np.random.Generator) -> tuple[Stack, Vector64]:
         """Return all updates as they are sent, shape (n, P), and the sample counts as they are claimed, (n,)."""
-        claims = self._counts.astype(np.float64)
-        if self._attack is None:
-            return updates, claims
-        sent, honest = updates.copy(), updates[self._honest]
+        sent, claims = updates.copy(), self._counts.astype(np.float64)
+        honest = updates[self._honest]
         for place in self._setting.attackers:
             view = View(
                 honest,
@@ -118,8 +117,7 @@ class _Run:
         self._center: Vector = np.zeros_like(start)
 
     def advance(self, updates: Stack, claims: Vector64, *, root: int, seed: int) -> None:
-        """Make the next version. As a coordinator does: no update that is not finite counts; a failed round changes
-        nothing."""
+        """Make the next version as a coordinator does: only finite updates count, and a failed round changes nothing."""
         taken = np.flatnonzero(np.isfinite(updates).all(axis=1))
         root_place = int(np.searchsorted(taken, root)) if root in taken else None
         try:
