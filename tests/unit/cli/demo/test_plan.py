@@ -56,7 +56,7 @@ def test_without_deaths_every_client_is_in_every_round(clients: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("clients", "drop", "target"), [(5, 0.2, 4), (10, 0.7, 6), (10, 0.3, 7), (5, 1.0, 3), (1, 1.0, 1), (2, 0.9, 2)]
+    ("clients", "drop", "target"), [(5, 0.2, 4), (10, 0.7, 6), (10, 0.3, 7), (25, 0.44, 14), (5, 1.0, 3), (1, 1.0, 1)]
 )
 def test_with_deaths_a_round_waits_for_those_who_should_live(clients: int, drop: float, target: int) -> None:
     assert make_plan(clients=clients, rounds=3, seed=1, drop=drop).target_updates == target

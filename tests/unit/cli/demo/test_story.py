@@ -91,8 +91,8 @@ def test_a_client_is_back_when_it_is_heard_of_after_its_restart() -> None:
     story = new_story(opened(1, 0.0), entry("task_assigned", 1.0, client="client-1", task="train"))
     client = story.clients["client-1"]
     story.died("client-1")
-    story.take(update("client-1", 1.9))
     story.restarted("client-1", at=5.0)
+    story.take(update("client-1", 1.9))
     story.take(entry("task_cancelled", 6.0, client="client-1"))  # the coordinator's doing, not the client's
     assert (client.died, client.came_back, client.is_at_work) == (1, 0, False)
     assert client.doing == "starting again"
