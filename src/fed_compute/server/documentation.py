@@ -18,15 +18,15 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in (*statuses, 422, 426)}
 
 
-def takes_json(model: type[BaseModel]) -> dict[str, Any]:
+def takes_json(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """Return the documentation of a JSON body that the route reads by hand."""
-    return takes({"application/json": model.model_json_schema(ref_template=_COMPONENTS)})
+    return takes({"application/json": model.model_json_schema(ref_template=_COMPONENTS)}, required=required)
 
 
-def takes(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def takes(schemas: dict[str, dict[str, Any]], *, required: bool = True) -> dict[str, Any]:
     """Return the documentation of a body by media type."""
     content = {kind: {"schema": schema} for kind, schema in schemas.items()}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def binary() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tests.unit.coordinator.stand import Stand
 def test_a_new_client_gets_a_key_that_speaks_for_it(stand: Stand) -> None:
     client_id, key = stand.core.auth.register("anna")
     assert client_id == "anna"
-    assert stand.core.auth.authenticate(key) == Principal(Scope.CLIENT, ClientId("anna"))
+    assert stand.core.auth.authenticate(key) == Principal(key[3:13], Scope.CLIENT, ClientId("anna"))
     assert [entry.client_id for entry in stand.journal("client_registered")] == ["anna"]
 
 

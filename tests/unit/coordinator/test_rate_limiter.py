@@ -2,7 +2,7 @@
 
 import pytest
 
-from fed_compute.coordinator.rate_limiter import RateLimiter
+from fed_compute.coordinator.rate_limiter import Quotas, RateLimiter
 from fed_compute.errors import RateLimited, UpdateRefused
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import body_for
@@ -24,7 +24,7 @@ def test_the_settings_are_the_limits(open_stand: OpenStand, kind: str, limit: in
 
 @pytest.mark.parametrize(("kind", "window"), [("request", 60), ("update", 60), ("registration", 3600)])
 def test_whoever_is_over_the_limit_is_told_how_long_to_wait(kind: str, window: float) -> None:
-    limits = RateLimiter(requests_per_minute=1, updates_per_minute=1, registrations_per_hour=1)
+    limits = RateLimiter(Quotas(requests_per_minute=1, updates_per_minute=1, registrations_per_hour=1))
     getattr(limits, kind)("anna")
     with pytest.raises(RateLimited) as refusal:
         getattr(limits, kind)("anna")
@@ -32,7 +32,7 @@ def test_whoever_is_over_the_limit_is_told_how_long_to_wait(kind: str, window: f
 
 
 def test_asking_while_over_the_limit_does_not_lengthen_the_wait() -> None:
-    limits = RateLimiter(requests_per_minute=1, updates_per_minute=1, registrations_per_hour=1)
+    limits = RateLimiter(Quotas(requests_per_minute=1, updates_per_minute=1, registrations_per_hour=1))
     limits.request("anna")
     waits = []
     for _ in range(20):

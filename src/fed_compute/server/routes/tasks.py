@@ -50,7 +50,7 @@ router = APIRouter(tags=["tasks"])
     "/task/{client_id}",
     summary="Get a task, waiting for one if asked to",
     response_model=TaskAnswer,
-    responses={204: {"description": "Nothing to do now; see Retry-After"}, **refusals(401, 404, 429)},
+    responses={204: {"description": "Nothing to do now; see Retry-After"}, **refusals(401, 403, 404, 429)},
 )
 async def get_task(
     request: Request,
@@ -66,7 +66,7 @@ async def get_task(
     A request without the protocol header comes from a client of the first API: it is given only
     training, and until the round's deadline, since it will send no heartbeats.
     """
-    owner = await anyio.to_thread.run_sync(_sign_in, state.coordinator, key, client_id)
+    owner = await anyio.to_thread.run_sync(_sign_in, request, state.coordinator, key, client_id)
     found = await _ask_until(request, state, owner, job=job, modern=spoken is not None, wait=wait)
     if isinstance(found, NothingToDo):
         retry_after = str(math.ceil(found.retry_after_seconds))
@@ -98,8 +98,8 @@ async def _ask_until(
         state.coordinator.presence.note(owner)
 
 
-def _sign_in(core: Coordinator, key: str | None, client_id: str) -> ClientId:
-    return welcome(core, core.auth.require_client(key, client_id))
+def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: str) -> ClientId:
+    return welcome(request, core, core.auth.require_client(key, client_id))
 
 
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
@@ -126,7 +126,7 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
 @router.post(
     "/tasks/{task_id}/heartbeat",
     summary="Keep a lease alive",
-    responses=refusals(401, 404, 429),
+    responses=refusals(401, 403, 404, 429),
     openapi_extra=takes_json(HeartbeatRequest),
 )
 def heartbeat(
@@ -150,7 +150,7 @@ def heartbeat(
 @router.post(
     "/tasks/{task_id}/evaluation",
     summary="Report how good a model is on local data",
-    responses=refusals(401, 404, 410, 429),
+    responses=refusals(401, 403, 404, 410, 429),
     openapi_extra=takes_json(EvaluationRequest),
 )
 def evaluation(
@@ -167,7 +167,7 @@ def evaluation(
     return TaskDone(success=True, message=f"Evaluation of {version} by {client_id} recorded", task_id=task.task_id)
 
 
-@router.delete("/tasks/{task_id}", summary="Give a lease back", responses=refusals(401, 404, 410, 429))
+@router.delete("/tasks/{task_id}", summary="Give a lease back", responses=refusals(401, 403, 404, 410, 429))
 def release(core: Core, client_id: SignedIn, task_id: TaskName) -> TaskDone:
     """End the lease at the client's own wish, so that another client can have its place. May be repeated."""
     task = core.tasks.release(client_id, TaskId(task_id))

@@ -1,5 +1,6 @@
 """Updates: the JSON form of the first API, and the binary form, whole or resumed."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 import anyio.to_thread
@@ -17,6 +18,7 @@ from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD, UpdateA
 from fed_compute.server.bodies import parse_json, read_body, require_json
 from fed_compute.server.dependencies import MAX_ROUND_ID, Key, ServerState, SignedIn, State, TaskName
 from fed_compute.server.documentation import binary, refusals, takes, takes_json
+from fed_compute.server.limits import apply_limits, charge_update
 from fed_compute.server.uploads import (
     PARTIAL_UPLOAD,
     announced_length,
@@ -39,7 +41,7 @@ router = APIRouter(tags=["updates"])
     "/update",
     summary="Submit an update as JSON",
     response_model=UpdateAnswer,
-    responses=refusals(401, 403, 404, 409, 410, 413, 415, 429, 507),
+    responses=refusals(401, 403, 404, 409, 410, 413, 415, 429, 503, 507),
     openapi_extra=takes_json(UpdateRequest),
 )
 async def submit_update(request: Request, state: State, key: Key) -> Response:
@@ -50,15 +52,17 @@ async def submit_update(request: Request, state: State, key: Key) -> Response:
     """
     require_json(request)
     core = state.coordinator
-    body = await read_body(request, limit=core.settings.json_max_bytes)
-    async with state.reading_json:
-        return await anyio.to_thread.run_sync(_accept_json, core, key, body)
+    with state.seats.taken(None):
+        body = await read_body(request, limit=core.settings.json_max_bytes)
+        async with state.reading_json:
+            return await anyio.to_thread.run_sync(_accept_json, request, core, key, body)
 
 
-def _accept_json(core: Coordinator, key: str | None, body: bytes) -> Response:
+def _accept_json(request: Request, core: Coordinator, key: str | None, body: bytes) -> Response:
     update = parse_json(body, UpdateRequest)
     if key is None and core.settings.allow_query_keys:
         key = update.api_key
+    charge_update(core, request, core.auth.require_client(key, update.client_id), num_bytes=len(body))
     if not 1 <= update.round_id <= MAX_ROUND_ID:
         raise RoundNotFound(update.round_id)
     accepted = core.pipeline.accept_json(key, update, max_bytes=core.settings.json_max_bytes)
@@ -73,7 +77,7 @@ def _accept_json(core: Coordinator, key: str | None, body: bytes) -> Response:
     response_model=UpdateAnswer,
     responses={
         200: {"model": UpdateAnswer, "description": "The same update was accepted before"},
-        **refusals(400, 401, 404, 409, 410, 411, 413, 415, 429, 503, 507),
+        **refusals(400, 401, 403, 404, 409, 410, 411, 413, 415, 429, 503, 507),
     },
     openapi_extra=takes({SAFETENSORS: binary(), SAFETENSORS_ZSTD: binary()}),
 )
@@ -88,7 +92,8 @@ async def put_update(request: Request, state: State, task_id: TaskName, key: Key
     length = announced_length(request, limit=longest_body(admission))
     announced = parse_content_digest(request.headers.get("content-digest"))
     task = admission.task.task_id
-    with state.uploads.claim(task):
+    with state.seats.taken(admission.task.client_id), state.uploads.claim(task):
+        await _charge(state, request, admission, length)
         digest = await state.uploads.receive(request, task, offset=0, length=length, last=True)
         return await anyio.to_thread.run_sync(_accept_file, state, admission, digest, announced)
 
@@ -96,7 +101,7 @@ async def put_update(request: Request, state: State, task_id: TaskName, key: Key
 @router.head(
     "/tasks/{task_id}/update",
     summary="Ask how much of an update has arrived",
-    responses=refusals(401, 404, 429),
+    responses=refusals(401, 403, 404, 429),
 )
 def stored_part(state: State, client_id: SignedIn, task_id: TaskName) -> Response:
     """Answer with `Upload-Offset`, the number of bytes that are stored, and `Upload-Complete: ?1` once accepted."""
@@ -113,7 +118,7 @@ def stored_part(state: State, client_id: SignedIn, task_id: TaskName) -> Respons
     responses={
         200: {"model": UpdateAnswer, "description": "The same update was accepted before"},
         204: {"description": "The piece is stored; Upload-Offset says where to go on"},
-        **refusals(400, 401, 404, 409, 410, 411, 413, 415, 429, 503, 507),
+        **refusals(400, 401, 403, 404, 409, 410, 411, 413, 415, 429, 503, 507),
     },
     openapi_extra=takes({PARTIAL_UPLOAD: binary()}),
 )
@@ -133,9 +138,10 @@ async def continue_update(
     require_type(request, PARTIAL_UPLOAD)
     task, last = admission.task.task_id, upload_complete == "?1"
     announced = parse_content_digest(request.headers.get("content-digest")) if last else None
-    with state.uploads.claim(task):
+    with state.seats.taken(admission.task.client_id), state.uploads.claim(task):
         require_offset(got=upload_offset, stored=state.uploads.stored_bytes(task))
         length = announced_length(request, limit=max(0, longest_body(admission) - upload_offset))
+        await _charge(state, request, admission, length)
         digest = await state.uploads.receive(request, task, offset=upload_offset, length=length, last=last)
         if announced is None:
             return Response(status_code=204, headers=_progress(upload_offset + length, complete=False))
@@ -147,6 +153,11 @@ async def _admit(state: ServerState, key: str | None, task_id: str) -> Admission
     admission = await anyio.to_thread.run_sync(pipeline.admit, key, TaskId(task_id))
     presence.note(admission.task.client_id)
     return admission
+
+
+async def _charge(state: ServerState, request: Request, admission: Admission, num_bytes: int) -> None:
+    charge = partial(charge_update, state.coordinator, request, admission.task.client_id, num_bytes=num_bytes)
+    await apply_limits(state.coordinator, charge)
 
 
 def _accept_file(state: ServerState, admission: Admission, digest: Digest, announced: Digest) -> Response:
