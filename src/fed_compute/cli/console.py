@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
+from fed_compute.protocol.redaction import redact
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -20,6 +22,6 @@ def print_json(document: Any) -> None:
 
 
 def complain(text: str) -> None:
-    """Write `error: …` in one paragraph to standard error."""
+    """Write `error: …` in one paragraph to standard error. What looks like a key is left out."""
     err.print("[bold red]error:[/] ", end="")
-    err.print(text, markup=False)
+    err.print(redact(text), markup=False)

@@ -11,9 +11,12 @@ from typing import Annotated
 import structlog
 import typer
 
+from fed_compute.cli.client import app as client_app
 from fed_compute.cli.console import complain, print_line
 from fed_compute.cli.demo.command import demo
+from fed_compute.cli.invite import app as invite_app
 from fed_compute.cli.join import join
+from fed_compute.cli.key import app as key_app
 from fed_compute.cli.serve import serve
 from fed_compute.cli.verify import verify
 from fed_compute.errors import CallRefused, FedComputeError, Misuse, NotNow, Refused
@@ -51,6 +54,9 @@ app.command()(demo)
 app.command()(serve)
 app.command()(join)
 app.command()(verify)
+app.add_typer(key_app, name="key")
+app.add_typer(invite_app, name="invite")
+app.add_typer(client_app, name="client")
 
 
 def main(arguments: list[str] | None = None) -> int:
