@@ -41,6 +41,9 @@ def test_waiting_is_said_once() -> None:
         ("trained", {"num_samples": 7, "seconds": 1.25, "loss": 2.0, "bytes": 14_200}, "sending 14.2 kB"),
         ("trained", {"num_samples": 7, "seconds": 1.25, "loss": 2.0, "bytes": 10}, "sending 10 B"),
         ("update_refused", {"code": "update_not_finite", "why": "2 values"}, "update_not_finite): 2 values"),
+        ("waiting", {"code": "client_pending", "why": "403"}, "until an operator approves"),
+        ("waiting", {"code": "storage_busy", "why": "503"}, "cannot answer now: 503"),
+        ("idle", {"why": "quota_used"}, "its rounds of the day"),
         ("something_new", {"a": 1}, "something new: a 1"),
     ],
 )
