@@ -14,8 +14,9 @@ _COMPONENTS = "#/components/schemas/{model}"
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the documented errors of a route: these statuses, and 422 and 426, which every route may give."""
-    return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in (*statuses, 422, 426)}
+    """Return the documented errors of a route: these statuses, and 422, 426 and 429, which every route may give."""
+    found = sorted({*statuses, 422, 426, 429})
+    return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in found}
 
 
 def takes_json(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

@@ -91,6 +91,19 @@ def standing(core: Core, request: Request, client_id: ClientName, key: Key) -> C
     )
 
 
+def owner(core: Core, request: Request, client_id: ClientName, key: Key) -> Principal:
+    """Return the key that was sent, which must be this client's own.
+
+    Raises:
+        AuthenticationFailed: if it is not.
+        ClientBanned, ClientPending: if the client may not take part.
+        RateLimited: if it asks too often.
+    """
+    principal = core.auth.authenticate(key)
+    charge_sender(core, request, _own(principal, client_id))
+    return principal
+
+
 @router.post(
     "/client/{client_id}/key/rotate",
     summary="Renew the client's own key",
@@ -99,22 +112,17 @@ def standing(core: Core, request: Request, client_id: ClientName, key: Key) -> C
 )
 def rotate(
     core: Core,
-    request: Request,
     response: Response,
-    client_id: ClientName,
-    key: Key,
+    by: Annotated[Principal, Depends(owner)],
     body: Annotated[RotateRequest, Depends(optional_json_body(RotateRequest))],
 ) -> RotateAnswer:
     """Make a new key and return it, once. The old one stays good for `overlap_hours`, 24 if nothing is said.
 
     If the answer is lost, ask again with the old key: a new key that nobody has used is replaced.
     """
-    principal = core.auth.authenticate(key)
-    own = _own(principal, client_id)
-    charge_sender(core, request, own)
+    issued = core.keys.rotate(by.key_id, overlap_seconds=body.overlap_hours * 3600, by=by.key_id)
     response.headers["Cache-Control"] = "no-store"
-    issued = core.keys.rotate(principal.key_id, overlap_seconds=body.overlap_hours * 3600, by=principal.key_id)
-    return rotated(core, issued, [principal.key_id], body)
+    return rotated(core, issued, [by.key_id], body)
 
 
 def _own(principal: Principal, client_id: str) -> ClientId:

@@ -26,7 +26,7 @@ router = APIRouter(tags=["rounds"])
     "/aggregate/{round_id}",
     summary="Get a round's result; an operator may close the round early",
     response_model=AggregateAnswer,
-    responses=refusals(401, 404, 409),
+    responses=refusals(401, 403, 404, 409),
 )
 async def aggregate(state: State, round_id: RoundNumber, key: Key) -> Response:
     """Return the result of a closed round, to anyone.
