@@ -282,7 +282,7 @@ INVITES: dict[str, tuple[Any, tuple[int, str]]] = {
     "a key": (new_key().write(), (403, "invite_invalid")),
     "wrong checksum": (changed(new_invite().write(), -1), (403, "invite_invalid")),
     "zeros": (InviteText("0" * 10, "0" * 22).write(), (403, "invite_invalid")),
-    "lone surrogate": ("\ud800", (403, "invite_invalid")),
+    "lone surrogate": ("\ud800", (422, "invalid_request")),
     "number": (7, (422, "invalid_request")),
     "list": ([new_invite().write()], (422, "invalid_request")),
     "201 letters": ("x" * 201, (422, "invalid_request")),

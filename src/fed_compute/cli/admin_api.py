@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,6 +83,10 @@ class AdminApi:
         self.url = url.rstrip("/")
         self.key = key
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         """Ask for something. None in the query means not given."""
         return self._call("GET", path, params={name: value for name, value in query.items() if value is not None})
@@ -128,13 +133,16 @@ class AdminApi:
         return CallRefused(detail, **facts)
 
 
-def connect(url: str, key_file: Path | None, data_dir: Path) -> AdminApi:
-    """Return the coordinator as the commands' common options name it.
+@contextmanager
+def connect(url: str, key_file: Path | None, data_dir: Path) -> Iterator[AdminApi]:
+    """Give the coordinator that the commands' common options name, for as long as the block runs.
 
     Raises:
         SettingInvalid: if there is no key, or the address is none.
     """
-    return AdminApi(url, find_key(key_file, data_dir, variable=os.environ.get(KEY_VARIABLE)))
+    api = AdminApi(url, find_key(key_file, data_dir, variable=os.environ.get(KEY_VARIABLE)))
+    with closing(api):
+        yield api
 
 
 def id_in_path(text: str) -> str:

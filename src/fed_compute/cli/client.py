@@ -43,11 +43,9 @@ def list_clients(
 ) -> None:
     """List clients by name."""
     wanted = None if invite is None else id_in_path(invite)
-    clients = list(
-        connect(url, key_file, data_dir).pages(
-            "/admin/clients", "clients", limit=limit, state=only, invite_id=wanted, inviter=inviter
-        )
-    )
+    with connect(url, key_file, data_dir) as api:
+        pages = api.pages("/admin/clients", "clients", limit=limit, state=only, invite_id=wanted, inviter=inviter)
+        clients = list(pages)
     if as_json:
         print_json(clients)
         return
@@ -78,7 +76,8 @@ def show(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Show one client: its state, its keys, who invited it and whom it has invited."""
-    found = connect(url, key_file, data_dir).get(f"/admin/clients/{name_in_path(client)}")
+    with connect(url, key_file, data_dir) as api:
+        found = api.get(f"/admin/clients/{name_in_path(client)}")
     if as_json:
         print_json(found)
         return
@@ -123,9 +122,9 @@ def approve(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Let pending clients take part."""
-    api = connect(url, key_file, data_dir)
-    for name in clients:
-        print_line(f"{api.post(f'/admin/clients/{name_in_path(name)}/approve')['client_id']} is approved")
+    with connect(url, key_file, data_dir) as api:
+        for name in clients:
+            print_line(f"{api.post(f'/admin/clients/{name_in_path(name)}/approve')['client_id']} is approved")
 
 
 @app.command()
@@ -144,8 +143,8 @@ def ban(
 
     Updates of it that were accepted stay counted.
     """
-    api = connect(url, key_file, data_dir)
-    done = api.post(f"/admin/clients/{name_in_path(client)}/ban", reason=reason, with_invited=with_invited)
+    with connect(url, key_file, data_dir) as api:
+        done = api.post(f"/admin/clients/{name_in_path(client)}/ban", reason=reason, with_invited=with_invited)
     if as_json:
         print_json(done)
         return
@@ -161,7 +160,8 @@ def unban(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Let a client that was shut out take part again. Those it has invited stay as they are."""
-    done = connect(url, key_file, data_dir).post(f"/admin/clients/{name_in_path(client)}/unban")
+    with connect(url, key_file, data_dir) as api:
+        done = api.post(f"/admin/clients/{name_in_path(client)}/unban")
     print_line(f"{done['client_id']} is active again")
 
 
@@ -179,8 +179,8 @@ def rotate(
 ) -> None:
     """Make a new key for a client that lost its own, and print it this once. Its live keys end after the overlap."""
     require_free(save)
-    api = connect(url, key_file, data_dir)
-    made = api.post(f"/admin/clients/{name_in_path(client)}/rotate", overlap_hours=overlap_hours)
+    with connect(url, key_file, data_dir) as api:
+        made = api.post(f"/admin/clients/{name_in_path(client)}/rotate", overlap_hours=overlap_hours)
     hand_over(made, save=save, as_json=as_json, facts=[("client", client), *old_key_facts(made)])
 
 

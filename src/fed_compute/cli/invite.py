@@ -42,8 +42,10 @@ def create(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Make an invitation, and print it this once, with the line that a volunteer types."""
-    api = connect(url, key_file, data_dir)
-    made = api.post("/admin/invites", uses=uses, days=days, rounds_per_day=rounds_per_day, inviter=inviter, label=label)
+    with connect(url, key_file, data_dir) as api:
+        made = api.post(
+            "/admin/invites", uses=uses, days=days, rounds_per_day=rounds_per_day, inviter=inviter, label=label
+        )
     line = f"fed-compute join {api.url} --invite {made['invite']}"
     if as_json:
         print_json({**made, "join": line})
@@ -74,7 +76,8 @@ def list_invites(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """List invitations, newest first."""
-    invites = list(connect(url, key_file, data_dir).pages("/admin/invites", "invites", limit=limit, inviter=inviter))
+    with connect(url, key_file, data_dir) as api:
+        invites = list(api.pages("/admin/invites", "invites", limit=limit, inviter=inviter))
     if as_json:
         print_json(invites)
         return
@@ -106,7 +109,8 @@ def revoke(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """End an invitation now. Who came with it stays."""
-    ended = connect(url, key_file, data_dir).post(f"/admin/invites/{id_in_path(invite)}/revoke")
+    with connect(url, key_file, data_dir) as api:
+        ended = api.post(f"/admin/invites/{id_in_path(invite)}/revoke")
     if as_json:
         print_json(ended)
     else:

@@ -42,8 +42,8 @@ def list_keys(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """List keys, newest first. Secrets are kept nowhere and cannot be shown."""
-    api = connect(url, key_file, data_dir)
-    keys = list(api.pages("/admin/keys", "keys", limit=limit, scope=scope, client_id=client))
+    with connect(url, key_file, data_dir) as api:
+        keys = list(api.pages("/admin/keys", "keys", limit=limit, scope=scope, client_id=client))
     if as_json:
         print_json(keys)
         return
@@ -81,7 +81,8 @@ def issue(
 ) -> None:
     """Make a key for a person or a program, and print it this once."""
     require_free(save)
-    made = connect(url, key_file, data_dir).post("/admin/keys", scope=scope, label=label, days=days)
+    with connect(url, key_file, data_dir) as api:
+        made = api.post("/admin/keys", scope=scope, label=label, days=days)
     hand_over(made, save=save, as_json=as_json, facts=[("scope", scope), ("whose", label or "-")])
 
 
@@ -101,14 +102,14 @@ def rotate(
 
     If it is the key that this command uses and it lies in a file, the file gets the new one.
     """
-    api = connect(url, key_file, data_dir)
-    own = id_of(api.key.text)
-    wanted = own if key is None else id_in_path(key)
-    if save is None and wanted == own:
-        save = api.key.file
-    else:
-        require_free(save)
-    made = api.post(f"/admin/keys/{wanted}/rotate", overlap_hours=overlap_hours)
+    with connect(url, key_file, data_dir) as api:
+        own = id_of(api.key.text)
+        wanted = own if key is None else id_in_path(key)
+        if save is None and wanted == own:
+            save = api.key.file
+        else:
+            require_free(save)
+        made = api.post(f"/admin/keys/{wanted}/rotate", overlap_hours=overlap_hours)
     hand_over(made, save=save, as_json=as_json, facts=old_key_facts(made))
 
 
@@ -121,7 +122,8 @@ def revoke(
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """End a key now. Its next request is refused."""
-    ended = connect(url, key_file, data_dir).post(f"/admin/keys/{id_in_path(key)}/revoke")
+    with connect(url, key_file, data_dir) as api:
+        ended = api.post(f"/admin/keys/{id_in_path(key)}/revoke")
     if as_json:
         print_json(ended)
     else:
