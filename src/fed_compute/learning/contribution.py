@@ -123,7 +123,7 @@ def exact_shapley(game: Game, num_players: int) -> list[float]:
     worth = {players: game(players) for players in sets}
     orders = math.factorial(num_players)
     values = [0.0] * num_players
-    for players in sets:
+    for players in sets[:-1]:  # the last one is everybody, whom nobody can join
         share = math.factorial(len(players)) * math.factorial(num_players - len(players) - 1) / orders
         for player in set(range(num_players)) - players:
             values[player] += share * (worth[players | {player}] - worth[players])
