@@ -5,6 +5,7 @@ clients that said they can, were drawn by lot, and have earned it. The desk take
 gives the verdict, which the journal carries to reputation and credit. No model version waits for any of this.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,16 @@ from fed_compute.coordinator.standings import standing_of
 from fed_compute.coordinator.task_assigner import own_task
 from fed_compute.errors import LeaseExpired, RoundNotFound, TaskNotFound
 from fed_compute.ids import AuditId, ClientId, RoundId, TaskId, UpdateId
-from fed_compute.rounds.audits import Candidate, Verdict, choose_audited, loss_score, quorum, verdict_on
+from fed_compute.rounds.audits import (
+    DOUBTS_BEFORE_FAILURE,
+    SCORES_KEPT,
+    Candidate,
+    Verdict,
+    choose_audited,
+    loss_score,
+    quorum,
+    verdict_on,
+)
 from fed_compute.rounds.records import Audit, AuditReport, Entry, Task, TaskKind, TaskState, Update
 from fed_compute.storage.sql.store import Records, Store
 
@@ -25,8 +35,6 @@ READER = "audits"
 AUDIT_SECONDS = 3600.0
 MOST_OPEN = 200
 """A job with so many open audits gets no more: its auditors cannot keep up."""
-SCORES_KEPT = 50
-"""The limit for a score follows so many passed ones of the same job."""
 
 
 class AuditPlanner:
@@ -155,11 +163,11 @@ class AuditDesk:
         now, answers = self._clock.now(), _answers(records, audit)
         scores = [loss_score(base_loss, loss) for base_loss, loss in answers]
         enough = len(scores) >= quorum(audit.auditors)
-        last = records.audits.last_verdict(audit.client_id, before=audit.audit_id)
+        last = records.audits.last_verdicts(audit.client_id, before=audit.audit_id, limit=DOUBTS_BEFORE_FAILURE)
         verdict = verdict_on(
             scores if enough else [],
             passed_scores=records.audits.passed_scores(audit.job_id, limit=SCORES_KEPT),
-            doubted_before=last in (Verdict.DOUBTFUL, Verdict.FAILED),
+            doubts_before=len(list(itertools.takewhile(lambda one: one is not Verdict.PASSED, last))),
         )
         score = float(np.median(scores)) if enough else None
         audit = replace(audit, closed_at=now, verdict=verdict, score=score)

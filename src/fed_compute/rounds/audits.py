@@ -6,7 +6,9 @@ probability that falls as 1/n, where n is how many audits in a row were passed; 
 The check is a loss score (Gauntlet's): by what share of itself the loss on an auditor's own held-out data
 falls when the update alone is added to its base. Auditors have different data, so one of them proves
 nothing and the median of several decides; and honest clients with unusual data score below zero too, so
-the limit follows what passed lately in the same job, and only a second bad score in a row is a failure.
+the limit lies far below what passed lately in the same job, and only a third bad score in a row is a
+failure. What that finds, and whom it wrongs, is measured by `benchmarks/audits.py`: it finds updates that
+do great harm, and cannot tell a flipped update of ordinary length from unusual data.
 """
 
 import hashlib
@@ -29,8 +31,12 @@ CALIBRATED_FROM = 10
 """So many passed scores of a job make its limit."""
 UNCALIBRATED_LIMIT = -1.0
 """Before that, only an update that doubles the loss is bad."""
-SPREADS = 6.0
+SPREADS = 15.0
 """How many median deviations below the median score a score may lie."""
+SCORES_KEPT = 20
+"""How many passed scores the limit follows; scores change while a model learns."""
+DOUBTS_BEFORE_FAILURE = 2
+"""So many bad scores in a row prove nothing; one more does."""
 
 LOTTERY_FACTOR = 2.0
 LOTTERY_DOUBLES_SECONDS = 30.0
@@ -109,13 +115,19 @@ def lower_limit(passed_scores: Sequence[float]) -> float:
     return min(0.0, middle - SPREADS * spread)
 
 
-def verdict_on(scores: Sequence[float], *, passed_scores: Sequence[float], doubted_before: bool) -> Verdict:
-    """Judge an update by its auditors' scores. A bad one is doubtful, and a failure if the last one was bad too."""
+def verdict_on(scores: Sequence[float], *, passed_scores: Sequence[float], doubts_before: int) -> Verdict:
+    """Judge an update by its auditors' scores.
+
+    Args:
+        scores: one for each auditor who answered.
+        passed_scores: the last `SCORES_KEPT` that passed in the same job, in any order.
+        doubts_before: how many audits of the same client in a row, up to this one, found a bad score.
+    """
     if not scores:
         return Verdict.UNDECIDED
     if statistics.median(scores) >= lower_limit(passed_scores):
         return Verdict.PASSED
-    return Verdict.FAILED if doubted_before else Verdict.DOUBTFUL
+    return Verdict.FAILED if doubts_before >= DOUBTS_BEFORE_FAILURE else Verdict.DOUBTFUL
 
 
 def quorum(auditors: int) -> int:

@@ -83,7 +83,7 @@ class Standing:
     audits_passed: int = 0
     audits_failed: int = 0
     audits_passed_in_a_row: int = 0
-    is_doubted: bool = False
+    doubts_in_a_row: int = 0
     reliability: Belief = field(default_factory=Belief)
     integrity: Belief = field(default_factory=Belief)
     utility: Belief = field(default_factory=Belief)
@@ -116,7 +116,7 @@ class Standing:
     def is_suspicious(self) -> bool:
         """Whether the next result should be audited whatever the past: a doubt, or updates against all others'."""
         known = self.utility.good + self.utility.bad >= LEAST_EVIDENCE
-        return self.is_doubted or (known and self.utility.expected < SUSPICIOUS_UTILITY)
+        return self.doubts_in_a_row > 0 or (known and self.utility.expected < SUSPICIOUS_UTILITY)
 
     def assigned(self, moment: Moment, *, rounds_closed: int) -> "Standing":
         """Return the standing after a task was handed out, `rounds_closed` rounds into history."""
@@ -173,18 +173,19 @@ class Standing:
                     self,
                     audits_passed=self.audits_passed + 1,
                     audits_passed_in_a_row=self.audits_passed_in_a_row + 1,
-                    is_doubted=False,
+                    doubts_in_a_row=0,
                 )._moved(Part.INTEGRITY, "audit_passed", 1.0, moment)
                 return passed._moved(Part.UTILITY, "audit_passed", 1.0 if helped else 0.5, moment)
             case Verdict.DOUBTFUL:
-                return replace(self, is_doubted=True)._moved(Part.UTILITY, "audit_doubtful", 0.0, moment)
+                doubtful = replace(self, doubts_in_a_row=self.doubts_in_a_row + 1)
+                return doubtful._moved(Part.UTILITY, "audit_doubtful", 0.0, moment)
             case Verdict.FAILED:
                 failed = replace(
                     self,
                     audits_failed=self.audits_failed + 1,
                     audits_passed_in_a_row=0,
                     valid_in_a_row=0,
-                    is_doubted=True,
+                    doubts_in_a_row=self.doubts_in_a_row + 1,
                     quota=self.quota.after_failed_audit(),
                 )._moved(Part.INTEGRITY, "audit_failed", 0.0, moment, weight=FAILED_AUDIT_WEIGHT)
                 return failed._moved(Part.UTILITY, "audit_failed", 0.0, moment)
@@ -204,7 +205,7 @@ class Standing:
 
 def may_audit(standing: Standing | None, *, now: float) -> bool:
     """Say whether a client may judge others' updates. One of whom nothing is recorded may not."""
-    if standing is None or standing.is_newcomer or standing.is_doubted:
+    if standing is None or standing.is_newcomer or standing.doubts_in_a_row:
         return False
     return standing.integrity.faded(now=now).lower_bound >= AUDITOR_LOWER_BOUND
 

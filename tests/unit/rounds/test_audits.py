@@ -123,45 +123,47 @@ def test_every_score_is_a_number(base: float, loss: float) -> None:
 @given(scores, scores)
 def test_an_update_that_helps_is_never_bad(auditors: list[float], passed: list[float]) -> None:
     helping = [abs(score) for score in auditors] or [0.1]
-    assert verdict_on(helping, passed_scores=passed, doubted_before=True) is Verdict.PASSED
+    assert verdict_on(helping, passed_scores=passed, doubts_before=2) is Verdict.PASSED
 
 
 def test_before_enough_is_known_only_great_harm_is_bad() -> None:
     few = [0.01] * (CALIBRATED_FROM - 1)
     assert lower_limit(few) == UNCALIBRATED_LIMIT
-    assert verdict_on([-0.9], passed_scores=few, doubted_before=False) is Verdict.PASSED
-    assert verdict_on([-1.1], passed_scores=few, doubted_before=False) is Verdict.DOUBTFUL
+    assert verdict_on([-0.9], passed_scores=few, doubts_before=0) is Verdict.PASSED
+    assert verdict_on([-1.1], passed_scores=few, doubts_before=0) is Verdict.DOUBTFUL
 
 
 def test_the_limit_follows_what_is_usual_in_the_job() -> None:
-    alike, unlike = [0.010, 0.011, 0.012] * 10, [-0.1, -0.4, -0.7] * 10
+    alike, unlike = [0.010, 0.011, 0.012] * 5, [-0.1, -0.4, -0.7] * 5
     flipped = [-0.011]
-    assert verdict_on(flipped, passed_scores=alike, doubted_before=False) is Verdict.DOUBTFUL
-    assert verdict_on(flipped, passed_scores=unlike, doubted_before=False) is Verdict.PASSED
-    assert verdict_on([-0.75], passed_scores=unlike, doubted_before=False) is Verdict.PASSED
-    assert verdict_on([-28.0], passed_scores=unlike, doubted_before=False) is Verdict.DOUBTFUL
+    assert verdict_on(flipped, passed_scores=alike, doubts_before=0) is Verdict.DOUBTFUL
+    assert verdict_on(flipped, passed_scores=unlike, doubts_before=0) is Verdict.PASSED
+    assert verdict_on([-0.75], passed_scores=unlike, doubts_before=0) is Verdict.PASSED
+    assert verdict_on([-28.0], passed_scores=unlike, doubts_before=0) is Verdict.DOUBTFUL
 
 
-@pytest.mark.parametrize(("before", "verdict"), [(False, Verdict.DOUBTFUL), (True, Verdict.FAILED)])
-def test_one_bad_score_proves_nothing_and_a_second_one_fails(before: bool, verdict: Verdict) -> None:
-    assert verdict_on([-5.0, -6.0, -7.0], passed_scores=[], doubted_before=before) is verdict
+@pytest.mark.parametrize(
+    ("before", "verdict"), [(0, Verdict.DOUBTFUL), (1, Verdict.DOUBTFUL), (2, Verdict.FAILED), (9, Verdict.FAILED)]
+)
+def test_a_bad_score_proves_nothing_until_the_third_one_in_a_row(before: int, verdict: Verdict) -> None:
+    assert verdict_on([-5.0, -6.0, -7.0], passed_scores=[], doubts_before=before) is verdict
 
 
 def test_a_single_lying_auditor_changes_no_verdict() -> None:
     for lie in (-1000.0, 1.0):
-        assert verdict_on([0.01, 0.02, lie], passed_scores=[], doubted_before=True) is Verdict.PASSED
-        assert verdict_on([-3.0, -4.0, lie], passed_scores=[], doubted_before=True) is Verdict.FAILED
+        assert verdict_on([0.01, 0.02, lie], passed_scores=[], doubts_before=2) is Verdict.PASSED
+        assert verdict_on([-3.0, -4.0, lie], passed_scores=[], doubts_before=2) is Verdict.FAILED
 
 
-@given(scores.filter(bool), scores, st.booleans())
-def test_the_verdict_is_that_of_the_median(auditors: list[float], passed: list[float], before: bool) -> None:
+@given(scores.filter(bool), scores, st.integers(0, 4))
+def test_the_verdict_is_that_of_the_median(auditors: list[float], passed: list[float], before: int) -> None:
     middle = [statistics.median(auditors)]
-    both = [verdict_on(given, passed_scores=passed, doubted_before=before) for given in (auditors, middle)]
+    both = [verdict_on(given, passed_scores=passed, doubts_before=before) for given in (auditors, middle)]
     assert both[0] is both[1]
 
 
 def test_without_an_answer_nothing_is_decided() -> None:
-    assert verdict_on([], passed_scores=[], doubted_before=True) is Verdict.UNDECIDED
+    assert verdict_on([], passed_scores=[], doubts_before=2) is Verdict.UNDECIDED
 
 
 @pytest.mark.parametrize(("auditors", "enough"), [(1, 1), (2, 2), (3, 2), (5, 3)])

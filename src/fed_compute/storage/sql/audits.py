@@ -75,12 +75,12 @@ class AuditRows:
         query = select(_A.audit_id).where(_A.closed_at.is_(None), _A.deadline <= now).order_by(_A.audit_id)
         return list(self._connection.execute(query.limit(limit)).scalars())
 
-    def last_verdict(self, client_id: ClientId, *, before: AuditId) -> Verdict | None:
-        """Return the verdict of a client's last decided audit before another one."""
+    def last_verdicts(self, client_id: ClientId, *, before: AuditId, limit: int) -> list[Verdict]:
+        """Return the verdicts of a client's last decided audits before another one, newest first."""
         query = select(_A.verdict).where(
             _A.client_id == client_id, _A.audit_id < before, _A.verdict.is_not(None), _A.verdict != Verdict.UNDECIDED
         )
-        return self._connection.execute(query.order_by(_A.audit_id.desc()).limit(1)).scalar()
+        return list(self._connection.execute(query.order_by(_A.audit_id.desc()).limit(limit)).scalars())
 
     def passed_scores(self, job_id: JobId, *, limit: int) -> list[float]:
         """Return the scores of a job's last passed audits."""
