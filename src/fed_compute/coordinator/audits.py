@@ -38,10 +38,14 @@ MOST_OPEN = 200
 
 
 class AuditPlanner:
-    """Opens audits of published updates, as the schedule and chance will have it. Nobody waits for it."""
+    """Opens audits of published updates, as the schedule and chance will have it. Nobody waits for it.
 
-    def __init__(self, store: Store, rng: np.random.Generator) -> None:
+    What was published longer ago than an audit lasts is let be: nobody opens old cases after a long absence.
+    """
+
+    def __init__(self, store: Store, clock: Clock, rng: np.random.Generator) -> None:
         self._store = store
+        self._clock = clock
         self._rng = rng
 
     def catch_up(self) -> bool:
@@ -52,7 +56,10 @@ class AuditPlanner:
         if entry.kind != "version_published" or entry.round_id is None or entry.job_id is None:
             return
         auditors = spec_of(records.jobs.get(entry.job_id)).audits.auditors
-        if auditors == 0 or records.audits.count_open(entry.job_id) >= MOST_OPEN:
+        is_old = entry.at + AUDIT_SECONDS <= self._clock.now()
+        if auditors == 0 or is_old or records.audits.of_round(entry.round_id):
+            return
+        if records.audits.count_open(entry.job_id) >= MOST_OPEN:
             return
         version = records.versions.get(entry.job_id, payload["version"])
         updates = [records.updates.get(UpdateId(one)) for one, *_ in read_manifest(version.manifest)]

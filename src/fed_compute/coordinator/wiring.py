@@ -131,7 +131,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         Duty("metrics", metrics.catch_up),
         Duty("reputation", reputation.catch_up),
         Duty("incentives", incentives.catch_up),
-        Duty("audit_plans", AuditPlanner(store, np.random.default_rng()).catch_up),
+        Duty("audit_plans", AuditPlanner(store, clock, np.random.default_rng()).catch_up),
         Duty("audits", audits.close_overdue),
     ]
     return Coordinator(
