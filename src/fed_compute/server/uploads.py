@@ -161,37 +161,25 @@ def require_encoding(request: Request, admission: Admission) -> None:
     require_type(request, SAFETENSORS_ZSTD if compressed else SAFETENSORS)
 
 
-def announced_length(request: Request, admission: Admission, *, offset: int = 0, is_last: bool = True) -> int:
-    """Return the length in bytes that a request announces for its body, an update or a piece from `offset` on.
+def announced_length(request: Request, *, limit: int, least: int = 0) -> int:
+    """Return the length in bytes that the request announces for its body.
 
     Raises:
         LengthRequired: if it announces none.
-        BodyTooLarge: if the update would be longer than any of the job.
-        UpdateMalformed: if it would end shorter than any of the job.
+        BodyTooLarge: if it is above `limit`.
+        UpdateMalformed: if it is below `least`.
     """
     length = content_length(request)
     if length is None:
         raise LengthRequired
-    shortest, longest = _bounds(admission)
-    if offset + length > longest:
-        raise BodyTooLarge(got=offset + length, limit=longest)
-    if is_last and offset + length < shortest:
-        raise UpdateMalformed(
-            f"the update is announced with {offset + length} bytes; one of this job has {shortest} to {longest}"
-        )
+    if length > limit:
+        raise BodyTooLarge(got=length, limit=limit)
+    if length < least:
+        raise UpdateMalformed(f"{length} bytes are announced; what an update of this job needs is {least} to {limit}")
     return length
 
 
-def announced_digest(request: Request) -> Digest:
-    """Return the SHA-256 that a request announces for the whole update.
-
-    Raises:
-        DigestMissing: if it announces none, two, or none that can be read.
-    """
-    return parse_content_digest(", ".join(request.headers.getlist("content-digest")) or None)
-
-
-def _bounds(admission: Admission) -> tuple[int, int]:
+def length_bounds(admission: Admission) -> tuple[int, int]:
     """Return the lengths in bytes that no legal body for a task goes below or above."""
     wire, num_parameters = spec_of(admission.job).wire, schema_of(admission.job).num_parameters
     shortest, longest = (
@@ -204,6 +192,15 @@ def _bounds(admission: Admission) -> tuple[int, int]:
         for bound in (min_update_bytes, max_update_bytes)
     )
     return shortest, longest
+
+
+def announced_digest(request: Request) -> Digest:
+    """Return the SHA-256 that a request announces for the whole update.
+
+    Raises:
+        DigestMissing: if it announces none, two, or none that can be read.
+    """
+    return parse_content_digest(", ".join(request.headers.getlist("content-digest")) or None)
 
 
 def require_offset(*, got: int, stored: int) -> None:

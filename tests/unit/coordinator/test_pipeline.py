@@ -207,7 +207,8 @@ def test_a_refused_body_leaves_nothing_but_its_line(open_stand: OpenStand, case:
 
 
 @pytest.mark.parametrize(
-    "delta", ["{", "[[0, 0], [0]]", '{"output.weight": [[1, 2]]}', [[1, 2], [None]], [[0.1, 0.1], [1e300]], "[[NaN, 0], [0]]"]
+    "delta",
+    ["{", "[[0, 0], [0]]", '{"output.weight": [[1, 2]]}', [[1, 2], [None]], [[0.1, 0.1], [1e300]], "[[NaN, 0], [0]]"],
 )
 def test_a_refused_json_update_leaves_nothing_but_its_line(stand: Stand, delta: Any) -> None:
     stand.join("anna", "bob")
@@ -219,20 +220,22 @@ def test_a_refused_json_update_leaves_nothing_but_its_line(stand: Stand, delta: 
     assert [entry.kind for entry in stand.journal()[len(lines) :]] == ["update_refused"]
 
 
-@pytest.mark.parametrize("as_other", ["the same file", "another file", "JSON"])
-def test_a_copy_of_another_clients_update_is_refused_and_leaves_nothing_but_its_line(
-    stand: Stand, as_other: str
-) -> None:
+COPIES: dict[str, Send] = {
+    "the same file": lambda stand, mine, _: stand.send("bob", mine, body_of(mine, [0.1, 0.2, 0.3])),
+    "another file": lambda stand, mine, _: stand.send("bob", mine, body_of(mine, [0.1, 0.2, 0.3], samples=11)),
+    "JSON": lambda stand, mine, _: stand.send_json("bob", mine.task.round_id, [[0.1, 0.2], [0.3]]),
+}
+
+
+@pytest.mark.parametrize("form", COPIES)
+def test_a_copy_of_another_clients_update_is_refused_and_leaves_nothing_but_its_line(stand: Stand, form: str) -> None:
     """Values are compared, not files: a copy may claim other numbers of samples, or come in another form."""
     stand.join("anna", "bob", "carl")
     theirs, mine = stand.lease("anna"), stand.lease("bob")
     stand.send("anna", theirs, body_of(theirs, [0.1, 0.2, 0.3]))
     before, lines = traces(stand), stand.journal()
     with pytest.raises(UpdateCopied):
-        if as_other == "JSON":
-            stand.send_json("bob", 1, [[0.1, 0.2], [0.3]])
-        else:
-            stand.send("bob", mine, body_of(mine, [0.1, 0.2, 0.3], samples=10 if as_other == "the same file" else 11))
+        COPIES[form](stand, mine, False)
     assert traces(stand) == before
     (line,) = stand.journal()[len(lines) :]
     assert (line.kind, line.client_id) == ("update_refused", "bob")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fed_compute.coordinator.limits import LimitBook
+from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.coordinator.update_validator import Admission, UpdateValidator
 from fed_compute.errors import (
@@ -51,9 +52,7 @@ def validator_of(
 ) -> UpdateValidator:
     """Return a validator on a stand's own components, with an operator's limits."""
     core = stand.core
-    limits = LimitBook(
-        core.store, core.models, max_update_norm=max_update_norm, max_num_samples=max_num_samples
-    )
+    limits = LimitBook(core.store, core.models, max_update_norm=max_update_norm, max_num_samples=max_num_samples)
     return UpdateValidator(core.store, core.auth, core.rate_limiter, limits)
 
 
@@ -209,8 +208,11 @@ def test_a_body_for_another_recipe_or_model_is_refused(stand: Stand) -> None:
     admission, validator = admission_of(stand, fine), validator_of(stand)
     with pytest.raises(UpdateMalformed, match="3 values in f32"):
         validator.decode(admission, body_for(coarse))
-    with pytest.raises(UpdateTensorMismatch):
-        validator.decode(admission_of(stand, wide), body_of(fine, [0.1] * 3))
+    with pytest.raises(UpdateMalformed, match="6 values in f32"):
+        validator.decode(admission_of(stand, wide), body_for(fine))
+    digest = schema_of(fine.job).digest()
+    with pytest.raises(UpdateTensorMismatch, match=f"this job's have '{digest}'"):
+        validator.decode(admission, body_for(fine).replace(digest.encode(), digest[::-1].encode()))
     with pytest.raises(UpdateMalformed):
         validator.decode(admission, b"not an update")
 
@@ -279,9 +281,7 @@ def test_every_value_must_be_finite(stand: Stand, bad: float) -> None:
     stand.join("anna")
     assignment = stand.lease("anna")
     with pytest.raises(UpdateNotFinite, match="the first at position 1"):
-        validator_of(stand).check_values(
-            admission_of(stand, assignment), np.array([0, bad, bad], dtype=np.float32)
-        )
+        validator_of(stand).check_values(admission_of(stand, assignment), np.array([0, bad, bad], dtype=np.float32))
 
 
 @pytest.mark.parametrize(

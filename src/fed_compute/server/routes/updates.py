@@ -25,6 +25,7 @@ from fed_compute.server.uploads import (
     Piece,
     announced_digest,
     announced_length,
+    length_bounds,
     require_digest,
     require_encoding,
     require_offset,
@@ -107,7 +108,8 @@ async def put_update(request: Request, state: State, task_id: TaskName, key: Key
     """
     admission = await _admit(state, key, task_id)
     require_encoding(request, admission)
-    length = announced_length(request, admission)
+    least, limit = length_bounds(admission)
+    length = announced_length(request, limit=limit, least=least)
     announced = announced_digest(request)
     if (settled := await anyio.to_thread.run_sync(_settle, state, admission, announced)) is not None:
         return settled
@@ -155,7 +157,8 @@ async def continue_update(
     admission = await _admit(state, key, task_id)
     require_type(request, PARTIAL_UPLOAD)
     task_id, is_last = admission.task.task_id, upload_complete == "?1"
-    length = announced_length(request, admission, offset=upload_offset, is_last=is_last)
+    least, limit = (max(0, bound - upload_offset) for bound in length_bounds(admission))
+    length = announced_length(request, limit=limit, least=least if is_last else 0)
     announced = announced_digest(request) if is_last else None
     if announced and (settled := await anyio.to_thread.run_sync(_settle, state, admission, announced)) is not None:
         return settled
