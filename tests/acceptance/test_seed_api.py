@@ -49,7 +49,7 @@ def told(serve_job: Serve) -> dict[str, Any]:
     told["task"] = curl(served, f"/task/client-1?api_key={key}")
     told["early"] = curl(served, "/aggregate/1")
     model = curl(served, "/model/v1")
-    delta = json.dumps({name: np.zeros_like(values).tolist() for name, values in model[1]["weights"].items()})
+    delta = json.dumps({name: np.full_like(values, 0.125).tolist() for name, values in model[1]["weights"].items()})
     update = {"client_id": "client-1", "round_id": 1, "weight_delta": delta, "api_key": key}
     told |= {"model": model, "update": post(served, "/update", update), "status": curl(served, "/status/1")}
     operator = f"Authorization: Bearer {served.operator_key}"
