@@ -13,13 +13,26 @@ from fed_compute.coordinator.queries import accepted_update
 from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.update_validator import Admission
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.errors import RoundNotFound, UpdateRefused
+from fed_compute.errors import NotAssigned, RoundNotFound, TaskNotFound, UpdateRefused, UploadOffsetMismatch
 from fed_compute.ids import Digest, TaskId
 from fed_compute.protocol.json_updates import JSON_BYTES_PER_VALUE
 from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD, UpdateAnswer, UpdateRequest
 from fed_compute.server.bodies import SMALL_BODY_BYTES, parse_json, read_body, require_json, require_type
 from fed_compute.server.dependencies import MAX_ROUND_ID, Key, ServerState, SignedIn, State, TaskName
-from fed_compute.server.documentation import binary, refusals, takes, takes_json
+from fed_compute.server.documentation import (
+    BLOBS,
+    BODY,
+    CLIENT,
+    DISK,
+    RECORDS,
+    ROUND,
+    UPDATE,
+    UPLOAD,
+    binary,
+    refusals,
+    takes,
+    takes_json,
+)
 from fed_compute.server.uploads import (
     PARTIAL_UPLOAD,
     Piece,
@@ -45,7 +58,7 @@ router = APIRouter(tags=["updates"])
     "/update",
     summary="Submit an update as JSON",
     response_model=UpdateAnswer,
-    responses=refusals(401, 403, 404, 409, 410, 413, 415, 429, 507),
+    responses=refusals(*RECORDS, *BLOBS, *DISK, *CLIENT, *BODY, *ROUND, *UPDATE, RoundNotFound, NotAssigned),
     openapi_extra=takes_json(UpdateRequest),
 )
 async def submit_update(request: Request, state: State, key: Key) -> Response:
@@ -96,7 +109,7 @@ def _key_within(body: bytes) -> str | None:
     response_model=UpdateAnswer,
     responses={
         200: {"model": UpdateAnswer, "description": "The same update was accepted before"},
-        **refusals(400, 401, 404, 409, 410, 411, 413, 415, 429, 503, 507),
+        **refusals(*RECORDS, *BLOBS, *DISK, *CLIENT, *BODY, *ROUND, *UPDATE, *UPLOAD),
     },
     openapi_extra=takes({SAFETENSORS: binary(), SAFETENSORS_ZSTD: binary()}),
 )
@@ -121,7 +134,7 @@ async def put_update(request: Request, state: State, task_id: TaskName, key: Key
 @router.head(
     "/tasks/{task_id}/update",
     summary="Ask how much of an update has arrived",
-    responses=refusals(401, 404, 429),
+    responses=refusals(*RECORDS, *CLIENT, TaskNotFound),
 )
 def stored_part(state: State, client_id: SignedIn, task_id: TaskName) -> Response:
     """Answer with `Upload-Offset`, the number of bytes that are stored, and `Upload-Complete: ?1` once accepted."""
@@ -138,7 +151,7 @@ def stored_part(state: State, client_id: SignedIn, task_id: TaskName) -> Respons
     responses={
         200: {"model": UpdateAnswer, "description": "The same update was accepted before"},
         204: {"description": "The piece is stored; Upload-Offset says where to go on"},
-        **refusals(400, 401, 404, 409, 410, 411, 413, 415, 429, 503, 507),
+        **refusals(*RECORDS, *BLOBS, *DISK, *CLIENT, *BODY, *ROUND, *UPDATE, *UPLOAD, UploadOffsetMismatch),
     },
     openapi_extra=takes({PARTIAL_UPLOAD: binary()}),
 )
