@@ -72,7 +72,10 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request over."""
+        """Hand the request over, if it is one of HTTP/1.0 or of HTTP/1.1 with the one `Host` that this needs."""
+        version, hosts = self.parser.get_http_version(), sum(name == b"host" for name, _ in self.headers)
+        if version not in ("1.0", "1.1") or hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise RequestMalformed  # the parser stops, and `send_400_response` tells
         self._in_head = False
         self._end_waiting()
         super().on_headers_complete()
