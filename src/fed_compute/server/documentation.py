@@ -101,6 +101,14 @@ def binary() -> dict[str, Any]:
     return {"type": "string", "format": "binary"}
 
 
+def documented_progress() -> dict[str, Any]:
+    """Return the documentation of the headers that tell how much of an update has arrived."""
+    return {
+        "Upload-Offset": {"description": "Bytes that are stored.", "schema": {"type": "integer", "minimum": 0}},
+        "Upload-Complete": {"description": "`?1` once the update is accepted.", "schema": {"enum": ["?0", "?1"]}},
+    }
+
+
 def describe_problems(app: FastAPI) -> None:
     """Let the application's OpenAPI document know what a problem is, and name hand-read bodies."""
     original: Callable[[], dict[str, Any]] = app.openapi

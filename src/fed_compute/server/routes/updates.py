@@ -29,6 +29,7 @@ from fed_compute.server.documentation import (
     UPDATE,
     UPLOAD,
     binary,
+    documented_progress,
     refusals,
     takes,
     takes_json,
@@ -134,7 +135,11 @@ async def put_update(request: Request, state: State, task_id: TaskName, key: Key
 @router.head(
     "/tasks/{task_id}/update",
     summary="Ask how much of an update has arrived",
-    responses=refusals(*RECORDS, *CLIENT, TaskNotFound),
+    response_class=Response,
+    responses={
+        200: {"description": "How much has arrived", "headers": documented_progress()},
+        **refusals(*RECORDS, *CLIENT, TaskNotFound),
+    },
 )
 def stored_part(state: State, client_id: SignedIn, task_id: TaskName) -> Response:
     """Answer with `Upload-Offset`, the number of bytes that are stored, and `Upload-Complete: ?1` once accepted."""
@@ -150,7 +155,7 @@ def stored_part(state: State, client_id: SignedIn, task_id: TaskName) -> Respons
     response_model=UpdateAnswer,
     responses={
         200: {"model": UpdateAnswer, "description": "The same update was accepted before"},
-        204: {"description": "The piece is stored; Upload-Offset says where to go on"},
+        204: {"description": "The piece is stored; Upload-Offset says where to go on", "headers": documented_progress()},
         **refusals(*RECORDS, *BLOBS, *DISK, *CLIENT, *BODY, *ROUND, *UPDATE, *UPLOAD, UploadOffsetMismatch),
     },
     openapi_extra=takes({PARTIAL_UPLOAD: binary()}),
