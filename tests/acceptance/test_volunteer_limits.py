@@ -64,7 +64,7 @@ def test_a_client_that_wants_no_measurements_is_given_training_only(
     server = serve_job(DIGITS)
     client_of(server, tmp_path / "a").run(max_tasks=1)
     member = server.join("b")
-    assert member.get_task(evaluate="false").json()["task"] == "train"
+    assert member.get_task(evaluate="false", wait=20).json()["task"] == "train"
     assert server.join("c").task()["task"] == "evaluate"
     assert member.get_task(evaluate="perhaps").status_code == 422
 
@@ -80,7 +80,7 @@ def test_a_lease_that_a_limit_forbids_is_free_for_the_next_client_at_once(
         (round_,) = records.rounds.of_job(job.job_id)
         (task,) = records.tasks.of_round(round_.round_id, TaskKind.TRAIN)
         assert task.state is TaskState.RELEASED
-    assert client_of(server, tmp_path / "easy", client_min_cohort=1).run(until_finished=True) == 4
+    assert client_of(server, tmp_path / "easy", client_min_cohort=1).run(max_tasks=4) == 4
     assert [one.kind for one in read_sent(sent_folder(tmp_path / "wary")).departures] == ["registration"]
 
 
@@ -92,7 +92,7 @@ def test_what_a_coordinator_keeps_is_what_the_client_s_log_says(
         server, tmp_path, client_max_update_norm=0.05, client_share_sample_count="rounded", client_share_loss="hidden",
         client_share_machine="none",
     )  # fmt: skip
-    assert client.run(until_finished=True) == 2
+    assert client.run(max_tasks=2) == 2
     registration, *updates = read_sent(sent_folder(tmp_path)).departures
     assert set(registration.says) == {"client_name"}
     with server.coordinator.store.snapshot() as records:
@@ -121,6 +121,6 @@ def test_the_way_out_is_the_outbox_and_nothing_else(serve_job: Serve, tmp_path: 
     settings = load_settings(coordinator_url=server.url, client_state_dir=tmp_path, client_device="cpu")
     around = Surroundings(SystemClock(), Watcher(), np.random.Generator(np.random.PCG64(0)), sleep_between_rounds=0)
     with closing(assemble(settings, api, load_dataset("digits,part=1/9"), around)) as client:
-        assert client.run(until_finished=True) == 4
+        assert client.run(max_tasks=4) == 4
     names = {"registration": "register"}
     assert bodies == [names.get(one.kind, one.kind) for one in read_sent(sent_folder(tmp_path)).departures]
