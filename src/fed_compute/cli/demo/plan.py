@@ -34,8 +34,8 @@ local_epochs = {local_epochs}
 
 [rounds]
 total = {rounds}
-target_updates = {target}
-min_updates = {minimum}
+target_updates = {target}       # a round closes as soon as so many clients have reported
+min_updates = {minimum}          # at the deadline, fewer than this abandon the round
 over_selection = {over_selection}
 deadline_seconds = {deadline_seconds}
 
