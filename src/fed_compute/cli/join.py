@@ -17,23 +17,25 @@ from fed_compute.client.logger import configure_logging
 from fed_compute.client.observer import ClientObserver, LogObserver
 from fed_compute.errors import ExtraMissing
 
+Data = Annotated[
+    str | None, typer.Option(help="Data to train on, such as digits,part=1/5 or npz:mine.npz.", show_default="digits")
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for the credential and the log of what was sent.", show_default="your user's state folder"
+    ),
+]
+
 
 def join(
     url: Annotated[
         str | None, typer.Argument(help="The coordinator's address.", show_default="http://localhost:8000")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name to register under; made up and kept if not given.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Data to train on, such as digits,part=1/5 or npz:mine.npz.", show_default="digits"),
-    ] = None,
+    data: Data = None,
     invite: Annotated[str | None, typer.Option(help="Invitation, where the coordinator wants one.")] = None,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the credential and the log of what was sent.", show_default="your user's state folder"
-        ),
-    ] = None,
+    state_dir: StateDir = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", show_default="auto")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads to train with.", show_default="all cores")] = None,
     max_tasks: Annotated[int | None, typer.Option(min=1, help="Stop after so many tasks.")] = None,

@@ -1,5 +1,6 @@
 """Settings from the environment."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import pytest
 
 from fed_compute.client.config import ClientSettings, load_settings
 from fed_compute.client.disclosure import Disclosure
-from fed_compute.client.limits import disclosure_of, limits_set, policy_of
+from fed_compute.client.limits import LimitSettings, disclosure_of, limits_set, policy_of
 from fed_compute.client.policy import Policy
 from fed_compute.errors import SettingInvalid
+from tests.architecture.source import REPOSITORY
 
 
 def test_the_documented_defaults_hold_in_an_empty_environment() -> None:
@@ -159,3 +161,9 @@ def test_every_setting_is_described_with_an_example() -> None:
     for name, field in ClientSettings.model_fields.items():
         assert field.description, name
         assert "Example: " in field.description or name == "client_invite", name
+
+
+def test_the_guide_for_volunteers_names_every_limit_and_no_other() -> None:
+    guide = REPOSITORY / "docs" / "how-to" / "limit-what-your-machine-does.md"
+    named = set(re.findall(r"CLIENT_[A-Z_]+", guide.read_text(encoding="utf-8")))
+    assert {name.upper() for name in LimitSettings.model_fields} == named - {"CLIENT_THREADS"}
