@@ -82,7 +82,6 @@ class Client:
             client_id = patience.until_answered(self._sign_in)
             around.observer.event("signed_in", client_id=client_id)
             for task in self._tasks(client_id, patience, max_tasks=max_tasks, until_finished=until_finished):
-                self._note_received(task)
                 self._rest = 0.0
                 try:
                     accepted += self._errands.do(task, patience, self._guard, client_id=client_id)
@@ -165,12 +164,6 @@ class Client:
         )  # fmt: skip
         if lasting and until_finished:
             raise error
-
-    def _note_received(self, task: TaskAnswer) -> None:
-        self._around.observer.event(
-            "task_received", task_id=task.task_id, task=task.task, job=task.job, round_id=task.round_id,
-            model_version=task.model_version, seconds_left=task.seconds_left,
-        )  # fmt: skip
 
     def _note_failure(self, task: TaskAnswer, error: FedComputeError) -> None:
         name = "update_refused" if isinstance(error, CallRefused) else "training_failed"

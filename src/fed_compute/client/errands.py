@@ -41,6 +41,7 @@ class Errands:
         keep_lease = False
         try:
             guard.admit(task, own_samples=self._bench.count_samples(task))
+            self._note_received(task)
             with lease:
                 vector = self._global_vector(task, patience, lease)
                 if task.task == "train":
@@ -62,6 +63,12 @@ class Errands:
             if not keep_lease:
                 self._give_back(task)
         return False
+
+    def _note_received(self, task: TaskAnswer) -> None:
+        self._around.observer.event(
+            "task_received", task_id=task.task_id, task=task.task, job=task.job, round_id=task.round_id,
+            model_version=task.model_version, seconds_left=task.seconds_left,
+        )  # fmt: skip
 
     def _global_vector(self, task: TaskAnswer, patience: Patience, lease: LeaseKeeper) -> Vector:
         """Return the task's model, shape (P,), downloaded unless it is the last one used."""

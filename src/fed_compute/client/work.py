@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fed_compute.client.datasets import Dataset, split_holdout
+from fed_compute.client.datasets import Dataset, holdout_sizes, split_holdout
 from fed_compute.client.disclosure import Disclosure
 from fed_compute.client.recipes import schema_of
 from fed_compute.client.trainer import Device, Progress, TrainingResult, evaluate, train
@@ -83,8 +83,8 @@ class Workbench:
         Raises:
             DatasetInvalid: if the data cannot be parted as the recipe wants.
         """
-        training, held_out = split_holdout(self._dataset, task.recipe.holdout_fraction, HOLDOUT_SEED)
-        return len(training if task.task == "train" else held_out)
+        training, held_out = holdout_sizes(self._dataset, task.recipe.holdout_fraction)
+        return training if task.task == "train" else held_out
 
     def train(self, task: TaskAnswer, vector: Vector, *, client_id: str, progress: Progress) -> FinishedUpdate:
         """Train from the global vector, shape (P,), on all but the held-out samples, and encode the difference.
