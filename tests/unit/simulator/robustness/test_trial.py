@@ -12,7 +12,7 @@ from fed_compute.simulator.attacks import attack_named
 from fed_compute.simulator.robustness import DEFENCES, Setting, run_trial
 from fed_compute.simulator.robustness.crowd import Crowd, Samples, mlp
 
-SMALL = Setting(num_clients=10, num_attackers=2, rounds=60, lr=0.5)
+SMALL = Setting(num_clients=10, num_attackers=2, rounds=80, lr=1.0)
 
 
 @pytest.fixture(autouse=True)
