@@ -742,6 +742,20 @@ class NothingToAggregate(Broken):
         super().__init__("there is no update to average; a round with none is abandoned, not aggregated")
 
 
+class RoundTooSmall(Broken):
+    """The round has too few updates for its rule to bear a single liar."""
+
+    code = "round_too_small"
+
+    def __init__(self, *, rule: str, got: int) -> None:
+        super().__init__(
+            f"rule {rule!r} bears no liar in a round of {got} update(s), and a plain mean is not what was asked for; "
+            "let more clients take part, or choose another rule",
+            rule=rule,
+            got=got,
+        )
+
+
 class RootUpdateMissing(Broken):
     """The rule measures every update by a trusted client's, and the round has none of it."""
 

@@ -2,42 +2,51 @@
 
 Sums of products by BLAS depend on its kernels and threads, which differ between machines. They cannot
 when no rounding happens: each row of a block is first rounded to whole multiples of a power of two of
-its own, at most 2**20 of them, so that 4 096 products add up to at most 2**52, exactly, in any order.
-What is rounded is at most 2**-21 of the largest value of that row in that block; beside the rounding of
-float32 sums that is little. Blocks are then added in order.
+its own, at most 2**21 of them, so that 2 048 products add up to at most 2**53, exactly, in any order.
+What is rounded is at most 2**-22 of the largest value of that row in that block, less than float32 sums
+lose. Blocks are then added in order.
 """
 
 import numpy as np
 
-from fed_compute.learning.aggregation.matrix import Matrix, Matrix64, UpdateMatrix, column_blocks
+from fed_compute.learning.aggregation.matrix import (
+    COLUMNS,
+    Matrix,
+    Matrix64,
+    UpdateMatrix,
+    column_blocks,
+    largest_values,
+)
 from fed_compute.learning.vectors import Vector64
 
-BITS = 20
+BITS = (53 - (COLUMNS - 1).bit_length()) // 2
 
 
 def gram(matrix: UpdateMatrix) -> Matrix64:
     """Return X·Xᵀ, float64 (n, n), exactly symmetric. Equal rows give equal entries to the bit.
 
-    Cost: one pass over the updates, n²·P multiplications by BLAS. Memory: three blocks of n × 4 096 float64.
+    Cost: one pass over the updates, n²·P/2 multiplications by BLAS. Memory: two blocks of n × 2 048 float64.
     """
     n = matrix.num_updates
-    total = np.zeros((n, n), dtype=np.float64)
+    total, products = np.zeros((n, n), dtype=np.float64), np.empty((n, n), dtype=np.float64)
+    whole = np.empty((n, min(COLUMNS, matrix.num_parameters)), dtype=np.float64)
     for part in column_blocks(matrix.num_parameters):
-        whole, unit = _whole_multiples(matrix.block(part))
-        products = whole @ whole.T
+        used = whole[:, : part.stop - part.start]
+        unit = _round_to_whole(matrix.block(part), used)
+        np.matmul(used, used.T, out=products)
         products *= unit[:, None]  # powers of two: exact
         products *= unit
         total += products
     return total
 
 
-def _whole_multiples(block: Matrix) -> tuple[Matrix64, Vector64]:
-    """Return whole numbers (n, B) of size 2**BITS at most, and the unit of each row, so that their product is near."""
-    largest = np.maximum(block.max(axis=1), -block.min(axis=1))
-    _, exponents = np.frexp(largest)
-    whole = np.multiply(block, np.ldexp(1.0, BITS - exponents)[:, None], dtype=np.float64)
+def _round_to_whole(block: Matrix, whole: Matrix64) -> Vector64:
+    """Write whole numbers of size 2**BITS at most to `whole`, (n, B), and return each row's unit: together, near it."""
+    _, exponents = np.frexp(largest_values(block))
+    np.multiply(block, np.ldexp(1.0, BITS - exponents)[:, None], dtype=np.float64, out=whole)
     np.rint(whole, out=whole)
-    return whole, np.ldexp(1.0, exponents - BITS)
+    units: Vector64 = np.ldexp(1.0, exponents - BITS)
+    return units
 
 
 def product(left: Matrix64, right: Matrix64) -> Matrix64:

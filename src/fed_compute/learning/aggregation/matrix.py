@@ -1,5 +1,7 @@
 """The updates of one round as a matrix that is read in blocks of columns, and where its rows lie."""
 
+import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +17,7 @@ Matrix = npt.NDArray[np.float32]
 Matrix64 = npt.NDArray[np.float64]
 """Shape (rows, columns), float64."""
 
-COLUMNS = 4_096
+COLUMNS = 2_048
 """Columns worked on at once. Part of the arithmetic: the Gram matrix is rounded once per this many columns."""
 
 
@@ -75,18 +77,17 @@ class ArrayMatrix:
 
 
 class FileMatrix:
-    """Updates in one file of raw float32 rows, mapped into memory: the disk holds them, the page cache serves them.
+    """Updates in a file of raw float32 rows, mapped into memory: the disk holds them, the page cache serves them.
 
-    The caller makes and removes the file. Rows are appended in order; blocks may be read at any time.
+    The file has no name and lies in `folder`; it is gone with this object or its process.
     """
 
-    def __init__(self, path: Path, *, num_parameters: int) -> None:
-        """Start an empty file, replacing what is there."""
-        self._path = path
+    def __init__(self, folder: Path, *, num_parameters: int) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (it lives as long as this object)
+        weakref.finalize(self, self._file.close)
         self._num_parameters = num_parameters
         self._num_updates = 0
-        self._map: Matrix | None = None
-        path.write_bytes(b"")
+        self._rows: Matrix | None = None
 
     @property
     def num_updates(self) -> int:
@@ -102,23 +103,23 @@ class FileMatrix:
         Raises:
             UpdateShapeMismatch: if it is not of shape (P,).
             UpdateNotFinite: if it holds NaN or an infinity.
-            TypeError: if it is not float32.
+            TypeError: if it is not float32; a wider type would be rounded without a word.
         """
         if delta.dtype != np.float32:
             raise TypeError(f"delta must be float32, got {delta.dtype}")
         require_shape(delta, self._num_parameters, what="delta")
         require_finite(delta)
-        with self._path.open("r+b") as file:
-            file.seek(4 * self._num_parameters * self._num_updates)
-            file.write(np.ascontiguousarray(delta).data)
-        self._map = None
+        self._file.seek(4 * self._num_parameters * self._num_updates)
+        self._file.write(np.ascontiguousarray(delta).data)
+        self._file.flush()
+        self._rows = None
         self._num_updates += 1
 
     def block(self, part: slice) -> Matrix:
-        if self._map is None:
+        if self._rows is None:
             shape = (self._num_updates, self._num_parameters)
-            self._map = np.memmap(self._path, dtype=np.float32, mode="r", shape=shape)
-        return self._map[:, part]
+            self._rows = np.memmap(self._file, dtype=np.float32, mode="r", shape=shape).view(np.ndarray)
+        return self._rows[:, part]
 
 
 class StackedMatrix:
@@ -141,6 +142,12 @@ class StackedMatrix:
 
     def block(self, part: slice) -> Matrix:
         return np.vstack([self._matrix.block(part), self._last_row[None, part]])
+
+
+def largest_values(block: Matrix) -> Vector:
+    """Return the largest absolute value of each row."""
+    largest: Vector = np.maximum(block.max(axis=1), -block.min(axis=1))
+    return largest
 
 
 def weighted_rows(matrix: UpdateMatrix, factors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ class CoordinateMedian:
     Source: Yin et al. 2018 (arXiv:1803.01498). With weights: the value below which half of the weight lies.
     Bears liars with less than half of the weight, in each parameter by itself; on skewed data it loses
     much accuracy even without liars.
-    Cost: one pass, n·P·log n. Memory: two blocks of n × 4 096 float32; with unequal weights six of float64.
+    Cost: one pass, n·P·log n. Memory: two blocks of n × 2 048 float32; with unequal weights six of float64.
     """
 
     @property

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from fed_compute.learning.aggregation.cohort import Cohort
 from fed_compute.learning.aggregation.gram import squared_distances
 from fed_compute.learning.aggregation.masses import nearest_mass
-from fed_compute.learning.aggregation.matrix import Matrix, Matrix64, UpdateMatrix
+from fed_compute.learning.aggregation.matrix import Matrix, Matrix64, UpdateMatrix, largest_values
 from fed_compute.learning.vectors import Vector64
 
 WEIGHT_LEVELS = 65_536
@@ -64,6 +64,7 @@ class MixedMatrix:
     def __init__(self, matrix: UpdateMatrix, counts: Matrix64) -> None:
         self._matrix = matrix
         self._counts = counts
+        self._columns = np.ascontiguousarray(counts.T)
         self._totals = counts.sum(axis=1)
         self._bits = 52 - int(np.ceil(np.log2(self._totals.max())))
 
@@ -77,18 +78,24 @@ class MixedMatrix:
 
     def block(self, part: slice) -> Matrix:
         values = self._matrix.block(part)
-        mixed = np.empty((self.num_updates, values.shape[1]), dtype=np.float32)
+        mixed = np.empty((values.shape[1], self.num_updates), dtype=np.float32)  # transposed: it is sorted that way
+        whole = np.empty(values.shape, dtype=np.float64)
         for rows, exponent in self._levels(values):
             rounder = np.ldexp(1.5, exponent - self._bits + 52)  # adding it rounds to multiples of the unit
-            whole = np.add(values, rounder, dtype=np.float64)
+            np.add(values, rounder, dtype=np.float64, out=whole)
             whole -= rounder
-            mixed[rows] = self._counts[rows] @ whole / self._totals[rows, None]
-        return mixed
+            sums = whole.T @ self._columns[:, rows]
+            sums /= self._totals[rows]
+            mixed[:, rows] = sums
+        return mixed.T
 
-    def _levels(self, values: Matrix) -> Iterator[tuple[npt.NDArray[np.intp], int]]:
+    def _levels(self, values: Matrix) -> Iterator[tuple[slice | npt.NDArray[np.intp], int]]:
         """Yield the rows whose means have a common unit, and the binary exponent that bounds their values."""
-        _, exponents = np.frexp(np.maximum(values.max(axis=1), -values.min(axis=1)))
+        _, exponents = np.frexp(largest_values(values))
         largest = np.where(self._counts > 0.0, exponents, -(2**30)).max(axis=1)
         levels: Vector64 = -(-largest // LEVEL_STEP) * LEVEL_STEP
+        if (levels == levels[0]).all():
+            yield slice(None), int(levels[0])
+            return
         for level in np.unique(levels):
             yield np.flatnonzero(levels == level), int(level)

@@ -75,7 +75,8 @@ def new_rule(
         "bucketing": lambda: Bucketing(bucket_size),
     }
     own: tuple[PreName, ...] = _ROBUST if name == "robust" else ("norm_clipping",) if name == "norm_clipping" else ()
-    return RobustRule(name, cores[name](), tuple(steps[step]() for step in (*pre, *own)), f)
+    floors: Mapping[RuleName, int] = {"robust": 5, "norm_clipping": 3 if clip_norm is None else 1}
+    return RobustRule(name, cores[name](), tuple(steps[step]() for step in (*pre, *own)), f, floors.get(name, 1))
 
 
 def aggregate(

@@ -15,32 +15,23 @@ from fed_compute.learning.aggregation.matrix import (
     column_blocks,
     weighted_rows,
 )
-from fed_compute.learning.aggregation.rule import CoordinateRule, GramRule, PreAggregation
+from fed_compute.learning.aggregation.rule import CoordinateRule, GramRule, Outcome, PreAggregation
 from fed_compute.learning.vectors import Vector, Vector64, require_shape
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a rule made of a round.
-
-    `mean` is float64 (P,). `influence` is how much of each update is in it, float64 (n,); None where each parameter
-    has a choice of its own. `num_liars` is the f that was used, `norms` are the updates' L2 norms, float64 (n,), None
-    where the rule did not need them.
-    """
-
-    mean: Vector64
-    num_liars: int
-    influence: Vector64 | None
-
-
-@dataclass(frozen=True, slots=True)
 class RobustRule:
-    """Pre-aggregations in order, then one rule. `tolerate` is f, or its share of the updates, rounded down."""
+    """Pre-aggregations in order, then one rule.
+
+    `tolerate` is f, or its share of the updates, rounded down. `floor` is the least number of updates for which the
+    whole means anything, whatever its parts need.
+    """
 
     name: str
     core: GramRule | CoordinateRule
     pre: tuple[PreAggregation, ...] = ()
     tolerate: int | float = 0.2
+    floor: int = 1
 
     @property
     def uses_num_liars(self) -> bool:
@@ -55,11 +46,19 @@ class RobustRule:
 
     def num_liars(self, num_updates: int) -> int:
         """Return the f that is used: the wanted one, lowered to what so many updates allow."""
-        rows = num_updates
-        for step in self.pre:
-            rows = step.num_rows(rows)
-        wanted = self.wanted_liars(num_updates)
+        rows, wanted = self._num_rows(num_updates), self.wanted_liars(num_updates)
         return max((f for f in range(wanted + 1) if self.core.least_updates(f) <= rows and 2 * f < rows), default=0)
+
+    def protects(self, num_updates: int) -> bool:
+        """Say whether the rule bears at least one liar among so many updates, or was told to bear none."""
+        if num_updates < self.floor:
+            return False
+        if self.uses_num_liars:
+            least = 0 if self.tolerate == 0 else 1
+            return self.num_liars(num_updates) >= least and self.core.least_updates(least) <= self._num_rows(
+                num_updates
+            )
+        return self.core.least_updates(1) <= self._num_rows(num_updates)
 
     def aggregate(
         self,
@@ -98,6 +97,11 @@ class RobustRule:
             return Outcome(weighted_rows(updates, influence), num_liars, influence)
         mean = weighted_rows(StackedMatrix(updates, center), np.append(influence, rows[-1]))
         return Outcome(mean, num_liars, influence)
+
+    def _num_rows(self, num_updates: int) -> int:
+        for step in self.pre:
+            num_updates = step.num_rows(num_updates)
+        return num_updates
 
     def _prepared(self, cohort: Cohort, *, seed: int) -> tuple[Cohort, Matrix64 | None]:
         mixing: Matrix64 | None = None

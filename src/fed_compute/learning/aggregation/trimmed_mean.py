@@ -17,7 +17,7 @@ class TrimmedMean:
 
     Source: Yin et al. 2018 (arXiv:1803.01498). With weights: leave out f/n of the weight at each end.
     Bears f < n/2 liars, in each parameter by itself.
-    Cost: one pass, n·P·log n. Memory: two blocks of n × 4 096 float32; with unequal weights six of float64.
+    Cost: one pass, n·P·log n. Memory: two blocks of n × 2 048 float32; with unequal weights six of float64.
     """
 
     @property
