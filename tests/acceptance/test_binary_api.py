@@ -1,6 +1,7 @@
 """The binary protocol over real HTTP: whole and resumed uploads, downloads, waiting, leases."""
 
 import json
+import logging
 import socket
 import threading
 import time
@@ -274,8 +275,10 @@ def test_waiting_ends_in_time_when_nothing_comes(server: Served) -> None:
     assert time.monotonic() - began >= 0.5
 
 
-def test_two_hundred_waiting_clients_leave_the_server_free(serve_job: Serve) -> None:
-    served = serve_job()
+def test_two_hundred_waiting_clients_leave_the_server_free_and_go_at_once_when_it_stops(
+    serve_job: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = serve_job(heartbeat_seconds=300, shutdown_seconds=30)  # a busy machine must not decide
     busy = fill_round(served)
     waiting = [served.join(f"waiting-{number}") for number in range(200)]
     answers: list[int] = []
@@ -297,6 +300,7 @@ def test_two_hundred_waiting_clients_leave_the_server_free(serve_job: Serve) -> 
     for thread in threads:
         thread.join()
     assert set(answers) == {200, 204}
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_a_client_that_hangs_up_while_waiting_takes_no_task(server: Served) -> None:

@@ -1,9 +1,10 @@
 """What routes stand on: the coordinator, who asks, and which protocol they speak."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
+import anyio
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -23,11 +24,17 @@ _BEARER = HTTPBearer(auto_error=False, description="The key from `POST /client/r
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """What one server process has beside its coordinator."""
+    """What one server process has beside its coordinator. The limiters say how many of a kind run at once."""
 
     coordinator: Coordinator
     news: News
     uploads: Uploads
+    asking: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
+    """Looks for a task: waiting clients wake together, and must not take every thread."""
+    reading_json: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
+    """JSON updates: a large one takes twenty times its length while it is read."""
+    judging: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
+    """Binary updates that are being looked into, each in memory as a whole."""
 
 
 async def server_state(request: Request) -> ServerState:

@@ -54,7 +54,9 @@ def test_a_client_that_does_not_evaluate_is_given_training(measured: Stand) -> N
     assert measured.lease("anna", evaluates=False).task.kind is TaskKind.TRAIN
 
 
-def test_the_first_version_is_not_measured(stand: Stand) -> None:
+def test_the_first_version_is_not_measured(open_stand: OpenStand) -> None:
+    stand = open_stand()
+    stand.create(tiny_job(sections={"evaluation": {"every_rounds": 1}}))
     stand.join("anna")
     assert stand.lease("anna").task.kind is TaskKind.TRAIN
 
@@ -86,6 +88,16 @@ def test_a_client_measures_a_version_once_even_if_it_dropped_out(measured: Stand
     measured.clock.advance(61)
     measured.work()
     assert measured.lease("anna").task.kind is TaskKind.TRAIN
+
+
+@pytest.mark.parametrize(("heartbeat_seconds", "lease_seconds"), [(1.0, 60.0), (30.0, 90.0)])
+def test_measuring_has_a_minute_at_least(open_stand: OpenStand, heartbeat_seconds: float, lease_seconds: float) -> None:
+    stand = open_stand(heartbeat_seconds=heartbeat_seconds)
+    stand.create(tiny_job(sections={"evaluation": {"every_rounds": 1}}))
+    stand.join("anna")
+    stand.report("anna")
+    stand.work()
+    assert stand.lease("anna").task.deadline == stand.clock.now() + lease_seconds
 
 
 def test_measuring_never_moves_a_round(measured: Stand) -> None:

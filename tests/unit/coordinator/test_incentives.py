@@ -94,6 +94,28 @@ def test_a_lease_given_back_in_time_costs_nothing(stand: Stand) -> None:
     assert tokens(stand, "anna") == 10
 
 
+def test_an_evaluation_that_runs_out_costs_nothing(open_stand: OpenStand) -> None:
+    stand = open_stand()
+    stand.create(tiny_job(sections={"evaluation": {"every_rounds": 1}}))
+    stand.join("anna")
+    stand.report("anna")
+    stand.work()
+    assert stand.lease("anna").task.kind == "evaluate"
+    stand.clock.advance(61)
+    stand.work()
+    stand.report("anna")
+    stand.work()
+    assert reasons(stand, "anna") == {"base": 2, "speed_bonus": 2}
+
+
+def test_a_balance_is_that_of_this_moment(stand: Stand) -> None:
+    stand.join("anna")
+    stand.report("anna")
+    (publish,) = [duty for duty in stand.core.worker._duties if duty.name == "versions"]
+    publish.run()
+    assert stand.core.incentives.balances() == {"anna": 12_500_000}
+
+
 def test_a_refusal_breaks_the_streak_but_costs_nothing_else(open_stand: OpenStand) -> None:
     stand = open_stand(incentive_consistency_threshold=2)
     stand.create()

@@ -68,6 +68,7 @@ def test_every_end_of_a_lease_is_counted_as_what_it_was(stand: Stand) -> None:
     metrics = stand.core.metrics.round(1)
     ends = (metrics.tasks_expired, metrics.tasks_released, metrics.tasks_cancelled, metrics.updates_late)
     assert (metrics.tasks_assigned, ends) == (5, (1, 1, 1, 1))
+    assert metrics.clients == ["anna", "bob", "carl", "dora"]  # each once, however many leases it had
 
 
 def test_refusals_are_counted_by_their_code(stand: Stand) -> None:

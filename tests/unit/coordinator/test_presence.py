@@ -65,6 +65,14 @@ def test_what_was_noted_waits_for_its_time_and_is_not_lost(stand: Stand) -> None
     assert last_seen(stand, "anna") == stand.clock.now() - 1
 
 
+def test_a_sign_of_life_is_written_once(stand: Stand) -> None:
+    stand.join("anna")
+    stand.core.presence.note(ClientId("anna"))
+    assert stand.core.presence.flush()
+    stand.clock.advance(1_000)
+    assert not stand.core.presence.flush()
+
+
 def test_a_clock_that_was_set_back_does_not_stop_the_writing(stand: Stand) -> None:
     stand.join("anna")
     stand.core.presence.note(ClientId("anna"))

@@ -21,6 +21,7 @@ def test_a_round_is_shown_with_its_tasks_updates_and_result(stand: Stand) -> Non
     stand.join("anna", "bob")
     for name in ("anna", "bob"):
         stand.report(name)
+        stand.clock.advance(1)
     before = view_round(stand.core.store, 1)
     assert before.version is None
     stand.work()

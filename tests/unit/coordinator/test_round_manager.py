@@ -7,6 +7,7 @@ import pytest
 from fed_compute.errors import RoundNotClosed, RoundNotFound
 from fed_compute.ids import RoundId
 from fed_compute.rounds.records import JobState, RoundMode, RoundState, TaskState, UpdateState
+from fed_compute.rounds.selection import report_fraction, slots_for
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import Stand, body_for, tiny_job
 
@@ -201,15 +202,31 @@ def test_jobs_run_beside_each_other(stand: Stand) -> None:
     assert [round_.state for round_ in stand.rounds(2)] == [RoundState.CLOSED, RoundState.OPEN]
 
 
-def test_the_next_round_hands_out_more_leases_after_dropouts(open_stand: OpenStand) -> None:
+@pytest.mark.parametrize("end", ["run out", "given back", "cancelled"])
+def test_the_next_round_hands_out_as_many_leases_as_the_measured_dropout_asks_for(
+    open_stand: OpenStand, end: str
+) -> None:
     stand = open_stand()
     stand.create(tiny_job(target_updates=4, min_updates=1, over_selection="auto"))
-    names = [f"client-{number}" for number in range(4)]
-    stand.join(*names)
-    assert stand.round().slots == 4
-    for name in names[1:]:
-        stand.lease(name)
-    stand.report(names[0])
-    stand.clock.advance(101)  # three of four never came back
+    stand.join("anna", "bob", "carl", "dora")
+    assert stand.round().slots == 4  # nothing is known yet
+    leases = [stand.lease(name) for name in ("bob", "carl", "dora")]
+    if end == "given back":
+        for lease in leases:
+            stand.core.tasks.release(lease.task.client_id, lease.task.task_id)
+    stand.report("anna")
+    if end == "cancelled":
+        stand.core.rounds.request_close(RoundId(1))
+    stand.clock.advance(101)
     stand.work()
-    assert stand.rounds()[-1].slots > 4
+    share = report_fraction(reported=1, dropped=0 if end == "cancelled" else 3)
+    assert stand.rounds()[-1].slots == slots_for(4, over_selection=None, report_fraction=share)
+
+
+def test_a_look_says_whether_a_round_has_moved(stand: Stand) -> None:
+    stand.join("anna", "bob")
+    stand.report("anna")
+    assert not stand.core.rounds.look_at_all()
+    stand.clock.advance(46)
+    assert stand.core.rounds.look_at_all()
+    assert not stand.core.rounds.look_at_all()

@@ -78,11 +78,12 @@ def test_two_coordinators_never_work_on_one_folder(open_stand: OpenStand) -> Non
     ids=lambda unusable: next(iter(unusable)),
 )
 def test_a_start_that_fails_gives_the_folder_back(tmp_path: Path, unusable: dict[str, str]) -> None:
-    with pytest.raises(SettingInvalid):
+    with pytest.raises(SettingInvalid) as failure:
         open_coordinator(load_settings(data_dir=tmp_path, **unusable))
     folder = DataDir(tmp_path)
     folder.claim()
     folder.release()
+    assert failure.tb is not None  # kept until here, and with it everything that the start had opened
 
 
 def test_data_of_a_newer_version_is_left_alone(durable: Stand) -> None:

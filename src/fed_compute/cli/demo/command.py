@@ -31,8 +31,8 @@ from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import SAFETENSORS
 
 INTERRUPTED, TERMINATED = 130, 143
-STALL_SECONDS = 180.0
-"""So long without any news, and the demonstration gives up."""
+STALL_SECONDS, STALL_SECONDS_A_CLIENT = 120.0, 10.0
+"""So long without any news, and the demonstration gives up. Many clients take long to start on few cores."""
 
 MEASURING_SECONDS = 45.0
 """How long the clients have, once the job is finished, to measure the final model."""
@@ -102,6 +102,7 @@ def _follow(story: Story, feed: Feed, screen: Screen, fleet: Fleet, mishaps: Mis
     Raises:
         DemoFailed: if a process ends by itself, or nothing happens for a long time.
     """
+    patience = STALL_SECONDS + STALL_SECONDS_A_CLIENT * len(story.clients)
     news_at, finished_at = clock.monotonic(), None
     while not story.is_complete:
         for entry in feed.entries(wait_seconds=_TICK_SECONDS):
@@ -115,8 +116,8 @@ def _follow(story: Story, feed: Feed, screen: Screen, fleet: Fleet, mishaps: Mis
             finished_at = now if finished_at is None else finished_at
             if now - finished_at > MEASURING_SECONDS and story.closed[-1].measured:
                 break  # some client is slow; the others have said enough
-        if now - news_at > STALL_SECONDS:
-            raise DemoFailed(f"nothing happened for {STALL_SECONDS:.0f} s, the logs may say why: {fleet.logs}")
+        if now - news_at > patience:
+            raise DemoFailed(f"nothing happened for {patience:.0f} s, the logs may say why: {fleet.logs}")
     screen.show(story)
 
 
@@ -163,7 +164,7 @@ def farewell(summary: Mapping[str, Any], *, program: str) -> list[str]:
     """Return the last words: what came out, where it is, and how to go on."""
     model, files = summary["model"], summary["files"]
     accuracy = "unknown" if summary["accuracy"] is None else f"{summary['accuracy']:.3f}"
-    deaths = f"clients were killed {summary['deaths']} times and came back {summary['returns']} times"
+    deaths = f"clients were killed {_times(summary['deaths'])} and came back {_times(summary['returns'])}"
     return [
         "",
         f"{summary['rounds_closed']} rounds with {summary['clients']} clients in {summary['seconds']:.0f} s, "
@@ -180,11 +181,15 @@ def farewell(summary: Mapping[str, Any], *, program: str) -> list[str]:
         f"  {program} verify {files['data_dir']}",
         "open this run's coordinator again:",
         f"  {program} serve --data-dir {files['data_dir']}",
-        "train a job of your own, on as many machines as you like; this run's job is a start:",
+        f"train with other machines; this run's job waits for {summary['target_updates']} of them in each round:",
         f"  {program} serve --job {files['job']}",
         f"  {program} join http://127.0.0.1:8000 --data {summary['by_client'][0]['data']}",
         *([] if summary["drop"] else ["see the same while clients are killed:", f"  {program} demo --drop 0.2"]),
     ]
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def program_name(started_as: str) -> str:

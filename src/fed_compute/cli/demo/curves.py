@@ -44,10 +44,11 @@ def draw_curves(summary: Mapping[str, Any], holdings: Holdings, path: Path) -> N
 
 
 def _title(summary: Mapping[str, Any]) -> str:
-    clients, rounds = summary["clients"], summary["rounds_closed"]
+    clients, rounds, deaths = summary["clients"], summary["rounds_closed"], summary["deaths"]
+    killed = f", killed {deaths} time{'s' * (deaths != 1)}" if deaths else ""
     return (
         f"{summary['accuracy']:.1%} of unseen digits right after {rounds} round{'s' * (rounds != 1)} "
-        f"on {clients} client{'s' * (clients != 1)}"
+        f"on {clients} client{'s' * (clients != 1)}{killed}"
     )
 
 
@@ -76,9 +77,11 @@ def _draw_deaths(axes: "Axes", rounds: Sequence[Mapping[str, Any]]) -> None:
     if not killed:
         return
     numbers, deaths = zip(*killed, strict=True)
-    axes.scatter(numbers, [0.05] * len(numbers), s=[26 * count for count in deaths], marker="x", color=_RED,
-                 label="clients killed in this round")  # fmt: skip
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    axes.scatter(numbers, [0.06] * len(numbers), s=30, marker="x", color=_RED, label="clients killed in this round")
+    for number, count in zip(numbers, deaths, strict=True):
+        axes.annotate(str(count), (number, 0.06), textcoords="offset points", xytext=(0, 5), ha="center", fontsize=8,
+                      color=_RED)  # fmt: skip
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.14), frameon=False, fontsize=9)
 
 
 def _draw_loss(axes: "Axes", rounds: Sequence[Mapping[str, Any]]) -> None:

@@ -93,11 +93,6 @@ class Fleet:
         }
         self._start(name, [CLIENT], settings)
 
-    def is_running(self, name: str) -> bool:
-        """Say whether a program runs."""
-        child = self._children.get(name)
-        return child is not None and child.process.poll() is None
-
     def kill(self, name: str) -> None:
         """End a client as a power cut would: at once, and without a word to anybody."""
         child = self._children[name]

@@ -1,6 +1,7 @@
 """Clients that die on purpose: the plan says who and when, here it is done."""
 
-from fed_compute.cli.demo.fleet import Fleet
+from typing import Protocol
+
 from fed_compute.cli.demo.plan import DemoPlan
 from fed_compute.cli.demo.story import RoundStory, Story
 from fed_compute.clock import Clock
@@ -9,12 +10,24 @@ FIRST_GUESS_SECONDS = 1.0
 """How long a round is thought to take before one was seen."""
 
 
+class Processes(Protocol):
+    """Clients that can be killed and started."""
+
+    def kill(self, name: str) -> None:
+        """End a client at once."""
+        ...
+
+    def start_client(self, name: str) -> None:
+        """Start a client again."""
+        ...
+
+
 class Mishaps:
     """Kills clients with SIGKILL at random moments of a round, and starts each again some seconds later."""
 
-    def __init__(self, plan: DemoPlan, fleet: Fleet, clock: Clock) -> None:
+    def __init__(self, plan: DemoPlan, processes: Processes, clock: Clock) -> None:
         self._plan = plan
-        self._fleet = fleet
+        self._processes = processes
         self._clock = clock
         self._rounds: set[int] = set()
         self._doomed: dict[str, tuple[float, float]] = {}  # client → moment of its death, seconds away
@@ -32,14 +45,14 @@ class Mishaps:
         for name, (moment, away_seconds) in list(self._doomed.items()):
             if now >= moment and story.clients[name].is_at_work:
                 del self._doomed[name]
-                self._fleet.kill(name)
+                self._processes.kill(name)
                 self._returns[name] = now + away_seconds
                 story.died(name)
         for name, moment in list(self._returns.items()):
             if now >= moment:
                 del self._returns[name]
                 story.restarted(name, at=self._clock.now())
-                self._fleet.start_client(name)
+                self._processes.start_client(name)
 
     def _doom(self, story: Story, round_: RoundStory, now: float) -> None:
         """Note who dies in a round that has just begun. Who is dead already cannot die."""

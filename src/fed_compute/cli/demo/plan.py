@@ -34,8 +34,8 @@ local_epochs = {local_epochs}
 
 [rounds]
 total = {rounds}
-target_updates = {target}
-min_updates = {minimum}
+target_updates = {target}       # a round closes as soon as so many clients have reported
+min_updates = {minimum}          # at the deadline, fewer than this abandon the round
 over_selection = {over_selection}
 deadline_seconds = {deadline_seconds}
 
@@ -83,7 +83,7 @@ class DemoPlan:
         is the share that is expected to live, and always more than half: training goes on without
         the dead, but never on one client's data alone.
         """
-        expected_alive = round(self.clients * (1 - self.drop), 6)  # 10 · (1 − 0.7) is a little over 3
+        expected_alive = round(self.clients * (1 - self.drop), 6)  # 25 · (1 − 0.44) is a little over 14
         return max(math.ceil(expected_alive), self.clients // 2 + 1)
 
     def job_text(self) -> str:

@@ -26,6 +26,7 @@ def summary_of(
         "seed": plan.seed,
         "drop": plan.drop,
         "clients": plan.clients,
+        "target_updates": plan.target_updates,
         "rounds_closed": len(story.closed),
         "rounds_given_up": sum(round_.state == "given up" for round_ in story.rounds.values()),
         "seconds": round(seconds, 2),

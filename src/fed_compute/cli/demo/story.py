@@ -16,14 +16,12 @@ class RoundStory:
 
     round_id: int
     number: int
-    opened_at: float
     state: str = "open"
     updates: int = 0
     train_loss_sum: float = 0.0
     samples: int = 0
     closed_at: float | None = None
     started_at: float | None = None
-    version: int | None = None
     measured: dict[str, tuple[int, float, float]] = field(default_factory=dict)
     deaths: int = 0
 
@@ -49,7 +47,7 @@ class RoundStory:
 
 @dataclass(slots=True)
 class ClientStory:
-    """One client. `joined` once it was heard of; `away_since` while it is dead or not heard of again."""
+    """One client. It has `joined` once it was heard of, and is `away` from its death until it is heard of again."""
 
     name: str
     doing: str = "starting: loading PyTorch"
@@ -105,7 +103,7 @@ class Story:
         if client is not None:
             self._take_sign(client, entry)
         if entry["kind"] == "round_opened":
-            self.rounds[entry["round_id"]] = RoundStory(entry["round_id"], entry["number"], entry["at"])
+            self.rounds[entry["round_id"]] = RoundStory(entry["round_id"], entry["number"])
         elif entry["kind"] == "job_finished":
             self.is_finished = True
         round_ = self.rounds.get(entry["round_id"] or 0)
@@ -145,7 +143,7 @@ def _take_into_round(round_: RoundStory, entry: Mapping[str, Any]) -> None:
         case "round_aggregating":
             round_.state = "aggregating"
         case "round_closed":
-            round_.state, round_.closed_at, round_.version = "closed", entry["at"], entry["version"]
+            round_.state, round_.closed_at = "closed", entry["at"]
         case "round_abandoned":
             round_.state, round_.closed_at = "given up", entry["at"]
         case "update_accepted":

@@ -38,8 +38,10 @@ LONGEST_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 5.0
 """A waiting request looks for itself this often, whatever the news say."""
 
+STOPPING_RETRY_SECONDS = 2.0
+"""When a client may ask again that was sent away by a server that stops."""
+
 REASON_HEADER = "Fed-Compute-Reason"
-_ASKING = anyio.CapacityLimiter(8)  # waiting clients wake together; they must not take every thread
 
 router = APIRouter(tags=["tasks"])
 
@@ -81,9 +83,12 @@ async def _ask_until(
     give_up_at = anyio.current_time() + wait
     while True:
         news = state.news.work()
-        found = await anyio.to_thread.run_sync(
-            lambda: tasks.next_task(owner, job=job, heartbeats=modern, evaluates=modern), limiter=_ASKING
-        )
+        async with state.asking:
+            if state.news.closing:  # the server stops: of hundreds who wait, nobody looks once more
+                return NothingToDo("waiting", retry_after_seconds=STOPPING_RETRY_SECONDS)
+            found = await anyio.to_thread.run_sync(
+                lambda: tasks.next_task(owner, job=job, heartbeats=modern, evaluates=modern)
+            )
         left = give_up_at - anyio.current_time()
         if isinstance(found, Assignment) or left <= 0 or state.news.closing:
             return found

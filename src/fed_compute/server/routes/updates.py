@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
@@ -16,7 +15,7 @@ from fed_compute.ids import Digest, TaskId
 from fed_compute.protocol.digests import parse_content_digest
 from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD, UpdateAnswer, UpdateRequest
 from fed_compute.server.bodies import parse_json, read_body, require_json
-from fed_compute.server.dependencies import MAX_ROUND_ID, Core, Key, ServerState, SignedIn, State, TaskName
+from fed_compute.server.dependencies import MAX_ROUND_ID, Key, ServerState, SignedIn, State, TaskName
 from fed_compute.server.documentation import binary, refusals, takes, takes_json
 from fed_compute.server.uploads import (
     PARTIAL_UPLOAD,
@@ -27,8 +26,6 @@ from fed_compute.server.uploads import (
     require_offset,
     require_type,
 )
-
-_READING_JSON = anyio.CapacityLimiter(4)  # a large JSON body takes twenty times its length while it is read
 
 Offset = Annotated[int, Header(alias="Upload-Offset", ge=0, le=2**53)]
 LastPiece = Annotated[
@@ -45,15 +42,17 @@ router = APIRouter(tags=["updates"])
     responses=refusals(401, 403, 404, 409, 410, 413, 415, 429, 507),
     openapi_extra=takes_json(UpdateRequest),
 )
-async def submit_update(request: Request, core: Core, key: Key) -> Response:
+async def submit_update(request: Request, state: State, key: Key) -> Response:
     """Take an update in. When this answers, the update is durable and will be counted exactly once.
 
     `weight_delta` is a JSON text, or the same as plain JSON: `{name: nested list}`, or a list of
     arrays in parameter order; either may stand under the key `weight_delta` of an object.
     """
     require_json(request)
+    core = state.coordinator
     body = await read_body(request, limit=core.settings.json_max_bytes)
-    return await anyio.to_thread.run_sync(_accept_json, core, key, body, limiter=_READING_JSON)
+    async with state.reading_json:
+        return await anyio.to_thread.run_sync(_accept_json, core, key, body)
 
 
 def _accept_json(core: Coordinator, key: str | None, body: bytes) -> Response:
