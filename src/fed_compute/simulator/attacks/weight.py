@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fed_compute.learning.aggregation.weighted_mean import MAX_NUM_SAMPLES
+from fed_compute.learning.aggregation.influence import MAX_NUM_SAMPLES
 from fed_compute.simulator.attacks.attack import Attack, Classes, Sent, View
 from fed_compute.simulator.attacks.flips import flip_classes
 

@@ -12,7 +12,7 @@ from fed_compute.learning.vectors import Vector, Vector64
 from fed_compute.protocol.schema import draw_initial
 from fed_compute.simulator.attacks import Attack, View, attack_named
 from fed_compute.simulator.robustness.crowd import Crowd, Samples, mlp
-from fed_compute.simulator.robustness.defences import DEFENCES, Defence
+from fed_compute.simulator.robustness.defences import Defence
 from fed_compute.simulator.robustness.setting import Setting, Split
 from fed_compute.simulator.stacked import Stack
 
@@ -55,8 +55,8 @@ def run_trial(
     samples = Samples.digits(setting, split, seed=seed)
     model, schema = mlp(setting)
     crowd = Crowd(setting, samples, attack, model=model, seed=seed)
-    runs = [_Run(DEFENCES[name](setting.num_attackers), draw_initial(schema, seed=seed)) for name in defences]
-    liars = _Liars(setting, attack, samples.counts)
+    start, liars = draw_initial(schema, seed=seed), _Liars(setting, attack, samples.counts)
+    runs = [_Run(Defence(name, num_attackers=setting.num_attackers), start) for name in defences]
     accuracies = []
     for number in range(1, setting.rounds + 1):
         with np.errstate(over="ignore", invalid="ignore"):  # a model that an attack has blown up; the gate sees to it
@@ -117,7 +117,7 @@ class _Run:
         self._center: Vector = np.zeros_like(start)
 
     def advance(self, updates: Stack, claims: Vector64, *, root: int, seed: int) -> None:
-        """Make the next version as a coordinator does: only finite updates count, and a failed round changes nothing."""
+        """Make the next version. As in a coordinator, only finite updates count and a failed round changes nothing."""
         taken = np.flatnonzero(np.isfinite(updates).all(axis=1))
         root_place = int(np.searchsorted(taken, root)) if root in taken else None
         try:

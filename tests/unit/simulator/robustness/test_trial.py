@@ -1,15 +1,25 @@
 """Small experiments: a plain mean breaks, a robust rule does not, and the same seed gives the same figures."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fed_compute.client.trainer import set_threads
+from fed_compute.coordinator.folding import rule_of
 from fed_compute.errors import AttackInvalid
-from fed_compute.learning.aggregation import WeightedMean
+from fed_compute.learning.aggregation import (
+    Aggregator,
+    OptimizerState,
+    RobustFold,
+    RoundContext,
+    ServerSGD,
+    WeightedMean,
+)
+from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.simulator.attacks import attack_named
-from fed_compute.simulator.robustness import DEFENCES, Setting, run_trial
+from fed_compute.simulator.robustness import DEFENCES, Defence, Setting, run_trial
 from fed_compute.simulator.robustness.crowd import Crowd, Samples, mlp
 
 SMALL = Setting(num_clients=10, num_attackers=2, rounds=80, lr=1.0)
@@ -92,17 +102,21 @@ def test_clients_send_minus_the_rate_times_the_average_gradient_that_they_keep()
     np.testing.assert_allclose(kept_second, 0.1 * second + 0.09 * first, rtol=1e-4, atol=1e-7)
 
 
-def test_the_mean_of_the_table_is_the_products_federated_average() -> None:
+@pytest.mark.parametrize("name", DEFENCES)
+def test_a_defence_of_the_table_is_what_the_products_aggregator_does(name: str, tmp_path: Path) -> None:
+    """The table would say nothing about the product otherwise."""
     stream = np.random.default_rng(0)
-    updates = stream.standard_normal((7, 50)).astype(np.float32)
-    claims = stream.integers(1, 100, 7)
-    mean = WeightedMean(50)
+    updates = stream.standard_normal((9, 50)).astype(np.float32)
+    claims, start = stream.integers(1, 100, 9).astype(np.float64), np.zeros(50, dtype=np.float32)
+    section = AggregationSection(**DEFENCES[name])
+    section = AggregationSection(**DEFENCES[name], f=2) if section.uses_f else section
+    fold = WeightedMean(50) if section.is_plain_average else RobustFold(rule_of(section), 50, folder=tmp_path)
+    aggregator = Aggregator(fold, ServerSGD(), keeps_center=section.rule == "centered_clipping")
     for update, claim in zip(updates, claims, strict=True):
-        mean.add(update, num_samples=int(claim))
-    found = DEFENCES["fedavg"](1).combine(
-        updates, claims.astype(np.float64), center=np.zeros(50, dtype=np.float32), root=None, seed=0
-    )
-    np.testing.assert_allclose(found.mean, mean.result(), rtol=1e-12)
+        aggregator.add(update, weight=claim if section.weights_by == "samples" else 1.0)
+    after = aggregator.finish(start, OptimizerState.initial(), RoundContext(root=0, seed=7))
+    found = Defence(name, num_attackers=2).combine(updates, claims, center=start, root=0, seed=7)
+    np.testing.assert_allclose(found.mean, after.outcome.mean, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("name", [name for name in DEFENCES if name != "fedavg"])
@@ -111,6 +125,7 @@ def test_no_other_defence_believes_claims(name: str) -> None:
     updates, center = stream.standard_normal((9, 50)).astype(np.float32), np.zeros(50, dtype=np.float32)
     honest, lie = np.full(9, 10.0), np.where(np.arange(9) == 4, 1e7, 10.0)
     first, second = (
-        DEFENCES[name](2).combine(updates, claims, center=center, root=0, seed=1).mean for claims in (honest, lie)
+        Defence(name, num_attackers=2).combine(updates, claims, center=center, root=0, seed=1).mean
+        for claims in (honest, lie)
     )
     assert first.tobytes() == second.tobytes()
