@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fed_compute.errors import ExtraMissing
-from fed_compute.simulator.robustness.table import DEFENCE_LABELS, SPLIT_LABELS, Table
+from fed_compute.simulator.robustness.table import SPLIT_LABELS, Table
 
 PALETTE = "cividis"
 """Reads the same to people who cannot tell red from green, and in grey."""
@@ -26,7 +26,7 @@ def draw(table: Table, path: Path, *, caption: str) -> None:
     except ModuleNotFoundError as error:
         raise ExtraMissing(what="the picture of the table", extra="plots") from error
     num_rows, num_columns = len(table.attacks) + 1, len(table.defences)
-    height = 1.2 + len(table.splits) * (0.30 * num_rows + 0.85)
+    height = 1.2 + len(table.splits) * (0.30 * num_rows + 1.05)
     figure = Figure(figsize=(1.9 + 0.72 * num_columns, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(len(table.splits), 1))
@@ -44,7 +44,7 @@ def _panel(axis: Any, table: Table, split: Any) -> Any:
     values = np.array([values for _, values in rows])
     image = axis.imshow(values, cmap=PALETTE, vmin=0.0, vmax=100.0, aspect="auto")
     axis.set_title(SPLIT_LABELS[split], fontsize=10, loc="left")
-    axis.set_xticks(range(len(table.defences)), [DEFENCE_LABELS[defence] for defence in table.defences], fontsize=9)
+    axis.set_xticks(range(len(table.defences)), [defence.replace("_", "\n") for defence in table.defences], fontsize=9)
     axis.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=9)
     axis.xaxis.tick_bottom()
     axis.tick_params(length=0)

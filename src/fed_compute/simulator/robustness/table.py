@@ -33,6 +33,7 @@ DEFENCE_LABELS: Mapping[str, str] = {
     "fltrust": "trust",
     "robust": "robust",
 }
+"""Short enough for all rules beside each other on a terminal of 80 columns."""
 SPLIT_LABELS: Mapping[Split, str] = {
     "iid": "IID: all clients have the same mixture of digits",
     "dirichlet": "Dirichlet 0.5: each client has a mixture of its own",
@@ -104,7 +105,7 @@ class Table:
         """Return one table for each kind of data; in each row the best is bold."""
         parts = []
         for split in self.splits:
-            head = ["attack", *(DEFENCE_LABELS[defence] for defence in self.defences)]
+            head = ["attack", *(f"`{defence}`" for defence in self.defences)]
             lines = [f"### {SPLIT_LABELS[split]}", "", _line(head), _line(["---", *["---:"] * len(self.defences)])]
             for label, values in self.rows(split):
                 best = max(round(value, 1) for value in values)

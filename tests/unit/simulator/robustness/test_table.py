@@ -44,7 +44,7 @@ def test_a_cell_is_the_mean_of_its_seeds_and_the_worst_is_the_lowest_attack() ->
 def test_markdown_has_a_table_for_each_kind_of_data_with_the_best_in_bold() -> None:
     text = a_table().to_markdown()
     assert text.startswith("### IID")
-    assert "| attack | mean | robust |\n| --- | ---: | ---: |\n| no attack | **97.5** | 96.0 |" in text
+    assert "| attack | `fedavg` | `robust` |\n| --- | ---: | ---: |\n| no attack | **97.5** | 96.0 |" in text
     assert "| **worst** | 1.0 | **95.0** |" in text
     assert text.count("| attack |") == 2
 
