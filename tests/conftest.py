@@ -1,6 +1,7 @@
 """What every test stands on: a clean environment, one thread, repeatable examples."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import HealthCheck, settings
 # Before anyone imports numpy or torch, and inherited by the processes that tests start.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
+
+# A shell starts background jobs with SIGINT ignored, and everything they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Slowness never fails a test: the machine may be shared. `fast` draws the same examples each time.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
