@@ -34,7 +34,7 @@ def serve(
     coordinator = open_coordinator(settings)
     try:
         if spec is not None or not coordinator.jobs.all():
-            coordinator.jobs.create(settings.applied_to(spec or default_job()))
+            coordinator.jobs.create(spec or default_job())
         serve_coordinator(coordinator, on_ready=lambda url: _announce(url, settings))
     finally:
         coordinator.close()

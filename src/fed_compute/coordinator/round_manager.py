@@ -1,5 +1,6 @@
 """Moves rounds forward. Decides nothing itself: `rounds.machine.step` does."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +8,7 @@ from fed_compute.clock import Clock
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.errors import Broken, RoundNotClosed, RoundNotFound
 from fed_compute.ids import JobId, RoundId
+from fed_compute.protocol.job import JobSpec
 from fed_compute.rounds.machine import CloseRequested, Looked, Progress, RoundEvent, step
 from fed_compute.rounds.records import (
     Job,
@@ -27,10 +29,13 @@ RECENT_ROUNDS = 10
 class RoundManager:
     """Loads a round, asks the round machine, and stores state and journal in the caller's transaction."""
 
-    def __init__(self, store: Store, clock: Clock, *, active_seconds: float) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, *, active_seconds: float, served_as: Callable[[JobSpec], JobSpec]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._active_seconds = active_seconds
+        self._served_as = served_as  # what this process's settings make of a job's recipe
 
     def now(self) -> float:
         """Return the present by the clock that rounds are timed with, as Unix seconds."""
@@ -46,7 +51,7 @@ class RoundManager:
 
     def open_next(self, records: Records, job: Job) -> Round | None:
         """Open the job's next round, or finish the job if it has had all its rounds."""
-        spec, now = spec_of(job), self._clock.now()
+        spec, now = self._served_as(spec_of(job)), self._clock.now()
         closed = records.rounds.count_closed(job.job_id)
         if closed >= spec.rounds.total:
             records.jobs.set_state(job.job_id, JobState.FINISHED)

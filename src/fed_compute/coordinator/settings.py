@@ -69,7 +69,9 @@ class CoordinatorSettings(BaseSettings):
     shutdown_seconds: Positive = Field(default=10.0, description="Longest wait for open requests when stopping.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
-    enable_async_rounds: bool = _named("ENABLE_ASYNC_ROUNDS", False, "Run the served job's rounds asynchronously.")
+    enable_async_rounds: bool = _named(
+        "ENABLE_ASYNC_ROUNDS", False, "Open rounds as asynchronous ones, of jobs on record too."
+    )
     async_min_updates: PositiveInt = _named("ASYNC_MIN_UPDATES", 2, "Updates that close an asynchronous round.")
     async_max_duration: Positive = _named("ASYNC_MAX_DURATION", 300.0, "Longest asynchronous round, in seconds.")
     incentive_base_reward: NonNegative = _named("INCENTIVE_BASE_REWARD", 10.0, "Tokens for one counted update.")
@@ -89,7 +91,10 @@ class CoordinatorSettings(BaseSettings):
         )
 
     def applied_to(self, spec: JobSpec) -> JobSpec:
-        """Return the job as it is served here: asynchronous if the environment asks for that."""
+        """Return the job as its next rounds are opened here: asynchronous if the environment asks for that.
+
+        What is on record stays as the job file says, so the setting may change from one start to the next.
+        """
         if not self.enable_async_rounds:
             return spec
         rounds = spec.rounds.model_copy(

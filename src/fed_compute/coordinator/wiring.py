@@ -105,7 +105,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         registrations_per_hour=settings.registrations_per_hour,
         url=settings.rate_limit_url,
     )
-    rounds = RoundManager(store, clock, active_seconds=settings.active_seconds)
+    rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
     validator = UpdateValidator(store, auth, limiter, max_update_norm=settings.max_update_norm)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name())

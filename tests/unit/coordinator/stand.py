@@ -115,9 +115,10 @@ class Stand:
         while self.core.worker.run_once():
             pass
 
-    def restart(self) -> None:
-        """End the coordinator and open its data again."""
+    def restart(self, **settings: Any) -> None:
+        """End the coordinator and open its data again, with other settings where some are named."""
         self.core.close()
+        self._settings = self._settings.model_copy(update=settings)
         self.core = open_coordinator(self._settings, clock=self.clock)
         self.core.tasks.revive_leases()
 

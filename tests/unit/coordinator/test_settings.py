@@ -102,7 +102,7 @@ def test_the_async_variables_change_the_served_job(monkeypatch: pytest.MonkeyPat
     for name, text in (("ENABLE_ASYNC_ROUNDS", "true"), ("ASYNC_MIN_UPDATES", "3"), ("ASYNC_MAX_DURATION", "60")):
         monkeypatch.setenv(name, text)
     stand = open_stand()
-    stand.create(stand.core.settings.applied_to(tiny_job()))
+    stand.create()
     stand.join("anna", "bob", "carl")
     round_ = stand.round()
     assert (round_.mode, round_.min_updates, round_.deadline_seconds) == (RoundMode.ASYNC, 3, 60)
@@ -111,6 +111,20 @@ def test_the_async_variables_change_the_served_job(monkeypatch: pytest.MonkeyPat
         stand.report(name)
     stand.work()
     assert stand.versions()[-1].num_updates == 3
+
+
+def test_the_async_variables_change_the_next_rounds_of_a_job_on_record(open_stand: OpenStand) -> None:
+    """An operator may start the coordinator anew with another mode, with the same job file or without one."""
+    stand = open_stand(database_url=None)
+    job = stand.create()
+    stand.restart(enable_async_rounds=True, async_min_updates=2)
+    assert stand.create() == job
+    stand.join("anna", "bob")
+    for name in ("anna", "bob"):
+        stand.report(name)
+    stand.work()
+    assert [round_.mode for round_ in stand.rounds()] == [RoundMode.SYNC, RoundMode.ASYNC]
+    assert stand.breaches() == ()
 
 
 @pytest.mark.parametrize(("wanted", "minimum", "target"), [(10, 2, 10), (2, 5, 5)])
