@@ -39,10 +39,8 @@ def join(
     and options win over them.
     """
     settings = load_settings(
-        **_given(
-            coordinator_url=url, client_name=name, client_data=data, client_invite=invite,
-            client_state_dir=state_dir, client_device=device, client_threads=threads,
-        )
+        coordinator_url=url, client_name=name, client_data=data, client_invite=invite,
+        client_state_dir=state_dir, client_device=device, client_threads=threads,
     )  # fmt: skip
     configure_logging("json" if logs == "json" else "console")
     observer: ClientObserver = LogObserver() if logs == "json" else ScreenObserver(settings.coordinator_url)
@@ -66,8 +64,3 @@ def _train(settings: ClientSettings, observer: ClientObserver, *, max_tasks: int
     client = build_client(settings, observer, stop=stop)
     with stop_on_signals(client, stop):
         return client.run(stop=stop, max_tasks=max_tasks, until_finished=until_finished)
-
-
-def _given(**values: object) -> dict[str, object]:
-    """Return what was given; what was not is left to the environment and the defaults."""
-    return {name: value for name, value in values.items() if value is not None}

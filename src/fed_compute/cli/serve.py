@@ -11,6 +11,9 @@ from fed_compute.coordinator.wiring import open_coordinator
 from fed_compute.protocol.job import default_job, load_job
 from fed_compute.server.serve import serve as serve_coordinator
 
+LISTENING = "coordinator listening on "
+"""How the line begins that says the address; programs that start a coordinator wait for it."""
+
 
 def serve(
     job: Annotated[
@@ -41,6 +44,6 @@ def serve(
 
 
 def _announce(url: str, settings: CoordinatorSettings) -> None:
-    print_line(f"coordinator listening on {url}")
+    print_line(f"{LISTENING}{url}")
     print_line(f"  data and operator.key in {settings.data_dir.resolve()}")
     print_line(f"  join with: fed-compute join {url}")

@@ -109,7 +109,7 @@ class ClientSettings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> ClientSettings:
-    """Read the settings: an override wins over the environment, which wins over the default.
+    """Read the settings: an override wins over the environment, which wins over the default. None means not given.
 
     Raises:
         SettingInvalid: naming the variable, what was found (never a secret) and what was wanted.
@@ -118,7 +118,7 @@ def load_settings(**overrides: Any) -> ClientSettings:
     if unknown:
         raise SettingInvalid(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(ClientSettings.model_fields))}")
     try:
-        return ClientSettings(**overrides)
+        return ClientSettings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise SettingInvalid(_explain(error)) from error
 

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 from fed_compute.cli.demo.child import CLIENT
 from fed_compute.cli.demo.places import Places
 from fed_compute.cli.demo.plan import DemoPlan
+from fed_compute.cli.serve import LISTENING
 from fed_compute.client.config import ClientSettings
 from fed_compute.clock import Clock
 from fed_compute.coordinator.settings import PREFIX, CoordinatorSettings
@@ -25,7 +26,6 @@ START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 SHOWN_LOG_LINES = 15
 _LOOK_SECONDS = 0.05
-_READY = "coordinator listening on "
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 
@@ -151,8 +151,8 @@ class Fleet:
 
     def _announced_url(self) -> str:
         for line in self._log_lines(COORDINATOR):
-            if line.startswith(_READY):
-                return line.removeprefix(_READY).strip()
+            if line.startswith(LISTENING):
+                return line.removeprefix(LISTENING).strip()
         return ""
 
     def _tail(self, name: str) -> str:
