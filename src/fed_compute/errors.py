@@ -736,6 +736,32 @@ class NothingToAggregate(Broken):
         super().__init__("there is no update to average; a round with none is abandoned, not aggregated")
 
 
+class RoundTooSmall(Broken):
+    """The round has too few updates for its rule to bear a single liar."""
+
+    code = "round_too_small"
+
+    def __init__(self, *, rule: str, got: int) -> None:
+        super().__init__(
+            f"rule {rule!r} bears no liar in a round of {got} update(s), and a plain mean is not what was asked for; "
+            "let more clients take part, or choose another rule",
+            rule=rule,
+            got=got,
+        )
+
+
+class RootUpdateMissing(Broken):
+    """The rule measures every update by a trusted client's, and the round has none of it."""
+
+    code = "root_update_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the round has no update of the trusted client, by which this rule measures the others; "
+            "see that this client is here, or choose a rule that needs none"
+        )
+
+
 class OptimizerStateMismatch(Broken):
     """The stored state of a server optimiser is not of this optimiser or this model."""
 

@@ -2,13 +2,29 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.errors import BlobCorrupt, InvariantBroken, UpdateRefused
-from fed_compute.ids import Digest
-from fed_compute.learning.aggregation import Aggregator, OptimizerState, WeightedMean, server_optimizer
+from fed_compute.ids import ClientId, Digest
+from fed_compute.learning.aggregation import (
+    Aggregator,
+    Claim,
+    OptimizerState,
+    Outcome,
+    RobustFold,
+    RobustRule,
+    RoundContext,
+    WeightedMean,
+    claimed_weight,
+    new_rule,
+    round_weights,
+    server_optimizer,
+)
+from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.protocol.container import TensorSpec, open_container, write_container
 from fed_compute.protocol.job import Compression, Encoding
 from fed_compute.protocol.models import decode_model, encode_model
@@ -20,8 +36,11 @@ from fed_compute.storage.blobs import BlobStore
 FIRST_CHAIN = "0" * 64
 
 
-def new_aggregator(job: Job) -> Aggregator:
-    """Return an empty aggregator with the job's rule and server optimiser."""
+def new_aggregator(job: Job, *, folder: Path) -> Aggregator:
+    """Return an empty aggregator with the job's rule and server optimiser.
+
+    A rule that has to see all updates at once keeps them in a nameless file in `folder`.
+    """
     settings = spec_of(job).aggregation
     optimizer = server_optimizer(
         settings.server_optimizer,
@@ -31,19 +50,60 @@ def new_aggregator(job: Job) -> Aggregator:
         beta2=settings.beta2,
         tau=settings.tau,
     )
-    return Aggregator(WeightedMean(schema_of(job).num_parameters), optimizer)
+    num_parameters = schema_of(job).num_parameters
+    if settings.is_plain_average:
+        return Aggregator(WeightedMean(num_parameters), optimizer)
+    fold = RobustFold(rule_of(settings), num_parameters, folder=folder)
+    return Aggregator(fold, optimizer, keeps_center=settings.rule == "centered_clipping")
+
+
+def rule_of(settings: AggregationSection) -> RobustRule:
+    """Return the rule that a job names, with its numbers."""
+    return new_rule(
+        settings.rule,
+        f=settings.f,
+        pre=settings.pre,
+        clip_norm=settings.clip_norm,
+        clip_radius=settings.clip_radius,
+        clip_iterations=settings.clip_iterations,
+        median_iterations=settings.median_iterations,
+        median_smoothing=settings.median_smoothing,
+        bucket_size=settings.bucket_size,
+    )
+
+
+def weights_of(job: Job, updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> list[float]:
+    """Return what each update of a round counts, given how many of its client's the job has counted before.
+
+    Raises:
+        SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
+    """
+    settings = spec_of(job).aggregation
+    claims = [Claim(update.num_samples, counted_before.get(update.client_id, 0)) for update in updates]
+    return round_weights(claims, weighting=settings.weights_by, newcomer_share=settings.newcomer_share)
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedRound:
+    """What a round was folded to: the next model file, the state file, the manifest, and how it came about."""
+
+    model: bytes
+    state: bytes | None
+    manifest: str
+    outcome: Outcome
 
 
 class RoundFold:
-    """Folds the updates of one round, in sequence, as they come.
+    """Takes in the updates of one round, in sequence, as they come.
 
-    Memory: the aggregator (16 bytes a parameter) and one update at a time, however many there are.
+    Memory: under plain averaging the aggregator (16 bytes a parameter) and one update at a time, however many there
+    are. Other rules keep the updates in a nameless file beside the bodies that are still arriving.
     """
 
     def __init__(self, job: Job, blobs: BlobStore) -> None:
         self._job = job
         self._blobs = blobs
-        self._aggregator = new_aggregator(job)
+        self._aggregator = new_aggregator(job, folder=blobs.incoming("fold").parent)
         self._folded: list[Update] = []
 
     @property
@@ -52,14 +112,19 @@ class RoundFold:
         return self._folded[-1].update_id if self._folded else 0
 
     @property
+    def updates(self) -> tuple[Update, ...]:
+        """The updates folded in so far."""
+        return tuple(self._folded)
+
+    @property
     def num_updates(self) -> int:
         """Updates folded in so far."""
         return len(self._folded)
 
     @property
     def num_samples(self) -> int:
-        """Samples behind those updates."""
-        return self._aggregator.num_samples
+        """Samples that their senders say are behind them."""
+        return sum(update.num_samples for update in self._folded)
 
     def add(self, updates: Iterable[Update]) -> None:
         """Fold in more updates, which must come in sequence.
@@ -67,26 +132,38 @@ class RoundFold:
         Raises:
             BlobMissing, BlobCorrupt: if a body is not what was accepted. Nothing of it is folded in.
             InvariantBroken: if an update comes out of sequence.
+            SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
         """
+        weighting = spec_of(self._job).aggregation.weights_by
         for update in updates:
             if update.update_id <= self.last_update_id:
                 raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
-            self._aggregator.add(self._delta(update), num_samples=update.num_samples)
+            weight = claimed_weight(update.num_samples, weighting=weighting)
+            self._aggregator.add(self._delta(update), weight=weight)
             self._folded.append(update)
 
-    def manifest(self) -> str:
-        """Return what was folded, as `Version.manifest` is kept."""
-        return write_manifest(self._folded)
-
-    def finish(self, model: bytes, optimizer: bytes | None) -> tuple[bytes, bytes | None]:
-        """Return the next model file and optimiser state file.
+    def finish(self, model: bytes, optimizer: bytes | None, *, weights: Sequence[float]) -> FoldedRound:
+        """Return the next version, in which each update has its weight.
 
         Raises:
             AggregateNotFinite: if the next parameters would not be finite.
+            NothingToAggregate, RoundTooSmall, RootUpdateMissing: if the rule cannot make anything of these updates.
+            BlobMissing, BlobCorrupt: if a body that has to be read again is not what was accepted.
+            ValueError: if a weight is impossible.
         """
-        schema = schema_of(self._job)
-        parameters, state = self._aggregator.finish(decode_model(model, schema), _decode_state(optimizer, self._job))
-        return encode_model(parameters, schema), _encode_state(state)
+        schema, manifest = schema_of(self._job), write_manifest(self._folded, weights)
+        self._aggregator.weigh(weights, lambda: map(self._delta, self._folded))
+        base, state = decode_model(model, schema), _decode_state(optimizer, self._job)
+        after = self._aggregator.finish(base, state, self._context())
+        return FoldedRound(encode_model(after.parameters, schema), _encode_state(after.state), manifest, after.outcome)
+
+    def _context(self) -> RoundContext:
+        """Return what the rule needs beside the updates: all of it follows from them and the job."""
+        trusted = spec_of(self._job).aggregation.trusted_client
+        places = [place for place, update in enumerate(self._folded) if update.client_id == trusted]
+        digests = "".join(update.digest for update in self._folded)
+        seed = int.from_bytes(hashlib.sha256(digests.encode()).digest()[:8], "big")
+        return RoundContext(root=places[0] if places else None, seed=seed)
 
     def _delta(self, update: Update) -> Vector:
         schema, body = schema_of(self._job), self._blobs.get(update.digest)
@@ -103,19 +180,24 @@ class RoundFold:
             raise BlobCorrupt(digest=update.digest, got=f"bytes that are not an update: {error.message}") from error
 
 
-def write_manifest(updates: Sequence[Update]) -> str:
+def write_manifest(updates: Sequence[Update], weights: Sequence[float]) -> str:
     """Write which updates a version was made from, with digests and weights, in folding order."""
-    return json.dumps([[u.update_id, u.digest, u.num_samples] for u in updates], separators=(",", ":"))
+    rows = zip(updates, weights, strict=True)
+    return json.dumps([[u.update_id, u.digest, _shortest(weight)] for u, weight in rows], separators=(",", ":"))
 
 
-def read_manifest(text: str) -> list[tuple[int, Digest, int]]:
+def _shortest(weight: float) -> float | int:
+    return int(weight) if weight.is_integer() else weight
+
+
+def read_manifest(text: str) -> list[tuple[int, Digest, float]]:
     """Read (update id, digest, weight) in folding order.
 
     Raises:
         InvariantBroken: if it is no manifest: somebody changed it.
     """
     try:
-        return [(int(update_id), Digest(digest), int(weight)) for update_id, digest, weight in json.loads(text)]
+        return [(int(update_id), Digest(digest), float(weight)) for update_id, digest, weight in json.loads(text)]
     except (ValueError, TypeError) as error:
         raise InvariantBroken(f"a version's manifest cannot be read: {text[:80]!r}") from error
 

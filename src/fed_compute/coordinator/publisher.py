@@ -1,16 +1,30 @@
 """Turns collecting rounds into model versions: folds updates as they come, publishes when a round closes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from fed_compute.clock import Clock
-from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest
+from fed_compute.coordinator.findings import findings
+from fed_compute.coordinator.folding import FIRST_CHAIN, FoldedRound, RoundFold, chain_digest, weights_of
 from fed_compute.coordinator.round_manager import RoundManager
-from fed_compute.errors import AggregateNotFinite, BlobCorrupt, BlobMissing, NothingToAggregate
+from fed_compute.errors import (
+    AggregateNotFinite,
+    BlobCorrupt,
+    BlobMissing,
+    NothingToAggregate,
+    RootUpdateMissing,
+    RoundTooSmall,
+)
 from fed_compute.ids import Digest, JobId, RoundId
+from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
 from fed_compute.rounds.records import Job, Round, RoundState, Version
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.model_store import ModelStore
 from fed_compute.storage.sql.store import Records, Store
 
+UNUSABLE = (AggregateNotFinite, NothingToAggregate, RootUpdateMissing, RoundTooSmall)
+"""What a round can come to when its updates are sound and yet no version can be made of them."""
 LEASE_SECONDS = 60.0
 """How long one worker may fold a round alone before another takes over."""
 
@@ -71,36 +85,46 @@ class VersionPublisher:
     def _publish(self, job: Job, round_: Round, fold: RoundFold) -> None:
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
+            clients = [update.client_id for update in fold.updates]
+            counted = records.updates.counted(job.job_id, clients, limit=ESTABLISHED_AFTER)
+        weights = weights_of(job, fold.updates, counted)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
-            model, state = fold.finish(self._models.get(parent.digest), optimizer)
-        except (AggregateNotFinite, NothingToAggregate) as error:
+            made = fold.finish(self._models.get(parent.digest), optimizer, weights=weights)
+        except UNUSABLE as error:
             with self._store.transaction() as records:
                 current = records.rounds.get(round_.round_id, for_update=True)
                 self._rounds.apply(records, current, ResultUnusable(error.message))
             return
-        digest = self._models.put(model)
-        manifest = fold.manifest()
-        version = Version(
-            job_id=job.job_id,
+        version = self._version(parent, round_, fold, made)
+        found = findings(job, fold.updates, weights, made.outcome)
+        with self._store.transaction() as records:
+            self._record(records, version, round_, found)
+
+    def _version(self, parent: Version, round_: Round, fold: RoundFold, made: FoldedRound) -> Version:
+        """Store the files of a new version and return its row."""
+        digest = self._models.put(made.model)
+        return Version(
+            job_id=parent.job_id,
             version=parent.version + 1,
             parent=parent.version,
             round_id=round_.round_id,
             digest=digest,
-            optimizer_digest=None if state is None else self._models.put(state),
-            manifest=manifest,
-            chain=chain_digest(parent.chain, manifest=manifest, model=digest),
+            optimizer_digest=None if made.state is None else self._models.put(made.state),
+            manifest=made.manifest,
+            chain=chain_digest(parent.chain, manifest=made.manifest, model=digest),
             num_updates=fold.num_updates,
             num_samples=fold.num_samples,
             created_at=self._clock.now(),
         )
-        with self._store.transaction() as records:
-            self._record(records, version, round_)
 
-    def _record(self, records: Records, version: Version, round_: Round) -> None:
+    def _record(self, records: Records, version: Version, round_: Round, found: Mapping[str, Any]) -> None:
         current = records.rounds.get(round_.round_id, for_update=True)
         if current.state is not RoundState.AGGREGATING:
             return  # another worker published it while this one was folding
+        records.journal.append(
+            "round_aggregated", at=version.created_at, job_id=version.job_id, round_id=version.round_id, **found
+        )
         publish_version(records, version)
         self._rounds.apply(records, current, VersionPublished(version.version))
 

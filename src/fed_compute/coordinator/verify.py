@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest
+from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest, weights_of
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId
 from fed_compute.rounds.records import (
@@ -153,13 +153,14 @@ def _counted_once(facts: _Facts) -> Iterator[str]:
         except InvariantBroken as error:
             yield f"v{version.version}: {error.message}"
             continue
-        for update_id, digest, weight in manifest:
+        for update_id, digest, _ in manifest:
             counted[update_id] += 1
             update = by_id.get(update_id)
             if update is None:
                 yield f"v{version.version} counts update {update_id}, which nobody sent"
-            elif (update.digest, update.num_samples, update.round_id) != (digest, weight, version.round_id):
-                yield f"v{version.version} counts update {update_id} with another digest, weight or round"
+            elif (update.digest, update.round_id) != (digest, version.round_id):
+                yield f"v{version.version} counts update {update_id} with another digest or round"
+    yield from _weights_follow(facts)
     for update in facts.updates:
         state, times = facts.rounds[update.round_id].state, counted[update.update_id]
         late = update.state is UpdateState.LATE
@@ -167,6 +168,25 @@ def _counted_once(facts: _Facts) -> Iterator[str]:
         if times != wanted or late != (state is RoundState.ABANDONED):
             where = f"update {update.update_id} ({update.state}) of round {update.round_id} ({state})"
             yield f"{where} is counted {times} times"
+
+
+def _weights_follow(facts: _Facts) -> Iterator[str]:
+    """Find weights that do not follow from the claims, the job's rule and what was counted before."""
+    by_id: dict[int, Update] = {update.update_id: update for update in facts.updates}
+    for job in facts.jobs:
+        before: Counter[ClientId] = Counter()
+        for version in (version for version in facts.versions if version.job_id == job.job_id):
+            try:
+                manifest = read_manifest(version.manifest)
+                updates = [by_id[update_id] for update_id, _, _ in manifest]
+                wanted = weights_of(job, updates, before)
+            except (InvariantBroken, UpdateRefused, KeyError) as error:
+                yield f"job {job.name}: the weights of v{version.version} cannot be checked: {error}"
+                continue
+            before.update(update.client_id for update in updates)
+            for (update_id, _, weight), right in zip(manifest, wanted, strict=True):
+                if weight != right:
+                    yield f"job {job.name}: v{version.version} counts update {update_id} with {weight}, not {right}"
 
 
 def _rounds_end_once(facts: _Facts) -> Iterator[str]:
@@ -197,14 +217,15 @@ def _rebuilds(facts: _Facts, blobs: BlobStore) -> Iterator[str]:
         for parent, version in itertools.pairwise(versions):
             try:
                 fold = RoundFold(job, blobs)
-                fold.add(by_id[update_id] for update_id, _, _ in read_manifest(version.manifest))
+                manifest = read_manifest(version.manifest)
+                fold.add(by_id[update_id] for update_id, _, _ in manifest)
                 optimizer = None if parent.optimizer_digest is None else blobs.get(parent.optimizer_digest)
-                model, state = fold.finish(blobs.get(parent.digest), optimizer)
-                if model != blobs.get(version.digest):
+                made = fold.finish(blobs.get(parent.digest), optimizer, weights=[weight for _, _, weight in manifest])
+                if made.model != blobs.get(version.digest):
                     yield f"job {job.name}: v{version.version} rebuilds to other bytes"
-                if version.optimizer_digest is not None and state != blobs.get(version.optimizer_digest):
+                if version.optimizer_digest is not None and made.state != blobs.get(version.optimizer_digest):
                     yield f"job {job.name}: the optimiser state of v{version.version} rebuilds to other bytes"
-            except (Broken, UpdateRefused, KeyError) as error:
+            except (Broken, UpdateRefused, KeyError, ValueError) as error:
                 yield f"job {job.name}: v{version.version} cannot be rebuilt: {error}"
 
 

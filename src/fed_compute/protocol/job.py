@@ -10,25 +10,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from fed_compute.errors import JobFileInvalid
 from fed_compute.ids import is_job_name
+from fed_compute.protocol.aggregation_section import LARGEST_ROUND, AggregationSection
 from fed_compute.protocol.architectures import BUILT_IN, built_in_schema
 from fed_compute.protocol.schema import ParameterSchema
+from fed_compute.protocol.section import Fraction, Positive
+from fed_compute.protocol.section import Section as _Section
 
 Loss = Literal["cross_entropy", "mse"]
 ClientOptimizer = Literal["sgd", "adam", "adamw"]
-ServerOptimizerName = Literal["sgd", "momentum", "adam", "yogi", "adagrad"]
 Encoding = Literal["f32", "bf16", "f16", "int8", "topk"]
 Compression = Literal["none", "zstd"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-
-
-class _Section(BaseModel):
-    # strict: TOML has types, so `total = "5"` or `lr = true` is a mistake and not a number
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class ModelSection(_Section):
@@ -74,18 +69,6 @@ class RoundsSection(_Section):
         return self
 
 
-class AggregationSection(_Section):
-    """How updates become the next version (server optimisers: Reddi et al. 2021)."""
-
-    rule: Literal["fedavg"] = "fedavg"
-    server_optimizer: ServerOptimizerName = "sgd"
-    server_lr: Positive = 1.0
-    momentum: Fraction = 0.9
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.99
-    tau: Positive = 1e-3
-
-
 class PrivacySection(_Section):
     """What the coordinator may see, and how long an update may be."""
 
@@ -129,6 +112,21 @@ class JobSpec(_Section):
         if not is_job_name(name):
             raise ValueError(f"{name[:80]!r} is not a job name: lower-case letters, digits, - and _, at most 64")
         return name
+
+    @model_validator(mode="after")
+    def _rounds_are_large_enough_for_the_rule(self) -> Self:
+        aggregation, given = self.aggregation, self.rounds.min_updates
+        least = aggregation.least_updates()
+        told = f"rule {aggregation.rule!r}" + (f" with f = {aggregation.f}" if aggregation.uses_f else "")
+        told += f" behind {', '.join(aggregation.pre)}" if aggregation.pre else ""
+        if least is None:
+            raise ValueError(f"{told} holds in no round of up to {LARGEST_ROUND} updates; lower f or bucket_size")
+        if given < least:
+            raise ValueError(
+                f"{told} protects nobody in a round of fewer than {least} updates and rounds.min_updates is {given}; "
+                f"set rounds.min_updates to {least} or more, or choose another rule"
+            )
+        return self
 
     def schema_of_model(self) -> ParameterSchema:
         """Return the parameters of the job's built-in model.

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest, write_manifest
+from fed_compute.coordinator.folding import (
+    FIRST_CHAIN,
+    FoldedRound,
+    RoundFold,
+    chain_digest,
+    read_manifest,
+    weights_of,
+    write_manifest,
+)
 from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.errors import AggregateNotFinite, BlobCorrupt, BlobMissing, InvariantBroken, NothingToAggregate
 from fed_compute.ids import Digest, UpdateId
@@ -49,7 +57,13 @@ def folded(stand: Stand, assignment: Assignment, updates: list[Update]) -> bytes
     """Return the model that some updates make of v1."""
     fold = RoundFold(assignment.job, stand.core.blobs)
     fold.add(updates)
-    return fold.finish(stand.core.models.get(stand.versions()[0].digest), None)[0]
+    return finish(stand, fold).model
+
+
+def finish(stand: Stand, fold: RoundFold) -> FoldedRound:
+    """Return what a fold makes of v1, every client being new."""
+    base = stand.core.models.get(stand.versions()[0].digest)
+    return fold.finish(base, None, weights=weights_of(stand.core.jobs.default(), fold.updates, {}))
 
 
 with_stand = settings(
@@ -78,16 +92,14 @@ def test_a_fold_in_pieces_gives_the_bytes_of_a_fold_at_once(
     fold = RoundFold(assignment.job, stand.core.blobs)
     fold.add(updates[:cut])
     fold.add(updates[cut:])
-    base = stand.core.models.get(stand.versions()[0].digest)
-    assert fold.finish(base, None)[0] == folded(stand, assignment, updates)
+    assert finish(stand, fold).model == folded(stand, assignment, updates)
 
 
 def test_the_model_moves_by_the_mean_weighted_by_samples(stand: Stand, assignment: Assignment) -> None:
     updates = stored(stand, assignment, [((1.0, 0.0, -1.0), 30), ((0.0, 2.0, -1.0), 10)])
     fold = RoundFold(assignment.job, stand.core.blobs)
     fold.add(updates)
-    body, _ = fold.finish(stand.core.models.get(stand.versions()[0].digest), None)
-    values = np.frombuffer(body[-12:], dtype="<f4")
+    values = np.frombuffer(finish(stand, fold).model[-12:], dtype="<f4")
     assert values - np.array(stand.model(1)) == pytest.approx([0.75, 0.5, -1.0], abs=1e-6)
     assert (fold.num_updates, fold.num_samples, fold.last_update_id) == (2, 40, 2)
 
@@ -124,7 +136,7 @@ def test_a_missing_body_stops_the_fold_and_leaves_what_was_folded(stand: Stand, 
     stand.core.blobs.remove(second.digest)
     with pytest.raises(BlobMissing, match=second.digest):
         fold.add([first, second])
-    assert fold.manifest() == write_manifest([first])
+    assert fold.updates == (first,)
 
 
 def test_a_body_that_is_no_update_is_never_averaged(stand: Stand, assignment: Assignment) -> None:
@@ -150,9 +162,9 @@ def test_a_model_that_would_not_be_finite_is_not_made(open_stand: OpenStand) -> 
 
 def test_a_manifest_is_read_back_as_it_was_written(stand: Stand, assignment: Assignment) -> None:
     updates = stored(stand, assignment, [((1.0, 1.0, 1.0), 7), ((2.0, 2.0, 2.0), 9)])
-    text = write_manifest(updates)
-    assert read_manifest(text) == [(1, updates[0].digest, 7), (2, updates[1].digest, 9)]
-    assert write_manifest(updates) == text == json.dumps(json.loads(text), separators=(",", ":"))
+    text = write_manifest(updates, [7.0, 0.1])
+    assert read_manifest(text) == [(1, updates[0].digest, 7), (2, updates[1].digest, 0.1)]
+    assert write_manifest(updates, [7.0, 0.1]) == text == json.dumps(json.loads(text), separators=(",", ":"))
 
 
 def test_a_chain_digest_depends_on_all_that_came_before() -> None:

@@ -137,8 +137,8 @@ def test_a_model_that_was_stored_but_not_recorded_is_made_again_to_the_same_byte
         durable.report(name, VALUES[name])
     fold = RoundFold(durable.core.jobs.default(), durable.core.blobs)
     fold.add(durable.updates())
-    body, _ = fold.finish(durable.core.models.get(durable.versions()[0].digest), None)
-    stored = durable.core.models.put(body)
+    made = fold.finish(durable.core.models.get(durable.versions()[0].digest), None, weights=[10.0, 10.0])
+    stored = durable.core.models.put(made.model)
     durable.restart()
     durable.work()
     assert durable.versions()[-1].digest == stored

@@ -90,7 +90,7 @@ def test_an_unknown_key_names_the_nearest_known_one(data: dict[str, Any], reason
         ({"training": {"lr": float("inf")}}, "training.lr"),
         ({"training": {"momentum": 1.0}}, "training.momentum"),
         ({"training": {"loss": "l1"}}, "training.loss"),
-        ({"aggregation": {"rule": "krum"}}, "aggregation.rule"),
+        ({"aggregation": {"rule": "kurm"}}, "aggregation.rule"),
         ({"privacy": {"mode": "private"}}, "privacy.mode"),
         ({"wire": {"topk_fraction": 0.0}}, "wire.topk_fraction"),
         ({"wire": {"topk_fraction": float("nan")}}, "wire.topk_fraction"),

@@ -1,41 +1,70 @@
 """The Aggregator: a rule and a server optimiser, joined."""
 
-from fed_compute.learning.aggregation.rule import AggregationRule
-from fed_compute.learning.aggregation.server_optimizers import OptimizerState, ServerOptimizer
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fed_compute.learning.aggregation.rule import NO_CONTEXT, AggregationRule, Outcome, RoundContext
+from fed_compute.learning.aggregation.server_optimizers import OptimizerState, ServerOptimizer, require_finite_result
 from fed_compute.learning.vectors import Vector
+
+CENTER = "aggregation.center"
+"""The name under which the last result is kept for a rule that starts from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextVersion:
+    """What a round came to: the next parameters, float32 (P,), what to remember for the next round, and how."""
+
+    parameters: Vector
+    state: OptimizerState
+    outcome: Outcome
 
 
 class Aggregator:
-    """Makes the next version of one round: fold the updates in, then take one step along their mean."""
+    """Makes the next version of one round: take the updates in, combine them, take one step along the result."""
 
-    def __init__(self, rule: AggregationRule, optimizer: ServerOptimizer) -> None:
+    def __init__(self, rule: AggregationRule, optimizer: ServerOptimizer, *, keeps_center: bool = False) -> None:
+        """Join the two. `keeps_center` remembers each round's result for a rule that starts from the last one."""
         self._rule = rule
         self._optimizer = optimizer
+        self._keeps_center = keeps_center
 
     @property
     def num_updates(self) -> int:
-        """Updates folded in so far."""
+        """Updates taken in so far."""
         return self._rule.num_updates
 
-    @property
-    def num_samples(self) -> int:
-        """Samples behind those updates."""
-        return self._rule.num_samples
-
-    def add(self, delta: Vector, *, num_samples: int) -> None:
-        """Fold in one update, float32 (P,), trained minus base. A refused one leaves no trace.
+    def add(self, delta: Vector, *, weight: float) -> None:
+        """Take in one update, float32 (P,), trained minus base. A refused one leaves no trace.
 
         Raises:
-            UpdateRefused: if the update has another shape, is not finite, or has an impossible sample count.
+            UpdateRefused: if the update has another shape or is not finite.
         """
-        self._rule.add(delta, num_samples=num_samples)
+        self._rule.add(delta, weight=weight)
 
-    def finish(self, parameters: Vector, state: OptimizerState) -> tuple[Vector, OptimizerState]:
-        """Return the next parameters, float32 (P,), and the optimiser's next state; no argument is changed.
+    def weigh(self, weights: Sequence[float], again: Callable[[], Iterable[Vector]]) -> None:
+        """Let the updates have these weights. If they are others than so far, `again` may be asked for the updates."""
+        if tuple(weights) != self._rule.weights:
+            self._rule.reweigh(weights, again())
+
+    def finish(self, parameters: Vector, state: OptimizerState, context: RoundContext = NO_CONTEXT) -> NextVersion:
+        """Return the next version; no argument is changed. Of `context`, the center is taken from `state`.
 
         Raises:
-            NothingToAggregate: if no update was folded in.
+            NothingToAggregate: if no update was taken in.
+            RoundTooSmall: if there are too few for the rule to bear a single liar.
+            RootUpdateMissing: if the rule needs a trusted update and there is none.
             OptimizerStateMismatch: if `state` is neither initial nor of this optimiser and model.
             AggregateNotFinite: if the next parameters would not be finite.
         """
-        return self._optimizer.step(parameters, self._rule.result(), state)
+        memory = dict(state.vectors)
+        center = memory.pop(CENTER, None) if self._keeps_center else None
+        outcome = self._rule.combine(replace(context, center=center))
+        after, kept = self._optimizer.step(parameters, outcome.mean, OptimizerState(memory))
+        if self._keeps_center:
+            last = outcome.mean.astype(np.float32)
+            require_finite_result("result", last)
+            kept = OptimizerState({**kept.vectors, CENTER: last})
+        return NextVersion(after, kept, outcome)

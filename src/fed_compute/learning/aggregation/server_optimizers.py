@@ -172,9 +172,9 @@ def _step(
             new_parameters[part] = x
             for name, values in kept.items():
                 new_memory[name][part] = values
-    _require_finite("parameters", new_parameters)
+    require_finite_result("parameters", new_parameters)
     for name, vector in new_memory.items():
-        _require_finite(f"optimiser state {name!r}", vector)
+        require_finite_result(f"optimiser state {name!r}", vector)
     return new_parameters, OptimizerState(new_memory)
 
 
@@ -189,7 +189,12 @@ def _memory(state: OptimizerState, starts: Mapping[str, float], size: int) -> Ma
     return state.vectors
 
 
-def _require_finite(what: str, vector: Vector) -> None:
+def require_finite_result(what: str, vector: Vector) -> None:
+    """Refuse a result that could not be stored.
+
+    Raises:
+        AggregateNotFinite: if it holds NaN or an infinity.
+    """
     count, first = non_finite(vector)
     if count:
         raise AggregateNotFinite(what, count=count, first=first)

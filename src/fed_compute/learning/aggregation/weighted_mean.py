@@ -1,16 +1,17 @@
 """Federated averaging as a streaming fold."""
 
+import math
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
-from fed_compute.errors import NothingToAggregate, SampleCountInvalid
+from fed_compute.errors import NothingToAggregate
+from fed_compute.learning.aggregation.rule import Outcome, RoundContext
 from fed_compute.learning.vectors import BLOCK, Vector, Vector64, blocks, require_finite, require_shape
-
-MAX_NUM_SAMPLES = 10_000_000
-"""Below 2**24, so that count times float32 is exact in float64."""
 
 
 class WeightedMean:
-    """Average updates one at a time, each weighted by its number of samples.
+    """Average updates one at a time, each with its weight: its number of samples, or what became of that.
 
     Source: McMahan et al. 2017, Algorithm 1 (arXiv:1602.05629). The sum is kept as two float64
     numbers per parameter and added with TwoSum (Knuth, TAOCP 2, 4.2.2), so it carries about 106 bits.
@@ -19,8 +20,9 @@ class WeightedMean:
     IEEE additions, no BLAS). In any order they give the same bits too, provided that for each parameter
     the weighted values are multiples of some u and N · S ≤ 2**106 · u, where N is the number of updates
     and S the sum of the weighted magnitudes: then no rounding happens at all before the last division.
-    With float32 inputs that holds while a parameter's nonzero values differ by less than a factor of
-    about 2**82 / (N · total samples), 4e15 for a thousand updates of a thousand samples each.
+    With float32 inputs and whole weights that holds while a parameter's nonzero values differ by less than a
+    factor of about 2**82 / (N · total weight), 4e15 for a thousand updates of a thousand samples each. Weights
+    of 24 bits that are no whole numbers, those of newcomers beside established clients, cost up to 2**24 of it.
     Beyond that the sum is off by at most about N**2 · 2**-106 · S, which can depend on the order and
     reaches a float32 result only if the exact value lies that close to a rounding boundary.
 
@@ -31,50 +33,61 @@ class WeightedMean:
         self._sum = np.zeros(num_parameters, dtype=np.float64)  # shape (P,)
         self._lost = np.zeros(num_parameters, dtype=np.float64)  # shape (P,): what rounding took from _sum
         self._scratch = np.empty((3, min(num_parameters, BLOCK)), dtype=np.float64)
-        self._num_updates = 0
-        self._num_samples = 0
+        self._weights: list[float] = []
 
     @property
     def num_updates(self) -> int:
-        return self._num_updates
+        return len(self._weights)
 
     @property
-    def num_samples(self) -> int:
-        return self._num_samples
+    def weights(self) -> tuple[float, ...]:
+        return tuple(self._weights)
 
-    def add(self, delta: Vector, *, num_samples: int) -> None:
-        """Fold in one update, float32 (P,), weighted by `num_samples`, a whole number from 1 to 10 000 000.
+    def add(self, delta: Vector, *, weight: float) -> None:
+        """Fold in one update, float32 (P,), with a weight above 0 of at most 24 significant bits.
 
         A refused update leaves the sum untouched.
 
         Raises:
             UpdateShapeMismatch: if `delta` is not of shape (P,).
             UpdateNotFinite: if it holds NaN or an infinity.
-            SampleCountInvalid: if the count is out of range.
+            ValueError: if the weight is not finite, not above 0 or has more bits.
             TypeError: if `delta` is not float32; a wider type would be rounded without a word.
         """
         if delta.dtype != np.float32:
             raise TypeError(f"delta must be float32, got {delta.dtype}")
-        if not 1 <= num_samples <= MAX_NUM_SAMPLES:
-            raise SampleCountInvalid(num_samples, limit=MAX_NUM_SAMPLES)
+        require_weight(weight)
         require_shape(delta, self._sum.size, what="delta")
         require_finite(delta)
         for part in blocks(delta.size):
-            self._add_block(part, delta[part], float(num_samples))
-        self._num_updates += 1
-        self._num_samples += num_samples
+            self._add_block(part, delta[part], weight)
+        self._weights.append(weight)
+
+    def reweigh(self, weights: Sequence[float], again: Iterable[Vector]) -> None:
+        """Forget the sum and fold the same updates in once more, with other weights."""
+        self._sum[:], self._lost[:], self._weights = 0.0, 0.0, []
+        for delta, weight in zip(again, weights, strict=True):
+            self.add(delta, weight=weight)
 
     def result(self) -> Vector64:
-        """Return the mean weighted by samples, float64 (P,), as a new array. More updates may follow.
+        """Return the weighted mean, float64 (P,), as a new array. More updates may follow.
 
         Raises:
             NothingToAggregate: if no update was folded in.
         """
-        if self._num_updates == 0:
+        if not self._weights:
             raise NothingToAggregate()
         mean = self._sum + self._lost
-        mean /= self._num_samples
+        mean /= math.fsum(self._weights)
         return mean
+
+    def combine(self, context: RoundContext) -> Outcome:
+        """Return the weighted mean as the outcome of a round; its surroundings do not matter.
+
+        Raises:
+            NothingToAggregate: if no update was folded in.
+        """
+        return Outcome(self.result())
 
     def _add_block(self, part: slice, delta: Vector, weight: float) -> None:
         """TwoSum of the running sum and `weight` · `delta`; what the sum loses goes to `_lost`."""
@@ -89,3 +102,13 @@ class WeightedMean:
         np.add(x, t, out=x)
         np.add(lost, x, out=lost)
         total[...] = new
+
+
+def require_weight(weight: float) -> None:
+    """Refuse what cannot weigh an update: weight times float32 must be exact in float64.
+
+    Raises:
+        ValueError: if the weight is not finite, not above 0, or has more than 24 significant bits.
+    """
+    if not (0.0 < weight < math.inf and float(np.float32(weight)) == weight):
+        raise ValueError(f"a weight is above 0, finite and of at most 24 significant bits, got {weight!r}")

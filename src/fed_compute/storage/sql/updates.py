@@ -1,12 +1,12 @@
 """Rows of accepted updates and of evaluations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from fed_compute.errors import UpdateConflict
-from fed_compute.ids import JobId, RoundId, TaskId, UpdateId
-from fed_compute.rounds.records import Evaluation, Update, UpdateState
+from fed_compute.ids import ClientId, JobId, RoundId, TaskId, UpdateId
+from fed_compute.rounds.records import Evaluation, RoundState, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
@@ -23,6 +23,15 @@ _OF_ROUND = (
     .order_by(_U.update_id)
 )
 _COUNT = select(func.count()).where(_U.round_id == bindparam("round_id"))
+
+_T, _R = tables.tasks.c, tables.rounds.c
+_COUNTED = (
+    select(_R.round_id)
+    .select_from(tables.tasks.join(tables.rounds, _R.round_id == _T.round_id))
+    .where(_T.client_id == bindparam("client_id"), _T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED)
+    .where(_R.job_id == bindparam("job_id"), _R.state == RoundState.CLOSED)
+    .limit(bindparam("limit"))
+)
 
 
 class UpdateRows:
@@ -60,6 +69,14 @@ class UpdateRows:
     def count(self, round_id: RoundId) -> int:
         """Return how many updates a round has."""
         return self._connection.execute(_COUNT, {"round_id": round_id}).scalar_one()
+
+    def counted(self, job_id: JobId, clients: Iterable[ClientId], *, limit: int) -> dict[ClientId, int]:
+        """Return how many updates of each client the job has counted in closed rounds, at most `limit` of each."""
+        found: dict[ClientId, int] = {}
+        for client in clients:
+            row = {"client_id": client, "job_id": job_id, "limit": limit}
+            found[client] = len(self._connection.execute(_COUNTED, row).all())
+        return found
 
     def list_as_late(self, round_id: RoundId) -> int:
         """Mark every update of an abandoned round as late; return how many."""

@@ -1,0 +1,91 @@
+"""The updates of one round as a robust rule sees them."""
+
+import math
+from functools import cached_property
+
+import numpy as np
+
+from fed_compute.learning.aggregation.gram import gram, product
+from fed_compute.learning.aggregation.matrix import Matrix64, StackedMatrix, UpdateMatrix
+from fed_compute.learning.vectors import Vector, Vector64
+
+
+class Cohort:
+    """Updates, what each counts, and how many of them may lie.
+
+    `weights` is float64 (n,), all above 0. `num_liars` is f: the rules bear liars that hold up to f/n of the
+    weight, which with equal weights is f of n. `center` is the point that centered clipping starts from, float32
+    (P,), None for the origin. `root` is the row of the trusted client, if there is one.
+    """
+
+    def __init__(
+        self,
+        matrix: UpdateMatrix,
+        weights: Vector64,
+        *,
+        num_liars: int,
+        center: Vector | None = None,
+        root: int | None = None,
+        extended_gram: Matrix64 | None = None,
+    ) -> None:
+        self.matrix = matrix
+        self.weights = weights
+        self.num_liars = num_liars
+        self.center = center
+        self.root = root
+        self._known_gram = extended_gram
+
+    @property
+    def num_updates(self) -> int:
+        """Rows, n."""
+        return len(self.weights)
+
+    @property
+    def shares(self) -> Vector64:
+        """Each update's part of the whole weight, float64 (n,)."""
+        shares: Vector64 = self.weights / math.fsum(self.weights)
+        return shares
+
+    @property
+    def has_equal_weights(self) -> bool:
+        """Whether every update counts the same."""
+        return bool((self.weights == self.weights[0]).all())
+
+    def mass_of(self, count: float) -> float:
+        """Return the weight that `count` of the n updates hold on average."""
+        return count * math.fsum(self.weights) / self.num_updates
+
+    @property
+    def gram(self) -> Matrix64:
+        """Inner products of the updates, float64 (n, n)."""
+        return self.extended_gram[: self.num_updates, : self.num_updates]
+
+    @cached_property
+    def extended_gram(self) -> Matrix64:
+        """Inner products of the updates and, as the last row, the center, float64 (n + 1, n + 1)."""
+        if self._known_gram is not None:
+            return self._known_gram
+        if self.center is not None:
+            return gram(StackedMatrix(self.matrix, self.center))
+        return np.pad(gram(self.matrix), (0, 1))
+
+    def norms(self) -> Vector64:
+        """L2 norms of the updates, float64 (n,)."""
+        norms: Vector64 = np.sqrt(np.diagonal(self.gram))
+        return norms
+
+    def replaced(self, matrix: UpdateMatrix, mixing: Matrix64, weights: Vector64) -> "Cohort":
+        """Return the cohort of `matrix`, whose rows are `mixing` (m, n) times those of this one."""
+        m, n = mixing.shape
+        extended = np.zeros((m + 1, n + 1), dtype=np.float64)
+        extended[:m, :n], extended[m, n] = mixing, 1.0
+        known = product(product(extended, self.extended_gram), extended.T)
+        root = self.root if m == n else None
+        return Cohort(
+            matrix,
+            weights,
+            num_liars=self.num_liars,
+            center=self.center,
+            root=root,
+            extended_gram=(known + known.T) / 2,
+        )

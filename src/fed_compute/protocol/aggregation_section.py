@@ -1,0 +1,143 @@
+"""How updates become the next version: the rule, how many liars it bears, and what each update counts."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from fed_compute.ids import CLIENT_NAME_RULE, is_client_name
+from fed_compute.protocol.section import Fraction, Positive, Section
+
+ServerOptimizerName = Literal["sgd", "momentum", "adam", "yogi", "adagrad"]
+RuleName = Literal[
+    "fedavg",
+    "median",
+    "trimmed_mean",
+    "krum",
+    "multi_krum",
+    "geometric_median",
+    "centered_clipping",
+    "norm_clipping",
+    "fltrust",
+    "robust",
+]
+PreName = Literal["norm_clipping", "nnm", "bucketing"]
+Weighting = Literal["samples", "equal", "capped"]
+LARGEST_ROUND = 1_000
+"""Rules whose condition is not met by a round of this size are never met."""
+
+
+class AggregationSection(Section):
+    """The rule, its numbers, the weights, and the server optimiser (Reddi et al. 2021).
+
+    A number that the chosen rule has no use for is refused, so that nobody relies on it. `f` is how many of a
+    round's updates may lie: a whole number, or a fraction of the round, rounded down. `None` leaves a number to
+    the round: the median norm or distance.
+    """
+
+    rule: RuleName = "fedavg"
+    pre: Annotated[tuple[PreName, ...], Field(max_length=4, strict=False)] = ()
+    f: Annotated[int, Field(ge=0, le=1_000_000)] | Annotated[float, Field(ge=0, lt=0.5, allow_inf_nan=False)] = 0.2
+    clip_norm: Positive | None = None
+    clip_radius: Positive | None = None
+    clip_iterations: Annotated[int, Field(ge=1, le=100)] = 3
+    median_iterations: Annotated[int, Field(ge=1, le=10_000)] = 100
+    median_smoothing: Positive | None = None
+    bucket_size: Annotated[int, Field(ge=2, le=1_000)] = 2
+    trusted_client: str | None = None
+    weighting: Weighting | None = None
+    newcomer_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.2
+    server_optimizer: ServerOptimizerName = "sgd"
+    server_lr: Positive = 1.0
+    momentum: Fraction = 0.9
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.99
+    tau: Positive = 1e-3
+
+    @property
+    def weights_by(self) -> Weighting:
+        """How updates are weighted: as told, else by samples under plain averaging and all alike under other rules."""
+        return self.weighting or ("samples" if self.is_plain_average else "equal")
+
+    @property
+    def is_plain_average(self) -> bool:
+        """Whether updates are averaged as they come, without a look at the others."""
+        return self.rule == "fedavg" and not self.pre
+
+    @property
+    def uses_f(self) -> bool:
+        """Whether the number of liars matters to the rule or to what comes before it."""
+        return self.rule in ("trimmed_mean", "krum", "multi_krum", "robust") or "nnm" in self.pre
+
+    def least_updates(self) -> int | None:
+        """Return the number of updates from which on every round meets the rule's condition; None if none ever does."""
+        first: int | None = None
+        for num_updates in range(LARGEST_ROUND, 0, -1):
+            if not self._is_met_by(num_updates):
+                break
+            first = num_updates
+        return first
+
+    def _is_met_by(self, num_updates: int) -> bool:
+        """Say whether a round of this size bears the liars that are asked for, and at least one if any are."""
+        rows = num_updates
+        for _ in range(self.pre.count("bucketing")):
+            rows = -(-rows // self.bucket_size)
+        if not self.uses_f:
+            return rows >= self._least_rows(1)
+        liars = self.f if isinstance(self.f, int) else math.floor(self.f * num_updates + 1e-9)
+        if liars == 0 and self.f > 0:
+            return False
+        return rows >= self._least_rows(liars) and rows > 2 * liars
+
+    def _least_rows(self, liars: int) -> int:
+        match self.rule:
+            case "krum" | "multi_krum":
+                return 2 * liars + 3
+            case "median" | "trimmed_mean" | "geometric_median" | "centered_clipping":
+                return 2 * liars + 1
+            case "robust":
+                return max(5, 2 * liars + 1)
+            case "norm_clipping":
+                return 3 if self.clip_norm is None else 1
+            case "fedavg" | "fltrust":
+                return 1
+
+    @field_validator("trusted_client")
+    @classmethod
+    def _usable_client(cls, name: str | None) -> str | None:
+        if name is not None and not is_client_name(name):
+            raise ValueError(f"{name[:80]!r} is not a client's name: {CLIENT_NAME_RULE}")
+        return name
+
+    @model_validator(mode="after")
+    def _every_number_has_a_use(self) -> Self:
+        clips = "norm_clipping" in (self.rule, *self.pre) or self.rule == "robust"
+        uses = {
+            "f": (self.uses_f, "a rule or a step that counts liars: trimmed_mean, krum, multi_krum, robust or nnm"),
+            "clip_norm": (clips, "norm_clipping"),
+            "clip_radius": (self.rule == "centered_clipping", "rule = 'centered_clipping'"),
+            "clip_iterations": (self.rule == "centered_clipping", "rule = 'centered_clipping'"),
+            "median_iterations": (self.rule == "geometric_median", "rule = 'geometric_median'"),
+            "median_smoothing": (self.rule == "geometric_median", "rule = 'geometric_median'"),
+            "bucket_size": ("bucketing" in self.pre, "'bucketing' in pre"),
+            "trusted_client": (self.rule == "fltrust", "rule = 'fltrust'"),
+        }
+        for name, (has_use, where) in uses.items():
+            if not has_use and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no use under rule {self.rule!r}; it belongs to {where}")
+        return self
+
+    @model_validator(mode="after")
+    def _the_parts_fit_together(self) -> Self:
+        if self.rule == "fltrust" and self.trusted_client is None:
+            raise ValueError(
+                "rule 'fltrust' needs trusted_client, the name of the client whose updates are the measure"
+            )
+        if "nnm" in self.pre and self.rule in ("fedavg", "norm_clipping"):
+            raise ValueError(f"nnm in front of rule {self.rule!r} bears no liar; choose a rule such as 'trimmed_mean'")
+        if self.rule == "fltrust" and "bucketing" in self.pre:
+            raise ValueError(
+                "bucketing would mix the trusted client's update with others; leave it out under 'fltrust'"
+            )
+        return self
