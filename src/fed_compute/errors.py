@@ -669,9 +669,23 @@ class ExtraMissing(Misuse):
 
 
 class PolicyRefusal(Misuse):
-    """The volunteer's own rules forbid this task."""
+    """The volunteer's own rules forbid this task.
+
+    `setting` names the rule. After `wait_seconds` it may allow more; None: not for this job, ever.
+    """
 
     code = "policy_refusal"
+
+    def __init__(self, message: str, *, setting: str, wait_seconds: float | None = None) -> None:
+        super().__init__(message, setting=setting, wait_seconds=wait_seconds)
+        self.setting = setting
+        self.wait_seconds = wait_seconds
+
+
+class StateUnusable(Misuse):
+    """A file in the client's state folder cannot be read or written; nothing is sent without it."""
+
+    code = "state_unusable"
 
 
 # --- broken ------------------------------------------------------------------------------------

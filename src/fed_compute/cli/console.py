@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
+from fed_compute.client.answers import printable
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -22,4 +24,4 @@ def print_json(document: Any) -> None:
 def complain(text: str) -> None:
     """Write `error: …` in one paragraph to standard error."""
     err.print("[bold red]error:[/] ", end="")
-    err.print(text, markup=False)
+    err.print("\n".join(printable(line) for line in text.splitlines()), markup=False)

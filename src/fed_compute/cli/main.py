@@ -14,6 +14,8 @@ import typer
 from fed_compute.cli.console import complain, print_line
 from fed_compute.cli.demo.command import demo
 from fed_compute.cli.join import join
+from fed_compute.cli.limits import limits
+from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
 from fed_compute.cli.verify import verify
 from fed_compute.errors import CallRefused, FedComputeError, Misuse, NotNow, Refused
@@ -50,6 +52,8 @@ def options(
 app.command()(demo)
 app.command()(serve)
 app.command()(join)
+app.command()(limits)
+app.command()(sent)
 app.command()(verify)
 
 

@@ -1,14 +1,17 @@
 """What a volunteer sees while the machine works: one line for each thing that happened."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.text import Text
 
 from fed_compute.cli.console import out
+from fed_compute.client.answers import printable
 
 _QUIET = {"progress"}
+_SAME_NORM = 0.01
+"""Below this relative difference a norm has not been scaled down: lossy encodings change it a little."""
 
 
 class ScreenObserver:
@@ -25,6 +28,7 @@ class ScreenObserver:
         if name in _QUIET:
             return
         text, style = describe(name, self._url, fields)
+        text = printable(text)  # parts of it are a coordinator's words
         if text == self._last:
             return
         self._last = text
@@ -43,8 +47,11 @@ def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
         case "trained":
             return (
                 f"trained on {fields['num_samples']} samples in {_number(fields['seconds'])} s, "
-                f"loss {_number(fields['loss'])}; sending {_size(fields['bytes'])}"
+                f"loss {_number(fields['loss'])}"
             ), ""
+        case "sending":
+            norm = lengths(fields["norm"], fields["norm_trained"])
+            return f"sending {size(fields['bytes'])}: {told(fields['says'])}{norm}", ""
         case "update_accepted":
             return f"update accepted in round {fields['round_id']}", "green"
         case "evaluated":
@@ -62,6 +69,12 @@ def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
             return f"the coordinator cannot answer now: {fields.get('why', '')}; trying again", "yellow"
         case "update_refused" | "training_failed":
             return f"{name.replace('_', ' ')} ({fields.get('code')}): {fields.get('why')}", "bold red"
+        case "policy_refused":
+            rest = fields.get("rest")
+            pause = f"; resting {rest / 60:.3g} min" if isinstance(rest, float) and rest else ""
+            return f"your limits refuse this task of job {fields['job']}: {fields['why']}{pause}", "yellow"
+        case "resting":
+            return f"resting: {fields['why']}", "yellow"
         case "task_over":
             return f"this task is over: {fields['why']}", "yellow"
         case "task_released":
@@ -78,7 +91,22 @@ def _number(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _size(value: object) -> str:
+def lengths(sent: object, trained: object) -> str:
+    """Return the L2 norm of an update that was sent, and of what was trained if it was scaled down; or nothing."""
+    if not isinstance(sent, float) or not isinstance(trained, float):
+        return ""
+    return f", norm {sent:.3g}" + (f" scaled down from {trained:.3g}" if sent < trained * (1 - _SAME_NORM) else "")
+
+
+def told(says: object, prefix: str = "") -> str:
+    """Return what left beside the values as `name value, name value`, nested names flat."""
+    if not isinstance(says, Mapping):
+        return f"{prefix} {_number(says)}"
+    return ", ".join(told(value, str(name)) for name, value in says.items())
+
+
+def size(value: object) -> str:
+    """Return a number of bytes for people."""
     size = float(value) if isinstance(value, int) else 0.0
     for unit in ("B", "kB", "MB"):
         if size < 1000:

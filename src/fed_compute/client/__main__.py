@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import closing
 
 import structlog
 
@@ -18,8 +19,10 @@ def main() -> int:
     configure_logging("console" if sys.stderr.isatty() else "json")
     stop = threading.Event()
     try:
-        client = build_client(load_settings(), LogObserver(), stop=stop)
-        with stop_on_signals(client, stop):
+        with (
+            closing(build_client(load_settings(), LogObserver(), stop=stop)) as client,
+            stop_on_signals(client, stop),
+        ):
             client.run(stop=stop)
     except FedComputeError as error:
         structlog.get_logger("fed_compute.client").error("client_failed", code=error.code, why=error.message)

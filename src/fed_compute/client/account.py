@@ -4,7 +4,9 @@ import secrets
 
 from fed_compute.client.api import CoordinatorApi
 from fed_compute.client.config import ClientSettings
+from fed_compute.client.disclosure import tell_machine
 from fed_compute.client.machine import capabilities
+from fed_compute.client.outbox import Outbox
 from fed_compute.client.security import Credential, CredentialStore
 from fed_compute.errors import ClientMustAct, SettingInvalid
 from fed_compute.protocol.messages import RegisterAnswer, RegisterRequest
@@ -15,10 +17,12 @@ _NAMES_TO_TRY = 5
 class Account:
     """Who this client is at its coordinator."""
 
-    def __init__(self, settings: ClientSettings, store: CredentialStore, api: CoordinatorApi) -> None:
+    def __init__(self, settings: ClientSettings, store: CredentialStore, api: CoordinatorApi, outbox: Outbox) -> None:
         self._settings = settings
         self._store = store
         self._api = api
+        self._outbox = outbox
+        self._made_up_name = _made_up_name()
 
     def sign_in(self) -> str:
         """Give the API object its key and return the client id. May be repeated after `NotNow`.
@@ -61,19 +65,20 @@ class Account:
             return self._register_as(self._settings.client_name)
         for _ in range(_NAMES_TO_TRY - 1):
             try:
-                return self._register_as(_made_up_name())
+                return self._register_as(self._made_up_name)
             except ClientMustAct as error:
                 if error.details["answered"] != "client_name_taken":
                     raise
-        return self._register_as(_made_up_name())
+                self._made_up_name = _made_up_name()
+        return self._register_as(self._made_up_name)
 
     def _register_as(self, name: str) -> RegisterAnswer:
         invite = self._settings.client_invite
-        return self._api.register(
+        return self._outbox.register(
             RegisterRequest(
                 client_name=name,
                 invite=None if invite is None else invite.get_secret_value(),
-                capabilities=capabilities(),
+                capabilities=tell_machine(capabilities(), self._settings.client_share_machine),
             )
         )
 

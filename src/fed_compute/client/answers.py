@@ -50,13 +50,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return min(seconds, _LONGEST_ADVICE) if math.isfinite(seconds) and seconds >= 0 else None
 
 
+def printable(text: str) -> str:
+    """Return a coordinator's text as it may be shown: what can steer a terminal becomes a replacement character."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def _problem(body: bytes) -> tuple[str, str]:
     """Return code and detail of a problem document; other bodies have the code `none`."""
     try:
         problem = Problem.model_validate_json(body)
     except ValidationError:
-        return "none", body[:200].decode("utf-8", errors="replace").strip() or "no explanation"
-    return problem.code[:80], problem.detail[:500]
+        return "none", printable(body[:200].decode("utf-8", errors="replace").strip()) or "no explanation"
+    return printable(problem.code[:80]), printable(problem.detail[:500])
 
 
 def _advice(status: int, headers: Mapping[str, str]) -> str:
@@ -65,5 +70,5 @@ def _advice(status: int, headers: Mapping[str, str]) -> str:
     if status == 401:
         return "; check CLIENT_API_KEY, or move the credential file away to register anew"
     if status < 400:
-        return f"; it has moved, set COORDINATOR_URL to {headers.get('location', 'its new address')[:200]}"
+        return f"; it has moved, set COORDINATOR_URL to {printable(headers.get('location', 'its new address')[:200])}"
     return ""

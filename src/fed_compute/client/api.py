@@ -10,7 +10,7 @@ import httpx2
 import stamina
 from pydantic import BaseModel, ValidationError
 
-from fed_compute.client.answers import error_of, retry_after
+from fed_compute.client.answers import error_of, printable, retry_after
 from fed_compute.errors import AnswerUnusable, CoordinatorBusy, CoordinatorUnreachable, NotNow, SettingInvalid
 from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.messages import (
@@ -22,6 +22,7 @@ from fed_compute.protocol.messages import (
     HeartbeatRequest,
     RegisterAnswer,
     RegisterRequest,
+    Request,
     TaskAnswer,
     TaskDone,
     UpdateAnswer,
@@ -30,7 +31,14 @@ from fed_compute.protocol.messages import (
 LONGEST_RETRY_SECONDS = 30.0
 """A call never sleeps longer than this between its tries; longer waits are the caller's to make."""
 
-_MAX_JSON_BYTES = 16 << 20
+_MAX_JSON_BYTES = 64 << 10
+_MAX_TASK_BYTES = 2 << 20
+"""A task lists the model's tensors, whose names take at most a mebibyte."""
+
+_PIECES_AFTER_STOP = 8
+"""So many reads more may an answer take once the client has to stop; the answer to giving a lease back takes one."""
+
+_JSON = "application/json"
 _TIMEOUT = httpx2.Timeout(30.0, connect=10.0, write=60.0)
 _AnswerT = TypeVar("_AnswerT", bound=BaseModel)
 _ResultT = TypeVar("_ResultT")
@@ -51,8 +59,13 @@ class _Reply:
     body: bytes
 
 
+def wire_form(request: Request) -> bytes:
+    """Return the bytes in which a request travels: what was set, and nothing else. Equal requests give equal bytes."""
+    return request.model_dump_json(exclude_none=True, exclude_unset=True).encode()
+
+
 class CoordinatorApi:
-    """One coordinator. May be used from several threads at once.
+    """One coordinator. May be used from several threads at once. It follows no redirects: a key goes to one host only.
 
     Each call makes at most `max_retries` + 1 tries. Between them it sleeps `retry_delay` seconds,
     doubling, plus jitter, up to `LONGEST_RETRY_SECONDS`; a `Retry-After` of the coordinator is
@@ -83,7 +96,9 @@ class CoordinatorApi:
             "Accept-Encoding": "identity",  # a size limit then holds for what is held in memory
         }
         try:
-            self._http = httpx2.Client(base_url=base_url, headers=headers, timeout=_TIMEOUT, transport=transport)
+            self._http = httpx2.Client(
+                base_url=base_url, headers=headers, timeout=_TIMEOUT, transport=transport, follow_redirects=False
+            )
         except httpx2.InvalidURL as error:
             raise SettingInvalid(f"COORDINATOR_URL {base_url[:200]!r} is not an address: {error}") from error
         self._max_retries = max_retries
@@ -103,18 +118,28 @@ class CoordinatorApi:
 
     def register(self, request: RegisterRequest) -> RegisterAnswer:
         """`POST /client/register`. The answer holds the key, once."""
-        return self._json(RegisterAnswer, "POST", "/client/register", json=request.model_dump(exclude_none=True))
+        return self._json(RegisterAnswer, "POST", "/client/register", **_json_body(request))
 
-    def next_task(self, client_id: str, *, wait_seconds: float) -> TaskAnswer | Idle:
-        """`GET /task/{client_id}`, answered as soon as there is a task, after `wait_seconds` at the latest."""
+    def next_task(
+        self, client_id: str, *, wait_seconds: float, job: str | None = None, evaluates: bool = True
+    ) -> TaskAnswer | Idle:
+        """`GET /task/{client_id}`, answered as soon as there is a task, after `wait_seconds` at the latest.
+
+        With `job` only a task of that job; without `evaluates` only training. A coordinator may ignore both.
+        """
+        wishes = {} if job is None else {"job": job}
+        if not evaluates:
+            wishes["evaluate"] = "false"
         reply = self._send(
             "GET",
             f"/task/{quote(client_id, safe='')}",
-            params={"wait": f"{wait_seconds:g}"},
+            max_bytes=_MAX_TASK_BYTES,
+            params={"wait": f"{wait_seconds:g}", **wishes},
             timeout=httpx2.Timeout(30.0, connect=10.0, read=30.0 + wait_seconds),
         )
         if reply.status == 204:
-            return Idle(retry_after(reply.headers), reply.headers.get("fed-compute-reason", "waiting")[:80])
+            reason = reply.headers.get("fed-compute-reason", "waiting")
+            return Idle(retry_after(reply.headers), printable(reason[:80]))
         return _read(TaskAnswer, reply)
 
     def download_model(self, model_version: str, *, job: str, digest: str, max_bytes: int) -> bytes:
@@ -145,12 +170,12 @@ class CoordinatorApi:
 
     def submit_evaluation(self, task_id: str, request: EvaluationRequest) -> TaskDone:
         """`POST /tasks/{task_id}/evaluation`."""
-        return self._json(TaskDone, "POST", f"{_task(task_id)}/evaluation", json=request.model_dump())
+        return self._json(TaskDone, "POST", f"{_task(task_id)}/evaluation", **_json_body(request))
 
     def heartbeat(self, task_id: str, progress: float) -> HeartbeatAnswer:
         """`POST /tasks/{task_id}/heartbeat`, one try only: the next heartbeat is the retry."""
         request = HeartbeatRequest(progress=min(max(progress, 0.0), 1.0))
-        return _read(HeartbeatAnswer, self._try("POST", f"{_task(task_id)}/heartbeat", json=request.model_dump()))
+        return _read(HeartbeatAnswer, self._try("POST", f"{_task(task_id)}/heartbeat", **_json_body(request)))
 
     def release_task(self, task_id: str) -> TaskDone:
         """`DELETE /tasks/{task_id}`: give the lease back, one try only."""
@@ -185,7 +210,7 @@ class CoordinatorApi:
         self._before_try()
         try:
             with self._http.stream(method, path, **request) as response:
-                reply = _Reply(response.status_code, response.headers, _body(response, max_bytes))
+                reply = _Reply(response.status_code, response.headers, self._body(response, max_bytes))
         except httpx2.RequestError as error:
             raise CoordinatorUnreachable(
                 f"no answer from {self._http.base_url}: {error or type(error).__name__}", retry_after_seconds=0.0
@@ -194,19 +219,30 @@ class CoordinatorApi:
             raise error_of(reply.status, reply.headers, reply.body)
         return reply
 
+    def _body(self, response: httpx2.Response, max_bytes: int) -> bytes:
+        """Read a body of at most `max_bytes`; never more than that and one network read is held.
+
+        Of an error only the beginning is read. A body that drips in for ever ends when the client has to stop.
+        """
+        body, pieces_after_stop = bytearray(), 0
+        for piece in response.iter_bytes():
+            body += piece
+            pieces_after_stop += self._give_up()
+            if not response.is_success and len(body) >= _MAX_JSON_BYTES:
+                break
+            if len(body) > max_bytes:
+                raise _unusable(f"the answer to {response.request.url.path} is longer than {max_bytes} bytes")
+            if pieces_after_stop > _PIECES_AFTER_STOP:
+                raise _unusable(f"the answer to {response.request.url.path} had not ended when the client had to stop")
+        return bytes(body)
+
+
+def _json_body(request: Request) -> dict[str, Any]:
+    return {"content": wire_form(request), "headers": {"Content-Type": _JSON}}
+
 
 def _task(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
-
-
-def _body(response: httpx2.Response, max_bytes: int) -> bytes:
-    """Read a body of at most `max_bytes`; never more than that and one network read is held."""
-    body = bytearray()
-    for piece in response.iter_bytes():
-        body += piece
-        if len(body) > max_bytes:
-            raise _unusable(f"the answer to {response.request.url.path} is longer than {max_bytes} bytes")
-    return bytes(body)
 
 
 def _read(answer: type[_AnswerT], reply: _Reply) -> _AnswerT:
@@ -216,7 +252,8 @@ def _read(answer: type[_AnswerT], reply: _Reply) -> _AnswerT:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise _unusable(
-            f"the answer with status {reply.status} is not a {answer.__name__}: {where} {problem['msg']}; "
+            f"the answer with status {reply.status} is not a {answer.__name__}: "
+            f"{printable(where[:200])} {problem['msg']}; "
             "is COORDINATOR_URL the address of a fed-compute coordinator?"
         ) from error
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fed_compute.client.limits import LimitSettings
 from fed_compute.errors import SettingInvalid
 from fed_compute.ids import CLIENT_NAME_RULE, is_client_name
 
@@ -19,10 +19,8 @@ def _state_dir() -> Path:
     return platformdirs.user_state_path("fed-compute", appauthor=False)
 
 
-class ClientSettings(BaseSettings):
+class ClientSettings(LimitSettings):
     """Each field is an environment variable of the same name in capitals."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     coordinator_url: str = Field(
         default="http://localhost:8000",

@@ -4,6 +4,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from fed_compute.client.answers import printable
 from fed_compute.client.api import CoordinatorApi
 from fed_compute.client.behavior import TaskInterrupted
 from fed_compute.clock import Clock
@@ -11,6 +12,7 @@ from fed_compute.errors import FedComputeError, NotNow
 from fed_compute.protocol.messages import TaskAnswer
 
 _SHORTEST_HEARTBEAT_SECONDS = 0.05
+_LONGEST_HEARTBEAT_SECONDS = 3600.0
 
 
 class TaskAborted(TaskInterrupted):
@@ -27,7 +29,7 @@ class LeaseKeeper:
     def __init__(self, api: CoordinatorApi, task: TaskAnswer, clock: Clock) -> None:
         self._api = api
         self._task_id = task.task_id
-        self._pause = max(task.heartbeat_seconds, _SHORTEST_HEARTBEAT_SECONDS)
+        self._pause = min(max(task.heartbeat_seconds, _SHORTEST_HEARTBEAT_SECONDS), _LONGEST_HEARTBEAT_SECONDS)
         self._clock = clock
         self._lease_end = clock.monotonic() + task.seconds_left
         self._progress = 0.0
@@ -75,5 +77,5 @@ class LeaseKeeper:
                 return
             self._lease_end = self._clock.monotonic() + answer.seconds_left
             if answer.action == "abort":
-                self._ended = TaskAborted(answer.reason or "the coordinator gave no reason")
+                self._ended = TaskAborted(printable((answer.reason or "the coordinator gave no reason")[:200]))
                 return

@@ -1,7 +1,9 @@
-"""What this machine is, as hints for the coordinator."""
+"""What this machine is and how it is powered."""
 
 import os
 from importlib.metadata import version
+
+import psutil
 
 from fed_compute.client.trainer import cuda_available
 from fed_compute.protocol.messages import Capabilities
@@ -15,6 +17,18 @@ def capabilities() -> Capabilities:
         cuda=cuda_available(),
         client_version=version("fed-compute"),
     )
+
+
+def on_battery() -> bool:
+    """Say whether this machine runs on its battery. One without a battery never does.
+
+    A battery that does not say whether it is plugged in, or cannot be read, counts as in use.
+    """
+    try:
+        battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    except OSError:
+        return True
+    return battery is not None and battery.power_plugged is not True
 
 
 def _memory_bytes() -> int | None:

@@ -8,11 +8,19 @@ from fed_compute.client import trainer
 from fed_compute.client.account import Account
 from fed_compute.client.api import CoordinatorApi
 from fed_compute.client.behavior import Behavior
-from fed_compute.client.client import Client, Surroundings
+from fed_compute.client.client import Client
 from fed_compute.client.config import ClientSettings
-from fed_compute.client.datasets import load_dataset
+from fed_compute.client.datasets import Dataset, load_dataset
+from fed_compute.client.departures import DepartureLog, sent_folder
+from fed_compute.client.errands import Errands
+from fed_compute.client.guard import Guard
+from fed_compute.client.history import DayBook
+from fed_compute.client.limits import disclosure_of, policy_of
+from fed_compute.client.machine import on_battery
 from fed_compute.client.observer import ClientObserver
+from fed_compute.client.outbox import Outbox
 from fed_compute.client.security import CredentialStore
+from fed_compute.client.surroundings import Surroundings
 from fed_compute.client.work import Workbench
 from fed_compute.clock import Clock, SystemClock
 
@@ -51,8 +59,30 @@ def build_client(
         sleep_between_rounds=settings.sleep_between_rounds,
         retry_delay=settings.retry_delay,
     )
-    account = Account(settings, CredentialStore(settings.client_state_dir), api)
-    return Client(api, Workbench(dataset, clock, device=settings.client_device), surroundings, account.sign_in)
+    return assemble(settings, api, dataset, surroundings)
+
+
+def assemble(settings: ClientSettings, api: CoordinatorApi, dataset: Dataset, surroundings: Surroundings) -> Client:
+    """Put a client together around its way to a coordinator, its data and its surroundings."""
+    clock, folder = surroundings.clock, sent_folder(settings.client_state_dir)
+    guard = Guard(policy_of(settings), DayBook(folder), clock, on_battery=on_battery)
+    log = DepartureLog(
+        folder,
+        clock,
+        coordinator=settings.coordinator_url,
+        max_bytes=round(settings.client_sent_log_megabytes * 1e6),
+        keep_updates=settings.client_keep_updates,
+    )
+    bench = Workbench(
+        dataset,
+        clock,
+        device=settings.client_device,
+        disclosure=disclosure_of(settings),
+        max_update_norm=settings.client_max_update_norm,
+    )
+    outbox = Outbox(api, log, guard)
+    account = Account(settings, CredentialStore(settings.client_state_dir), api, outbox)
+    return Client(api, Errands(api, outbox, bench, surroundings), guard, surroundings, account.sign_in)
 
 
 class _Latency:

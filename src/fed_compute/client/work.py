@@ -1,19 +1,20 @@
 """What a client does with a task between download and upload: no network, no waiting."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from fed_compute.client.datasets import Dataset, split_holdout
+from fed_compute.client.datasets import Dataset, holdout_sizes, split_holdout
+from fed_compute.client.disclosure import Disclosure
 from fed_compute.client.recipes import schema_of
 from fed_compute.client.trainer import Device, Progress, TrainingResult, evaluate, train
 from fed_compute.clock import Clock
-from fed_compute.errors import TrainingDiverged
+from fed_compute.errors import PolicyRefusal, TrainingDiverged
 from fed_compute.learning.compression import Residual
-from fed_compute.learning.vectors import clip_to_norm, l2_norm
+from fed_compute.learning.privacy import PrivacyProtector, l2_norm, tighter_norm
 from fed_compute.protocol.messages import (
-    MAX_NUM_SAMPLES,
     SAFETENSORS,
     SAFETENSORS_ZSTD,
     EvaluationRequest,
@@ -28,27 +29,62 @@ HOLDOUT_SEED = 0
 
 _LOSSLESS = "f32"
 _ATTEMPTS_TO_FIT_NORM = 4
+_DISCLOSURE = Disclosure()
+
+
+@dataclass(frozen=True, slots=True)
+class NormReport:
+    """L2 norms of one update: of what was trained, of what will be decoded from what is sent, and the limit."""
+
+    trained: float
+    sent: float
+    limit: float | None
 
 
 @dataclass(frozen=True, eq=False)
 class FinishedUpdate:
-    """An encoded update, ready to be sent as often as it takes."""
+    """An encoded update, ready to be sent as often as it takes. `says` is all that it tells beside its values."""
 
     body: bytes
     content_type: str
     result: TrainingResult
     residual: Residual | None
     """What is left unsent once this update is accepted; None for lossless encodings."""
+    says: Mapping[str, int | float]
+    norm: NormReport
 
 
 class Workbench:
-    """Trains and evaluates on one data set. Remembers per job what lossy encodings left out."""
+    """Trains and evaluates on one data set. Remembers per job what lossy encodings left out.
 
-    def __init__(self, dataset: Dataset, clock: Clock, *, device: Device = "cpu") -> None:
+    What is sent keeps both the recipe's and the owner's limit on the L2 norm, and tells no more
+    beside the values than `disclosure` lets out.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        clock: Clock,
+        *,
+        device: Device = "cpu",
+        disclosure: Disclosure = _DISCLOSURE,
+        max_update_norm: float | None = None,
+    ) -> None:
         self._dataset = dataset
         self._clock = clock
         self._device: Device = device
+        self._disclosure = disclosure
+        self._own_max_norm = max_update_norm
         self._residuals: dict[str, Residual] = {}
+
+    def count_samples(self, task: TaskAnswer) -> int:
+        """Return how many own samples a task would use: all but the held-out ones, or only those to evaluate.
+
+        Raises:
+            DatasetInvalid: if the data cannot be parted as the recipe wants.
+        """
+        training, held_out = holdout_sizes(self._dataset, task.recipe.holdout_fraction)
+        return training if task.task == "train" else held_out
 
     def train(self, task: TaskAnswer, vector: Vector, *, client_id: str, progress: Progress) -> FinishedUpdate:
         """Train from the global vector, shape (P,), on all but the held-out samples, and encode the difference.
@@ -60,14 +96,20 @@ class Workbench:
         recipe = task.recipe
         samples, _ = split_holdout(self._dataset, recipe.holdout_fraction, HOLDOUT_SEED)
         result = train(recipe, vector, samples, device=self._device, progress=progress, clock=self._clock)
-        rng = _rounding_stream(recipe, client_id)
-        if recipe.encoding == _LOSSLESS:
-            body, _ = _encode(result, _clipped(result.delta, recipe.max_update_norm), recipe, rng)
-            return FinishedUpdate(body, _content_type(recipe), result, None)
-        before = self._residual(task.job, len(vector))
-        wanted = before.compensate(_clipped(result.delta, recipe.max_update_norm))
-        body, sent = _encode(result, wanted, recipe, rng)
-        return FinishedUpdate(body, _content_type(recipe), result, before.keep(wanted, sent))
+        limit = tighter_norm(recipe.max_update_norm, self._own_max_norm)
+        before = None if recipe.encoding == _LOSSLESS else self._residual(task.job, len(vector))
+        offered = _clipped(result.delta, limit)
+        wanted = offered if before is None else before.compensate(offered)
+        says = self._metadata(result)
+        body, sent = _encode(wanted, recipe, says, limit=limit, rng=_rounding_stream(recipe, client_id))
+        return FinishedUpdate(
+            body=body,
+            content_type=_content_type(recipe),
+            result=result,
+            residual=None if before is None else before.keep(wanted, sent),
+            says=says,
+            norm=NormReport(trained=l2_norm(result.delta), sent=l2_norm(sent), limit=limit),
+        )
 
     def accepted(self, job: str, update: FinishedUpdate) -> None:
         """Take note that the coordinator has the update: what it left out is added to the job's next one."""
@@ -80,12 +122,25 @@ class Workbench:
         Raises:
             ModelMismatch, ModelUnknown, DatasetInvalid: if this machine cannot do this job.
             TrainingDiverged: if the loss is not finite.
+            PolicyRefusal: if the owner lets no loss out.
         """
         _, held_out = split_holdout(self._dataset, task.recipe.holdout_fraction, HOLDOUT_SEED)
-        result = evaluate(task.recipe, vector, held_out, device=self._device)
+        result, told = evaluate(task.recipe, vector, held_out, device=self._device), self._disclosure
+        loss = told.tell_loss(result.loss)
+        if loss is None:
+            raise PolicyRefusal("a measurement is a loss, and CLIENT_SHARE_LOSS hides it", setting="CLIENT_SHARE_LOSS")
         return EvaluationRequest(
-            num_samples=min(result.num_samples, MAX_NUM_SAMPLES), loss=result.loss, accuracy=result.accuracy
+            num_samples=told.tell_samples(result.num_samples), loss=loss, accuracy=told.tell_accuracy(result.accuracy)
         )
+
+    def _metadata(self, result: TrainingResult) -> dict[str, int | float]:
+        told = self._disclosure
+        says: dict[str, int | float] = {"num_samples": told.tell_samples(result.num_samples)}
+        if (loss := told.tell_loss(result.loss)) is not None:
+            says["loss"] = loss
+        if (seconds := told.tell_seconds(result.seconds)) is not None:
+            says["train_seconds"] = seconds
+        return says
 
     def _residual(self, job: str, num_parameters: int) -> Residual:
         """Return what the job's last update left out; nothing if there is none or the model has changed its size."""
@@ -95,13 +150,19 @@ class Workbench:
         return residual
 
 
-def _encode(result: TrainingResult, wanted: Vector, recipe: Recipe, rng: np.random.Generator) -> tuple[bytes, Vector]:
+def _encode(
+    wanted: Vector,
+    recipe: Recipe,
+    says: Mapping[str, int | float],
+    *,
+    limit: float | None,
+    rng: np.random.Generator,
+) -> tuple[bytes, Vector]:
     """Return the body and the delta, shape (P,), that the coordinator will read from it.
 
     Rounding can make a vector longer than it was; it is then shortened until what arrives keeps
-    the recipe's maximum norm.
+    the limit.
     """
-    limit = recipe.max_update_norm
     offered = _clipped(wanted, limit)
     for _ in range(_ATTEMPTS_TO_FIT_NORM):
         body = encode_update(
@@ -110,16 +171,16 @@ def _encode(result: TrainingResult, wanted: Vector, recipe: Recipe, rng: np.rand
             compression=recipe.compression,
             topk_fraction=recipe.topk_fraction,
             schema_digest=recipe.schema_digest,
-            num_samples=min(result.num_samples, MAX_NUM_SAMPLES),
-            loss=result.loss,
-            train_seconds=result.seconds,
+            num_samples=int(says["num_samples"]),
+            loss=says.get("loss"),
+            train_seconds=says.get("train_seconds"),
             rng=rng,
         )
         sent = _decode(body, recipe, num_parameters=wanted.size)
         if limit is None or (norm := l2_norm(sent)) <= limit:
             return body, sent
-        offered = clip_to_norm(offered, l2_norm(offered) * 0.99 * limit / norm)
-    raise TrainingDiverged(f"the encoded update stays longer than the recipe's maximum norm {limit:g}")
+        offered = PrivacyProtector.clip(offered, l2_norm(offered) * 0.99 * limit / norm)
+    raise TrainingDiverged(f"the encoded update stays longer than the maximum norm {limit:g}")
 
 
 def _decode(body: bytes, recipe: Recipe, *, num_parameters: int) -> Vector:
@@ -134,7 +195,7 @@ def _decode(body: bytes, recipe: Recipe, *, num_parameters: int) -> Vector:
 
 
 def _clipped(delta: Vector, max_norm: float | None) -> Vector:
-    return delta if max_norm is None else clip_to_norm(delta, max_norm)
+    return delta if max_norm is None else PrivacyProtector.clip(delta, max_norm)
 
 
 def _content_type(recipe: Recipe) -> str:

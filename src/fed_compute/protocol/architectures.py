@@ -36,7 +36,7 @@ class SimpleMLPArguments(_Arguments):
     input_dim: Width
     output_dim: Width
     hidden_dim: Width | None = None
-    hidden: tuple[Width, ...] | None = Field(default=None, strict=False)
+    hidden: tuple[Width, ...] | None = Field(default=None, strict=False, max_length=2_000)
 
     def widths(self) -> tuple[int, ...]:
         """Return the width of every layer, input and output included."""
@@ -51,8 +51,8 @@ class SmallCNNArguments(_Arguments):
     """
 
     channels: Width = 1
-    height: Annotated[int, Field(ge=4)]
-    width: Annotated[int, Field(ge=4)]
+    height: Annotated[int, Field(ge=4, le=1_000_000)]
+    width: Annotated[int, Field(ge=4, le=1_000_000)]
     output_dim: Width
 
 

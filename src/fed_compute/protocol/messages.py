@@ -21,6 +21,13 @@ MAX_NUM_SAMPLES = 10_000_000
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES, strict=True)]
 
+# Clients read answers as hostile bytes: what a coordinator cannot mean is refused before anything is done with it.
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Number = Annotated[int, Field(ge=1, lt=2**63, strict=True)]
+_Shape = Annotated[list[Annotated[int, Field(ge=1, lt=2**32, strict=True)]], Field(max_length=16)]
+
 
 class Request(BaseModel):
     """A body sent by a client: unknown fields are refused."""
@@ -66,33 +73,39 @@ class RegisterAnswer(Answer):
 class Recipe(Answer):
     """Everything a client needs to do a task, as data."""
 
-    model: str
+    model: Annotated[str, Field(min_length=1, max_length=80)]
     model_args: dict[str, Any]
-    schema_digest: str
-    parameters: list[tuple[str, list[int]]]
+    schema_digest: _Digest
+    parameters: list[tuple[Annotated[str, Field(max_length=160)], _Shape]]
     training: TrainingSection
-    holdout_fraction: float
+    holdout_fraction: _Share
     encoding: Encoding
     compression: Compression
-    topk_fraction: float
-    max_update_norm: float | None
+    topk_fraction: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    max_update_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     seed: int
 
 
 class TaskAnswer(Answer):
-    """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration."""
+    """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration.
 
-    round_id: int
-    model_version: str
+    The round closes with `target_updates` updates, or at its deadline with at least `min_updates`;
+    None from a coordinator that does not say.
+    """
+
+    round_id: _Number
+    model_version: Annotated[str, Field(pattern=r"^v[1-9][0-9]{0,8}$")]
     task: Literal["train", "evaluate"]
     description: str
-    task_id: str
-    job: str
-    model_digest: str
-    deadline: float
-    seconds_left: float
-    heartbeat_seconds: float
+    task_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
+    job: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    model_digest: _Digest
+    deadline: FiniteFloat
+    seconds_left: _Seconds
+    heartbeat_seconds: _Seconds
     recipe: Recipe
+    target_updates: _Number | None = None
+    min_updates: _Number | None = None
 
 
 class UpdateRequest(BaseModel):
@@ -180,8 +193,8 @@ class HeartbeatAnswer(Answer):
     task_id: str
     action: Literal["continue", "abort"]
     reason: str | None
-    deadline: float
-    seconds_left: float
+    deadline: FiniteFloat
+    seconds_left: _Seconds
 
 
 class EvaluationRequest(Request):

@@ -30,7 +30,7 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["join"], ["verify"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["join"], ["limits"], ["sent"], ["verify"], ["demo"]])
 def test_every_command_explains_itself(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     assert "Usage: fed-compute" in capsys.readouterr().out

@@ -38,11 +38,36 @@ def test_waiting_is_said_once() -> None:
     [
         ("evaluated", {"model_version": "v3", "num_samples": 9, "loss": 0.25, "accuracy": 0.5}, "accuracy 0.5"),
         ("evaluated", {"model_version": "v3", "num_samples": 9, "loss": 0.25, "accuracy": None}, "loss 0.25"),
-        ("trained", {"num_samples": 7, "seconds": 1.25, "loss": 2.0, "bytes": 14_200}, "sending 14.2 kB"),
-        ("trained", {"num_samples": 7, "seconds": 1.25, "loss": 2.0, "bytes": 10}, "sending 10 B"),
+        ("trained", {"num_samples": 7, "seconds": 1.25, "loss": 2.0, "bytes": 10}, "7 samples in 1.25 s, loss 2"),
+        (
+            "sending",
+            {"bytes": 14_200, "says": {"num_samples": 7, "loss": 0.5}, "norm": 1.0, "norm_trained": 2.5},
+            "sending 14.2 kB: num_samples 7, loss 0.5, norm 1 scaled down from 2.5",
+        ),
+        (
+            "sending",
+            {"bytes": 10, "says": {"num_samples": 7}, "norm": 2.499, "norm_trained": 2.5},
+            "sending 10 B: num_samples 7, norm 2.5",
+        ),
+        (
+            "policy_refused",
+            {"job": "digits", "limit": "CLIENT_MIN_COHORT", "why": "too few", "rest": 120.0},
+            "your limits refuse this task of job digits: too few; resting 2 min",
+        ),
+        ("policy_refused", {"job": "digits", "limit": "x", "why": "too few", "rest": 0.0}, "too few"),
+        ("resting", {"limit": "CLIENT_HOURS", "why": "it is day"}, "resting: it is day"),
         ("update_refused", {"code": "update_not_finite", "why": "2 values"}, "update_not_finite): 2 values"),
         ("something_new", {"a": 1}, "something new: a 1"),
     ],
 )
 def test_events_are_told_in_plain_words(name: str, fields: dict[str, object], said: str) -> None:
     assert said in describe(name, URL, fields)[0]
+
+
+def test_a_coordinator_s_words_cannot_steer_the_terminal() -> None:
+    screen = io.StringIO()
+    observer = ScreenObserver(URL, console=Console(file=screen, width=200))
+    observer.event("task_over", why="\x1b]0;owned\x07\x1b[2J\rgone")
+    observer.event("something\x1b[1m_new", a="\u202eb")
+    assert all(line.isprintable() for line in screen.getvalue().splitlines())
+    assert "gone" in screen.getvalue()

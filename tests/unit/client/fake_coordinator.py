@@ -41,6 +41,7 @@ class FakeCoordinator:
 
     `faults` maps a call such as `PUT update` to what happens to its next ones, one after another;
     None lets one call through. `lost_replies` counts calls that are served and whose answer is lost.
+    `on_arrival` sees each request before anything else.
     """
 
     recipe: Recipe = field(default_factory=recipe_for)
@@ -51,6 +52,8 @@ class FakeCoordinator:
     faults: dict[str, list[Fault | None]] = field(default_factory=dict)
     lost_replies: dict[str, int] = field(default_factory=dict)
     abort_reason: str | None = None
+    min_updates: int | None = 2
+    on_arrival: Callable[[httpx2.Request], None] = lambda request: None
 
     def __post_init__(self) -> None:
         self.vector: Vector = start_of(self.recipe)
@@ -75,6 +78,7 @@ class FakeCoordinator:
         with self._lock:
             self.calls[name] += 1
             self.requests.append(request)
+            self.on_arrival(request)
             waiting = self.faults.get(name, [])
             fault = waiting.pop(0) if waiting else None
             if fault is not None:
@@ -147,6 +151,7 @@ class FakeCoordinator:
                 model_digest=sha256_hex(self.model_file()),
                 seconds_left=self.seconds_left,
                 heartbeat_seconds=self.heartbeat_seconds,
+                min_updates=self.min_updates,
             )
         return httpx2.Response(200, content=self.open_task.model_dump_json())
 

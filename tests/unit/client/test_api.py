@@ -66,6 +66,12 @@ def test_every_call_says_its_protocol_and_its_key() -> None:
     assert str(request.url) == "http://coordinator.test/task/me?wait=25"
 
 
+def test_a_client_may_ask_for_one_job_and_for_training_only() -> None:
+    coordinator = FakeCoordinator()
+    api_to(coordinator).next_task("me", wait_seconds=5, job="digits", evaluates=False)
+    assert dict(coordinator.requests[-1].url.params) == {"wait": "5", "job": "digits", "evaluate": "false"}
+
+
 def test_registering_gives_the_key_and_sends_no_empty_fields() -> None:
     coordinator = FakeCoordinator()
     api = CoordinatorApi("http://coordinator.test", transport=coordinator.transport())

@@ -1,11 +1,18 @@
 """Settings from the environment."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fed_compute.client.config import ClientSettings, load_settings
+from fed_compute.client.disclosure import Disclosure
+from fed_compute.client.limits import LimitSettings, disclosure_of, limits_set, policy_of
+from fed_compute.client.policy import Policy
 from fed_compute.errors import SettingInvalid
+from tests.architecture.source import REPOSITORY
 
 
 def test_the_documented_defaults_hold_in_an_empty_environment() -> None:
@@ -62,6 +69,27 @@ def test_the_environment_wins_over_defaults_and_arguments_over_the_environment(
         ("CLIENT_SPEED_FACTOR", "0.5"),
         ("CLIENT_DEVICE", "gpu"),
         ("CLIENT_THREADS", "0"),
+        ("CLIENT_JOBS", "digits,No Such"),
+        ("CLIENT_PINNED_DIGESTS", "abc"),
+        ("CLIENT_MIN_COHORT", "0"),
+        ("CLIENT_MIN_SAMPLES", "many"),
+        ("CLIENT_MIN_STEPS", "0"),
+        ("CLIENT_MAX_LOCAL_EPOCHS", "1001"),
+        ("CLIENT_MAX_SAMPLES", "-1"),
+        ("CLIENT_MAX_MODEL_MEGABYTES", "inf"),
+        ("CLIENT_MAX_TRAINING_SECONDS", "0"),
+        ("CLIENT_MAX_ROUNDS_PER_DAY", "0"),
+        ("CLIENT_HOURS", "25-26"),
+        ("CLIENT_AC_POWER_ONLY", "perhaps"),
+        ("CLIENT_EVALUATE", "perhaps"),
+        ("CLIENT_MAX_UPDATE_NORM", "nan"),
+        ("CLIENT_SHARE_SAMPLE_COUNT", "some"),
+        ("CLIENT_MAX_SAMPLE_COUNT", "10000001"),
+        ("CLIENT_SHARE_LOSS", "yes"),
+        ("CLIENT_SHARE_SECONDS", "no"),
+        ("CLIENT_SHARE_MACHINE", "true"),
+        ("CLIENT_KEEP_UPDATES", "-1"),
+        ("CLIENT_SENT_LOG_MEGABYTES", "0"),
     ],
 )
 def test_an_unusable_value_names_the_variable_what_was_found_and_what_was_wanted(
@@ -76,6 +104,53 @@ def test_an_unusable_value_names_the_variable_what_was_found_and_what_was_wanted
         assert part in caught.value.message
 
 
+def test_limits_are_read_as_an_owner_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "CLIENT_JOBS": " digits, mnist ,",
+        "CLIENT_PINNED_DIGESTS": "AB" * 32,
+        "CLIENT_HOURS": "22-6:30",
+        "CLIENT_MIN_COHORT": "10",
+        "CLIENT_SHARE_LOSS": "hidden",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(client_models="linear")
+    policy = policy_of(settings)
+    assert policy.jobs == {"digits", "mnist"}
+    assert policy.models == {"linear"}
+    assert policy.pinned_digests == {"ab" * 32}
+    assert str(policy.hours) == "22-6:30"
+    assert policy.min_cohort == 10
+    assert not policy.evaluate, "a loss that is hidden cannot be measured"
+    assert disclosure_of(settings).loss == "hidden"
+    assert limits_set(settings) == {
+        "CLIENT_JOBS": ("digits", "mnist"), "CLIENT_MODELS": ("linear",), "CLIENT_PINNED_DIGESTS": ("ab" * 32,),
+        "CLIENT_MIN_COHORT": 10, "CLIENT_HOURS": "22-6:30", "CLIENT_SHARE_LOSS": "hidden",
+    }  # fmt: skip
+
+
+def test_without_settings_only_the_size_of_a_model_is_limited() -> None:
+    assert policy_of(load_settings()) == Policy(max_model_megabytes=1000.0)
+    assert disclosure_of(load_settings()) == Disclosure()
+    assert limits_set(load_settings()) == {}
+
+
+def test_every_limit_reaches_the_policy_or_what_is_told() -> None:
+    """A limit that is read and then forgotten would be worse than none."""
+    given: dict[str, Any] = {
+        "client_jobs": "a", "client_models": "b", "client_pinned_digests": "0" * 64, "client_min_cohort": 1,
+        "client_min_samples": 2, "client_min_steps": 3, "client_max_local_epochs": 4, "client_max_samples": 5,
+        "client_max_model_megabytes": 6, "client_max_training_seconds": 7, "client_max_rounds_per_day": 8,
+        "client_hours": "9-10", "client_ac_power_only": True, "client_evaluate": False,
+    }  # fmt: skip
+    policy = policy_of(load_settings(**given))
+    assert {f"client_{field.name}" for field in fields(Policy)} == set(given)
+    assert [field.name for field in fields(Policy) if getattr(policy, field.name) == field.default] == []
+    told = {"sample_count": "hidden", "loss": "exact", "seconds": "exact"}
+    disclosure = disclosure_of(load_settings(**{f"client_share_{name}": share for name, share in told.items()}))
+    assert disclosure == Disclosure(**told)
+    assert disclosure_of(load_settings(client_max_sample_count=9)).max_sample_count == 9
+
+
 def test_an_unknown_argument_is_refused() -> None:
     with pytest.raises(SettingInvalid, match="unknown setting 'client_nam'"):
         load_settings(client_nam="x")
@@ -86,3 +161,9 @@ def test_every_setting_is_described_with_an_example() -> None:
     for name, field in ClientSettings.model_fields.items():
         assert field.description, name
         assert "Example: " in field.description or name == "client_invite", name
+
+
+def test_the_guide_for_volunteers_names_every_limit_and_no_other() -> None:
+    guide = REPOSITORY / "docs" / "how-to" / "limit-what-your-machine-does.md"
+    named = set(re.findall(r"CLIENT_[A-Z_]+", guide.read_text(encoding="utf-8")))
+    assert {name.upper() for name in LimitSettings.model_fields} == named - {"CLIENT_THREADS"}

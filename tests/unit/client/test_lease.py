@@ -65,6 +65,16 @@ def test_an_abort_reaches_whoever_works_with_its_reason() -> None:
             lease.report(0.5)
 
 
+def test_the_reason_of_an_abort_cannot_steer_a_terminal() -> None:
+    coordinator = FakeCoordinator(abort_reason="\x1b[2Jgone" * 100)
+    with lease_at(coordinator, ManualClock()) as lease:
+        wait_until(raised_by(lease))
+        with pytest.raises(TaskAborted) as caught:
+            lease.check()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) == 200
+
+
 @pytest.mark.parametrize(("status", "code", "kind"), [(410, "lease_expired", TaskOver), (401, "x", ClientMustAct)])
 def test_a_heartbeat_answered_with_an_error_that_stays_is_raised_too(
     status: int, code: str, kind: type[Exception]

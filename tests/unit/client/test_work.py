@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fed_compute.client.datasets import Dataset
+from fed_compute.client.disclosure import Disclosure, significant
 from fed_compute.client.trainer import set_threads
 from fed_compute.client.work import FinishedUpdate, Workbench
 from fed_compute.clock import ManualClock
-from fed_compute.errors import DatasetInvalid
+from fed_compute.errors import DatasetInvalid, PolicyRefusal
 from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD, Recipe
 from fed_compute.protocol.updates import DecodedUpdate, decode_update
 from tests.unit.client.recipes import blobs, recipe_for, start_of, task_for
@@ -27,8 +29,8 @@ def quiet(fraction: float) -> None:
     """Take no interest in progress."""
 
 
-def bench(data: Dataset | None = None) -> Workbench:
-    return Workbench(data or blobs(100), ManualClock())
+def bench(data: Dataset | None = None, **rules: Any) -> Workbench:
+    return Workbench(data or blobs(100), ManualClock(), **rules)
 
 
 def made(workbench: Workbench, recipe: Recipe, progress: Callable[[float], None] = quiet) -> FinishedUpdate:
@@ -55,7 +57,8 @@ def test_an_update_arrives_in_the_encoding_of_its_recipe(encoding: str, compress
     decoded = arrived(update, recipe)
     assert update.content_type == (SAFETENSORS_ZSTD if compression == "zstd" else SAFETENSORS)
     assert decoded.num_samples == update.result.num_samples == 80
-    assert decoded.loss == update.result.loss
+    assert decoded.loss == update.says["loss"] == significant(update.result.loss)
+    assert decoded.train_seconds is None
     if encoding == "f32":
         assert np.array_equal(decoded.delta, update.result.delta)
     else:
@@ -84,10 +87,13 @@ def test_an_update_that_was_not_accepted_leaves_no_residual(encoding: str) -> No
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("limit", [1e-3, 0.05])
-def test_what_arrives_keeps_the_maximum_norm_even_after_rounding(encoding: str, limit: float) -> None:
-    """The coordinator refuses a longer update, however small the excess."""
-    recipe, workbench = recipe_for(encoding=encoding, max_update_norm=limit), bench()
+@pytest.mark.parametrize(("limit", "own"), [(1e-3, None), (0.05, None), (1.0, 0.02), (0.05, 7.0)])
+def test_what_arrives_keeps_the_maximum_norm_even_after_rounding(
+    encoding: str, limit: float, own: float | None
+) -> None:
+    """The coordinator refuses a longer update, however small the excess; the owner may set a smaller limit."""
+    recipe, workbench = recipe_for(encoding=encoding, max_update_norm=limit), bench(max_update_norm=own)
+    limit = limit if own is None else min(limit, own)
     for _ in range(3):
         update = made(workbench, recipe)
         assert math.sqrt(float(np.square(arrived(update, recipe).delta, dtype=np.float64).sum())) <= limit
@@ -114,12 +120,53 @@ def test_evaluation_uses_only_samples_that_training_never_saw() -> None:
     args: dict[str, object] = {"input_dim": 1, "output_dim": 1}
     linear = recipe_for("linear", args, training={"loss": "mse", "lr": 1e-9}, holdout_fraction=0.5)
     identity = np.array([1.0, 0.0], dtype=np.float32)
-    held_out = Workbench(marked, ManualClock()).evaluate(task_for(linear, task="evaluate"), identity)
+    exact = Disclosure(loss="exact")
+    held_out = Workbench(marked, ManualClock(), disclosure=exact).evaluate(task_for(linear, task="evaluate"), identity)
     trained = Workbench(marked, ManualClock()).train(
         task_for(recipe_for("linear", args, training={"loss": "mse", "lr": 1e-9, "batch_size": 50},
                             holdout_fraction=0.5)), identity, client_id="me", progress=quiet)  # fmt: skip
     everything = float(np.square(np.arange(100)).sum())
     assert held_out.loss * 50 + trained.result.loss * 50 == pytest.approx(everything, rel=1e-4)
+
+
+def test_an_update_reports_the_norm_of_what_was_trained_and_of_what_is_sent() -> None:
+    norm = made(bench(max_update_norm=0.01), recipe_for()).norm
+    assert norm.sent == pytest.approx(0.01, rel=1e-5)
+    assert norm.trained > 0.01 == norm.limit
+    free = made(bench(), recipe_for()).norm
+    assert (free.sent, free.limit) == (free.trained, None)
+
+
+def test_an_update_tells_no_more_than_its_owner_lets_out() -> None:
+    hidden = Disclosure(sample_count="hidden", loss="hidden", seconds="hidden")
+    update = made(bench(disclosure=hidden), recipe_for())
+    decoded = arrived(update, recipe_for())
+    assert (decoded.num_samples, decoded.loss, decoded.train_seconds) == (1, None, None)
+    assert update.says == {"num_samples": 1}
+    shown = Disclosure(sample_count="rounded", loss="exact", seconds="exact", max_sample_count=50)
+    decoded = arrived(made(bench(disclosure=shown), recipe_for()), recipe_for())
+    assert (decoded.num_samples, decoded.train_seconds) == (50, 0.0)
+
+
+def test_what_is_told_beside_an_update_does_not_change_its_values() -> None:
+    deltas = [
+        arrived(
+            made(bench(disclosure=Disclosure(loss=share)), recipe_for(encoding="int8")), recipe_for(encoding="int8")
+        )
+        for share in ("exact", "hidden")
+    ]
+    assert np.array_equal(deltas[0].delta, deltas[1].delta)
+
+
+def test_a_measurement_is_never_made_with_its_loss_hidden() -> None:
+    workbench = bench(disclosure=Disclosure(loss="hidden"))
+    with pytest.raises(PolicyRefusal, match="CLIENT_SHARE_LOSS"):
+        workbench.evaluate(task_for(recipe_for(), task="evaluate"), start_of(recipe_for()))
+
+
+@pytest.mark.parametrize(("kind", "count"), [("train", 80), ("evaluate", 20)])
+def test_the_samples_that_a_task_would_use_are_known_before_it_is_done(kind: str, count: int) -> None:
+    assert bench().count_samples(task_for(recipe_for(), task=kind)) == count
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -3.0, float("nan")])

@@ -1,6 +1,6 @@
 """Data of this machine: specifications as text, sources, partitions, held-out parts."""
 
-from fed_compute.client.datasets.dataset import Dataset, RawSamples, split_holdout
+from fed_compute.client.datasets.dataset import Dataset, RawSamples, holdout_sizes, split_holdout
 from fed_compute.client.datasets.registry import DATASETS_GROUP, load_dataset, source_names
 from fed_compute.client.datasets.spec import DataSpec, parse_spec
 
@@ -9,6 +9,7 @@ __all__ = [
     "DataSpec",
     "Dataset",
     "RawSamples",
+    "holdout_sizes",
     "load_dataset",
     "parse_spec",
     "source_names",

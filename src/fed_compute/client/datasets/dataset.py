@@ -54,10 +54,8 @@ def settle(raw: RawSamples, name: str) -> Dataset:
     return Dataset(_features(raw.x, name), _labels(raw.y, name), name)
 
 
-def split_holdout(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Return (training part, held-out part), disjoint, together everything, the same for the same seed.
-
-    The held-out part has `fraction` of the samples, rounded, and each part at least one.
+def holdout_sizes(dataset: Dataset, fraction: float) -> tuple[int, int]:
+    """Return how many samples `split_holdout` puts into the training part and into the held-out part.
 
     Raises:
         DatasetInvalid: if there are fewer than two samples, or the fraction is not between 0 and 1.
@@ -67,6 +65,18 @@ def split_holdout(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset
     if len(dataset) < 2:
         raise DatasetInvalid(f"{dataset.name} has {len(dataset)} sample(s); to hold some out takes at least 2")
     held_out = min(max(round(len(dataset) * fraction), 1), len(dataset) - 1)
+    return len(dataset) - held_out, held_out
+
+
+def split_holdout(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Return (training part, held-out part), disjoint, together everything, the same for the same seed.
+
+    The held-out part has `fraction` of the samples, rounded, and each part at least one.
+
+    Raises:
+        DatasetInvalid: if there are fewer than two samples, or the fraction is not between 0 and 1.
+    """
+    _, held_out = holdout_sizes(dataset, fraction)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(dataset))
     return dataset.take(np.sort(order[held_out:])), dataset.take(np.sort(order[:held_out]))
 

@@ -42,9 +42,12 @@ def _plugins() -> dict[str, EntryPoint]:
 
 def _built_in(recipe: Recipe) -> nn.Module:
     try:
-        built_in_schema(recipe.model, recipe.model_args)
+        schema = built_in_schema(recipe.model, recipe.model_args)
     except JobFileInvalid as error:
         raise ModelMismatch(f"the recipe's arguments do not fit model {recipe.model}: {error.message}") from error
+    if schema.digest() != schema_of(recipe).digest():  # before a module of any size is built
+        _check_shapes({one.name: one.shape for one in schema.parameters}, recipe)
+        raise ModelMismatch(f"the parameters of model {recipe.model!r} come in another order in the recipe")
     return BUILT_IN_MODULES[recipe.model](recipe.model_args)
 
 
@@ -74,7 +77,10 @@ def _unknown(name: str) -> ModelUnknown:
 
 
 def _check_parameters(module: nn.Module, recipe: Recipe) -> None:
-    found = {name: tuple(tensor.shape) for name, tensor in named_tensors(module).items()}
+    _check_shapes({name: tuple(tensor.shape) for name, tensor in named_tensors(module).items()}, recipe)
+
+
+def _check_shapes(found: dict[str, tuple[int, ...]], recipe: Recipe) -> None:
     for parameter in schema_of(recipe).parameters:
         shape = found.pop(parameter.name, None)
         if shape != parameter.shape:

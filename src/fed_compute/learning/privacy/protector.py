@@ -47,3 +47,11 @@ class PrivacyProtector:
             UpdateNotFinite: if it holds NaN or an infinity.
         """
         return clip_to_norm(delta, max_norm)
+
+
+def tighter_norm(*limits: float | None) -> float | None:
+    """Return the smallest of several limits on an update's L2 norm; None if there is no limit. Client half.
+
+    The owner of a machine may set one below the job's. The server's `check` passes either way.
+    """
+    return min((limit for limit in limits if limit is not None), default=None)

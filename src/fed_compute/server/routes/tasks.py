@@ -60,6 +60,7 @@ async def get_task(
     spoken: Spoken,
     job: OfJob = None,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, allow_inf_nan=False)] = 0.0,
+    evaluate: Annotated[bool, Query(description="Whether tasks of kind `evaluate` are welcome")] = True,
 ) -> Response:
     """Return the client's live lease, or a new one. Asking again while holding one returns the same.
 
@@ -67,7 +68,10 @@ async def get_task(
     training, and until the round's deadline, since it will send no heartbeats.
     """
     owner = await anyio.to_thread.run_sync(_sign_in, state.coordinator, key, client_id)
-    found = await _ask_until(request, state, owner, job=job, modern=spoken is not None, wait=wait)
+    modern = spoken is not None
+    found = await _ask_until(
+        request, state, owner, job=job, heartbeats=modern, evaluates=modern and evaluate, wait=wait
+    )
     if isinstance(found, NothingToDo):
         retry_after = str(math.ceil(found.retry_after_seconds))
         return Response(status_code=204, headers={"Retry-After": retry_after, REASON_HEADER: found.reason})
@@ -77,7 +81,14 @@ async def get_task(
 
 
 async def _ask_until(
-    request: Request, state: ServerState, owner: ClientId, *, job: str | None, modern: bool, wait: float
+    request: Request,
+    state: ServerState,
+    owner: ClientId,
+    *,
+    job: str | None,
+    heartbeats: bool,
+    evaluates: bool,
+    wait: float,
 ) -> Assignment | NothingToDo:
     tasks = state.coordinator.tasks
     give_up_at = anyio.current_time() + wait
@@ -87,7 +98,7 @@ async def _ask_until(
             if state.news.closing:  # the server stops: of hundreds who wait, nobody looks once more
                 return NothingToDo("waiting", retry_after_seconds=STOPPING_RETRY_SECONDS)
             found = await anyio.to_thread.run_sync(
-                lambda: tasks.next_task(owner, job=job, heartbeats=modern, evaluates=modern)
+                lambda: tasks.next_task(owner, job=job, heartbeats=heartbeats, evaluates=evaluates)
             )
         left = give_up_at - anyio.current_time()
         if isinstance(found, Assignment) or left <= 0 or state.news.closing:
@@ -120,6 +131,8 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         seconds_left=max(0.0, task.deadline - core.clock.now()),
         heartbeat_seconds=core.settings.heartbeat_seconds,
         recipe=recipe_of(found.job, task, round_number=round_.number),
+        target_updates=round_.target_updates,
+        min_updates=round_.min_updates,
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fed_compute.errors import UpdateNormTooLarge, UpdateNotFinite
-from fed_compute.learning.privacy import PrivacyProtector, clip_to_norm, default_max_norm, l2_norm
+from fed_compute.learning.privacy import PrivacyProtector, clip_to_norm, default_max_norm, l2_norm, tighter_norm
 from fed_compute.learning.vectors import BLOCK
 
 VECTORS = hnp.arrays(
@@ -83,3 +83,13 @@ def test_a_limit_of_the_job_replaces_the_hard_cap_both_ways() -> None:
 
 def test_two_floats_whose_squares_overflow_float32_are_measured() -> None:
     assert l2_norm(np.array([3e38, 3e38], dtype=np.float32)) == pytest.approx(3e38 * math.sqrt(2), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("limits", "smallest"),
+    [((), None), ((None, None), None), ((None, 2.0), 2.0), ((1.0, 2.0), 1.0), ((3.0, None, 2.0), 2.0)],
+)
+def test_of_several_limits_on_the_norm_the_smallest_holds(
+    limits: tuple[float | None, ...], smallest: float | None
+) -> None:
+    assert tighter_norm(*limits) == smallest

@@ -1,0 +1,64 @@
+"""How much an update tells beside its values."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fed_compute.client.disclosure import Disclosure, Share, significant, tell_machine
+from fed_compute.protocol.messages import MAX_NUM_SAMPLES, Capabilities
+
+COUNTS = st.integers(1, 10**12)
+MACHINE = Capabilities(cpu_count=64, memory_bytes=2**38, cuda=True, client_version="1.2")
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "told"),
+    [("exact", 80, 80), ("rounded", 80, 64), ("rounded", 64, 64), ("rounded", 1, 1), ("hidden", 80, 1)],
+)
+def test_the_number_of_samples_is_told_as_its_owner_wants(share: Share, count: int, told: int) -> None:
+    assert Disclosure(sample_count=share).tell_samples(count) == told
+
+
+@given(COUNTS, st.sampled_from(["exact", "rounded", "hidden"]), st.integers(1, MAX_NUM_SAMPLES))
+def test_every_number_that_is_told_is_one_that_a_coordinator_takes(count: int, share: Share, cap: int) -> None:
+    told = Disclosure(sample_count=share, max_sample_count=cap).tell_samples(count)
+    assert 1 <= told <= min(cap, count, MAX_NUM_SAMPLES)
+
+
+@given(COUNTS.filter(lambda count: count <= MAX_NUM_SAMPLES))
+def test_a_rounded_number_is_never_less_than_half(count: int) -> None:
+    """So that rounding costs at most half of an update's weight."""
+    assert count / 2 < Disclosure(sample_count="rounded").tell_samples(count) <= count
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_rounding_a_loss_keeps_it_finite_and_within_half_a_percent(loss: float) -> None:
+    rounded = significant(loss)
+    assert math.isfinite(rounded)
+    assert rounded == pytest.approx(loss, rel=0.005, abs=1e-320)
+    assert significant(rounded) == rounded
+
+
+def test_by_default_a_loss_is_rounded_and_the_time_is_nobody_s_business() -> None:
+    told = Disclosure()
+    assert told.tell_loss(2.302585) == 2.3
+    assert told.tell_accuracy(2 / 3) == 0.667
+    assert told.tell_accuracy(None) is None
+    assert told.tell_seconds(3.7) is None
+
+
+def test_exact_and_hidden_mean_what_they_say() -> None:
+    exact, hidden = Disclosure(loss="exact", seconds="exact"), Disclosure(loss="hidden")
+    assert (exact.tell_loss(2.302585), exact.tell_accuracy(2 / 3), exact.tell_seconds(3.7)) == (2.302585, 2 / 3, 3.7)
+    assert hidden.tell_loss(2.302585) is None
+    assert Disclosure(seconds="rounded").tell_seconds(3.7) == 4.0
+
+
+def test_a_registration_tells_of_the_machine_what_its_owner_wants() -> None:
+    assert tell_machine(MACHINE, "none") is None
+    version_only = tell_machine(MACHINE, "version")
+    assert version_only is not None
+    assert version_only.model_dump(exclude_unset=True) == {"client_version": "1.2"}
+    assert tell_machine(MACHINE, "all") == MACHINE
