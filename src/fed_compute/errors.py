@@ -139,6 +139,50 @@ class RangeNotSatisfiable(Refused):
         super().__init__(f"the range begins after the end; the content has {size} bytes", size=size)
 
 
+class RequestMalformed(Refused):
+    """What arrived is not a request in HTTP/1.1."""
+
+    code = "malformed_request"
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__("what arrived is not a request in HTTP/1.1; nothing of it was done")
+
+
+class HeadersTooLarge(Refused):
+    """The request's line and headers are longer than any request here can need."""
+
+    code = "headers_too_large"
+    status = 431
+
+    def __init__(self, *, max_bytes: int, max_fields: int) -> None:
+        super().__init__(
+            f"the head of the request is above {max_bytes} bytes or {max_fields} header fields",
+            max_bytes=max_bytes,
+            max_fields=max_fields,
+        )
+
+
+class PathNotFound(Refused):
+    """There is nothing at this path."""
+
+    code = "not_found"
+    status = 404
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is nothing at {path}; GET /docs lists what is here")
+
+
+class MethodNotAllowed(Refused):
+    """The path exists and does not take this method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+    def __init__(self, *, path: str, method: str) -> None:
+        super().__init__(f"{path} does not take {method}; `Allow` lists what it takes")
+
+
 class ProtocolUnsupported(Refused):
     """The client speaks a major version of the protocol that this server does not."""
 
@@ -403,8 +447,55 @@ class UpdateNormTooLarge(UpdateRefused):
 
     code = "update_norm_too_large"
 
-    def __init__(self, *, got: float, limit: float) -> None:
-        super().__init__(f"the L2 norm of the update is {got:.6g}, the limit is {limit:.6g}", got=got, limit=limit)
+    def __init__(self, *, got: float, limit: float, reason: str = "") -> None:
+        super().__init__(
+            f"the L2 norm of the update is {got:.6g}, the limit is {limit:.6g}" + (f", {reason}" if reason else ""),
+            got=got,
+            limit=limit,
+        )
+
+
+class UpdateAllZero(UpdateRefused):
+    """Every value of the update is zero: it would only make the others' count for less."""
+
+    code = "update_all_zero"
+
+    def __init__(self, *, count: int) -> None:
+        super().__init__(f"all {count} values of the update are zero; an update says what training has changed")
+
+
+class UpdateIsModel(UpdateRefused):
+    """The update is the model that the round starts from, not a difference to it."""
+
+    code = "update_is_model"
+
+    def __init__(self, *, version: str) -> None:
+        super().__init__(
+            f"the update is, bit for bit, model {version} itself; send trained minus {version}", version=version
+        )
+
+
+class UpdateCopied(UpdateRefused):
+    """Another client's update of this round has the very same values."""
+
+    code = "update_copied"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "every value is, bit for bit, that of another client's update of this round; a copy is not counted twice, "
+            "also an honest one: clients that hold the same data count as one, and each should shuffle by its own seed"
+        )
+
+
+class LossInvalid(UpdateRefused):
+    """The reported loss is not a number that training can end with."""
+
+    code = "loss_invalid"
+
+    def __init__(self, got: object, *, limit: float) -> None:
+        super().__init__(
+            f"loss is {str(got)[:40]}, wanted a plain decimal number from 0 to {limit:g}, or none", limit=limit
+        )
 
 
 class SampleCountInvalid(UpdateRefused):
@@ -479,6 +570,30 @@ class BodyStalled(NotNow):
             f"nothing came for {seconds:.0f} s in the middle of the body; send it again, an upload may be resumed",
             retry_after_seconds=1.0,
         )
+
+
+class BodyTooSlow(NotNow):
+    """The body arrives more slowly than a request may take; what came of an upload is kept."""
+
+    code = "body_too_slow"
+    status = 408
+
+    def __init__(self, *, got: int, seconds: float, bytes_per_second: int) -> None:
+        super().__init__(
+            f"{got} bytes came in {seconds:.0f} s, the least is {bytes_per_second} bytes a second; "
+            "send it again over a better line, an upload may be resumed",
+            retry_after_seconds=1.0,
+        )
+
+
+class HeadersStalled(NotNow):
+    """The head of a request did not come in time."""
+
+    code = "headers_stalled"
+    status = 408
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(f"the head of the request did not come within {seconds:.0f} s", retry_after_seconds=1.0)
 
 
 class UploadBusy(NotNow):

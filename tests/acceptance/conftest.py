@@ -149,11 +149,16 @@ def require_sound(coordinator: Coordinator) -> None:
 
 
 def update_body(task: dict[str, Any], *, value: float = 0.5, num_samples: int = 10) -> bytes:
-    """Return an update of equal values as the task's recipe wants it."""
+    """Return an update as the task's recipe wants it: every value is `value`, a few last bits off.
+
+    Which bits depends on the task's seed, so that no two clients send the same values; real ones do not either.
+    """
     recipe = task["recipe"]
     num_parameters = sum(int(np.prod(shape)) for _, shape in recipe["parameters"])
+    steps = np.random.default_rng(recipe["seed"]).integers(0, 8, num_parameters)
+    delta = (np.float32(value) + steps * np.spacing(np.float32(value))).astype("<f4")
     return encode_update(
-        np.full(num_parameters, value, dtype="<f4"),
+        delta,
         encoding=recipe["encoding"],
         compression=recipe["compression"],
         topk_fraction=recipe["topk_fraction"],

@@ -1,303 +1,137 @@
-"""Wrong requests of every kind: a problem with a stable code, never a 5xx, and nothing on record changes."""
+"""More than a thousand wrong requests over real HTTP: refused with a documented code, and nothing on record changes."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 
-import httpx2
-import numpy as np
 import pytest
 
-from fed_compute.protocol.digests import format_content_digest, sha256_hex
-from fed_compute.protocol.messages import SAFETENSORS
-from tests.acceptance.conftest import SMALL_JOB, Member, Serve, Served, problem, update_body
+from tests.acceptance.bad_inputs import authentication, containers, http, messages, protocol, values
+from tests.acceptance.bad_inputs.case import Case, case
+from tests.acceptance.bad_inputs.judge import PROBLEM, Documented, complaints
+from tests.acceptance.bad_inputs.stage import MODEL, Stage, set_up
+from tests.acceptance.bad_inputs.wire import Reply, exchange
+from tests.acceptance.conftest import SMALL_JOB, Serve, problem, require_sound, update_body
 
-HUGE = 10**40
-NAUGHTY = "\ud800"
-"""A lone surrogate: JSON can say it, UTF-8 cannot."""
-
-
-@dataclass
-class Setting:
-    """A server with a round that has begun, and a member who holds a task of it."""
-
-    served: Served
-    member: Member
-    task: dict[str, Any]
-
-    def fill(self, text: str) -> str:
-        """Put the real task id and key where the table has their names."""
-        return text.replace("TASK", self.task["task_id"]).replace("KEY", self.member.key)
+CLASSES: dict[str, tuple[int, list[Case]]] = {
+    "http": (120, list(http.cases())),
+    "messages": (200, list(messages.cases())),
+    "containers": (250, list(containers.cases())),
+    "values": (120, list(values.cases())),
+    "protocol": (150, list(protocol.cases())),
+    "authentication": (80, list(authentication.cases())),
+}
+"""Classes of wrong requests, with the least number of cases that each promises."""
 
 
 @pytest.fixture(scope="module")
-def setting(serve_job: Serve) -> Setting:
-    served = serve_job(json_max_bytes=100_000, updates_per_minute=100_000, requests_per_minute=100_000)
-    member = served.join("client-1")
-    return Setting(served, member, member.task())
+def stage(serve_job: Serve) -> Iterator[Stage]:
+    """A server that all cases are sent to, one after the other."""
+    with closing(set_up(serve_job)) as stage:
+        yield stage
 
 
-def refused(setting: Setting, request: httpx2.Request, status: int, code: str) -> dict[str, Any]:
-    """Send a request that must be refused; check the refusal, and that it left no trace."""
-    before = setting.served.records_digest()
-    answer = setting.member.http.send(request)
-    document = problem(answer, status, code)
-    assert setting.served.records_digest() == before
-    assert setting.member.key not in answer.text
-    return document
+@pytest.fixture(scope="module")
+def documented(stage: Stage) -> Documented:
+    return Documented(stage.served.http.get("/openapi.json").json())
 
 
-T = "/tasks/TASK"
-NOBODY = "/tasks/t_000000000000000000000000"
-
-WRONG_PATHS_AND_QUERIES = [
-    ("GET", "/nowhere", 404, "not_found"),
-    ("POST", "/metrics", 405, "method_not_allowed"),
-    ("PUT", "/update", 405, "method_not_allowed"),
-    ("GET", "/task/somebody-else", 401, "authentication_failed"),
-    ("GET", "/task/%00", 422, "invalid_request"),
-    ("GET", "/task/client-1?wait=-1", 422, "invalid_request"),
-    ("GET", "/task/client-1?wait=31", 422, "invalid_request"),
-    ("GET", "/task/client-1?wait=nan", 422, "invalid_request"),
-    ("GET", "/task/client-1?wait=soon", 422, "invalid_request"),
-    ("GET", "/task/client-1?job=No%20Job", 422, "invalid_request"),
-    ("GET", "/task/client-1?api_key=" + "x" * 300, 422, "invalid_request"),
-    ("GET", "/model/3", 422, "invalid_request"),
-    ("GET", "/model/v0", 422, "invalid_request"),
-    ("GET", "/model/v9999999999", 422, "invalid_request"),
-    ("GET", "/model/v99", 404, "version_not_found"),
-    ("GET", "/model/v1?job=unknown", 404, "job_not_found"),
-    ("GET", "/status/0", 422, "invalid_request"),
-    ("GET", "/status/-1", 422, "invalid_request"),
-    ("GET", "/status/1.5", 422, "invalid_request"),
-    ("GET", "/status/one", 422, "invalid_request"),
-    ("GET", f"/status/{HUGE}", 422, "invalid_request"),
-    ("GET", "/status/999", 404, "round_not_found"),
-    ("GET", "/aggregate/one", 422, "invalid_request"),
-    ("GET", "/aggregate/999", 404, "round_not_found"),
-    ("GET", "/aggregate/1", 409, "round_not_closed"),
-    ("GET", "/metrics/round/x", 422, "invalid_request"),
-    ("GET", "/metrics/round/999", 404, "round_not_found"),
-    ("GET", "/async/round/x/stats", 422, "invalid_request"),
-    ("GET", "/async/round/999/stats", 404, "round_not_found"),
-    ("GET", "/reputation/nobody", 404, "client_not_found"),
-    ("GET", "/reputation/%F0%9F%92%A9", 422, "invalid_request"),
-    ("GET", "/incentives/nobody", 404, "client_not_found"),
-    ("GET", "/incentives/%2E%2E", 422, "invalid_request"),
-    ("GET", "/jobs/unknown", 404, "job_not_found"),
-    ("GET", "/jobs/UPPER", 422, "invalid_request"),
-    ("GET", "/events?after=-1", 422, "invalid_request"),
-    ("GET", "/events?job=unknown", 404, "job_not_found"),
-    ("DELETE", "/tasks/..%2F..%2Fetc", 404, "not_found"),
-    ("DELETE", "/tasks/t_short", 422, "invalid_request"),
-    ("DELETE", NOBODY, 404, "task_not_found"),
-]
-
-WRONG_JSON: list[tuple[str, Any, int, str]] = [
-    ("/client/register", {"client_name": "client-1"}, 409, "client_name_taken"),
-    ("/client/register", {"client_name": ""}, 422, "client_name_invalid"),
-    ("/client/register", {"client_name": "a b"}, 422, "client_name_invalid"),
-    ("/client/register", {"client_name": "x" * 65}, 422, "client_name_invalid"),
-    ("/client/register", {"client_name": NAUGHTY}, 422, "client_name_invalid"),
-    ("/client/register", {"client_name": 7}, 422, "invalid_request"),
-    ("/client/register", {"name": "client-9"}, 422, "invalid_request"),
-    ("/client/register", {NAUGHTY: 1}, 422, "invalid_request"),
-    ("/client/register", {"capabilities": {"cpu_count": 0}}, 422, "invalid_request"),
-    ("/client/register", {"client_name": "x" * 70_000}, 413, "body_too_large"),
-    ("/client/register", [], 422, "invalid_request"),
-    ("/client/register", None, 422, "invalid_request"),
-    (f"{T}/heartbeat", {"progress": 2}, 422, "invalid_request"),
-    (f"{T}/heartbeat", {"progress": "half"}, 422, "invalid_request"),
-    (f"{NOBODY}/heartbeat", {}, 404, "task_not_found"),
-    (f"{T}/evaluation", {"num_samples": 1, "loss": 1.0}, 404, "task_not_found"),
-    (f"{T}/evaluation", {"num_samples": 0, "loss": 1.0}, 422, "invalid_request"),
-    (f"{T}/evaluation", {"num_samples": True, "loss": 1.0}, 422, "invalid_request"),
-    (f"{T}/evaluation", {"num_samples": 1, "loss": 1.0, "accuracy": 1.5}, 422, "invalid_request"),
-    ("/jobs", {"job": {"name": "mine"}}, 403, "permission_denied"),
-]
+def test_there_are_as_many_cases_as_promised_and_no_two_of_one_name() -> None:
+    assert sum(len(cases) for _, cases in CLASSES.values()) >= 1_000
+    for kind, (least, cases) in CLASSES.items():
+        assert len(cases) >= least, kind
+        assert len({case.name for case in cases}) == len(cases), kind
 
 
-def updates() -> list[tuple[dict[str, Any], int, str]]:
-    """Return wrong `POST /update` bodies by what is changed in a right one."""
-    right = {name: np.zeros(shape).tolist() for name, shape in SHAPES.items()}
-    first = next(iter(right))
-    return [
-        ({"client_id": "somebody-else"}, 401, "authentication_failed"),
-        ({"client_id": NAUGHTY}, 401, "authentication_failed"),
-        ({"client_id": None}, 422, "invalid_request"),
-        ({"round_id": 999}, 404, "round_not_found"),
-        ({"round_id": HUGE}, 404, "round_not_found"),
-        ({"round_id": -1}, 404, "round_not_found"),
-        ({"round_id": "1"}, 422, "invalid_request"),
-        ({"round_id": True}, 422, "invalid_request"),
-        ({"num_samples": 0}, 422, "invalid_request"),
-        ({"num_samples": 10**9}, 422, "invalid_request"),
-        ({"loss": float("nan")}, 422, "invalid_request"),
-        ({"weight_delta": 7}, 422, "invalid_request"),
-        ({"weight_delta": "not json"}, 422, "update_malformed"),
-        ({"weight_delta": "{...}"}, 422, "update_malformed"),
-        ({"weight_delta": "7"}, 422, "update_malformed"),
-        ({"weight_delta": "[" * 50_000}, 422, "update_malformed"),
-        ({"weight_delta": {}}, 422, "update_tensor_mismatch"),
-        ({"weight_delta": []}, 422, "update_tensor_mismatch"),
-        ({"weight_delta": {**right, "extra": [0.0]}}, 422, "update_tensor_mismatch"),
-        ({"weight_delta": {**right, first: [0.0]}}, 422, "update_shape_mismatch"),
-        ({"weight_delta": {**right, first: [["a"]]}}, 422, "update_malformed"),
-        ({"weight_delta": {**right, first: [[1.0], [1.0, 2.0]]}}, 422, "update_malformed"),
-        ({"weight_delta": {**right, first: np.full(SHAPES[first], np.nan).tolist()}}, 422, "update_not_finite"),
-        ({"weight_delta": {**right, first: np.full(SHAPES[first], 1e300).tolist()}}, 422, "update_not_finite"),
-        ({"weight_delta": {**right, first: np.full(SHAPES[first], 1e30).tolist()}}, 422, "update_norm_too_large"),
-        ({"weight_delta": "x" * 100_000}, 413, "body_too_large"),
-    ]
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("kind", CLASSES)
+def test_every_wrong_request_is_refused_and_changes_nothing(
+    stage: Stage, documented: Documented, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secrets = [holder.key for holder in stage.holders.values()] + [stage.names["operator"]]
+    before, wrong = stage.fingerprint(), []
+    for wrong_request in CLASSES[kind][1]:
+        sent = wrong_request.build(stage)
+        reply = exchange(stage.address, sent, cut=wrong_request.cut)
+        found = complaints(wrong_request, sent, reply, documented, secrets=secrets)
+        if stage.fingerprint() != before:
+            found.append("changed what is on record; the rest was not sent")
+        wrong += [f"{wrong_request.name}: {complaint}" for complaint in found]
+        if "the rest was not sent" in str(found):
+            break
+    logged = "".join(capfd.readouterr())
+    wrong += ["a key is in the log"] if any(secret in logged for secret in secrets) else []
+    wrong += ["the log has a traceback"] if "Traceback" in logged or "request_failed" in logged else []
+    assert wrong == [], "\n".join([f"{len(wrong)} of {len(CLASSES[kind][1])}:", *wrong])
 
 
-SHAPES = {
-    "layers.0.weight": (2, 3),
-    "layers.0.bias": (2,),
-    "layers.1.weight": (2, 2),
-    "layers.1.bias": (2,),
-    "layers.2.weight": (2, 2),
-    "layers.2.bias": (2,),
+def test_after_all_that_leases_are_alive_a_round_completes_and_everything_is_sound(stage: Stage) -> None:
+    served, holder = stage.served, stage.holders["default"]
+    headers = {"Authorization": f"Bearer {served.operator_key}", "Content-Type": "application/toml"}
+    text = f'name = "last"\n{MODEL}[rounds]\ntotal = 1\ntarget_updates = 2\nmin_updates = 2\n'
+    assert served.http.post("/jobs", content=text, headers=headers).status_code == 201
+    for name in ("good-1", "good-2"):
+        member = served.join(name)
+        task = member.get_task(job="last").json()
+        assert member.put(task, update_body(task)).status_code == 201
+    body = holder.encode([0.5] * holder.num_parameters)
+    sent = exchange(stage.address, containers.put(stage, body))
+    assert sent is not None
+    assert sent.status == 201
+    while served.http.get(f"/aggregate/{task['round_id']}").status_code != 200:
+        assert served.http.get(f"/status/{task['round_id']}").json()["state"] != "ABANDONED"
+    require_sound(served.coordinator)
+
+
+def answer(status: int, kind: str = PROBLEM, **changed: object) -> Reply:
+    """Return a right refusal, but for what is changed."""
+    right = {"type": "urn:fed-compute:error:not_found", "title": "Not Found", "status": 404, "code": "not_found"}
+    document = {**right, "detail": "there is nothing here", **changed}
+    return Reply(status, {"content-type": kind}, json.dumps(document).encode())
+
+
+PLANTED: dict[str, tuple[Reply | None, str]] = {
+    "no answer": (None, "hung up"),
+    "an answer that all is well": (answer(200), "answered 200"),
+    "a fault of ours": (answer(500), "answered 500"),
+    "another form": (answer(404, "application/json"), "no problem document"),
+    "a traceback": (answer(404, at='File "a.py"'), "inside"),
+    "a folder": (answer(404, detail="cannot open /tmp/x"), "inside"),
+    "a key": (answer(404, found="sk_secret"), "a key"),
+    "another code": (answer(404, code="job_not_found"), "wanted"),
+    "a code that is not known": (answer(404, code="x"), "code x"),
+    "no sentence": (answer(404, detail=""), "not whole"),
 }
 
 
-@pytest.mark.parametrize(("method", "path", "status", "code"), WRONG_PATHS_AND_QUERIES)
-def test_a_wrong_path_or_query_is_refused(setting: Setting, method: str, path: str, status: int, code: str) -> None:
-    refused(setting, setting.member.http.build_request(method, setting.fill(path)), status, code)
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_wrong_answer_is_noticed(planted: str) -> None:
+    reply, complaint = PLANTED[planted]
+    nothing = Documented({"paths": {}})
+    wrong_request = case("planted", lambda _: b"", (404, "not_found"))
+    assert complaint in str(complaints(wrong_request, b"GET /x HTTP/1.1\r\n", reply, nothing, secrets=["sk_secret"]))
+    allowed = replace(wrong_request, may_hang_up=True)
+    assert complaints(allowed, b"", None, nothing, secrets=[]) == []
+    assert complaints(wrong_request, b"", answer(404), nothing, secrets=["sk_secret"]) == []
 
 
-@pytest.mark.parametrize(("path", "message", "status", "code"), WRONG_JSON)
-def test_a_wrong_message_is_refused(setting: Setting, path: str, message: Any, status: int, code: str) -> None:
-    request = json_request(setting, path, json.dumps(message).encode())
-    document = refused(setting, request, status, code)
-    if code == "invalid_request" and document.get("errors"):
-        assert {"field", "found", "wanted"} == document["errors"][0].keys()
+def test_a_code_that_its_call_does_not_document_is_noticed() -> None:
+    call = {"responses": {"404": {"description": "Not Found: `job_not_found`"}}}
+    documented = Documented({"paths": {"/jobs/{name}": {"get": call}}})
+    line = b"GET /jobs/x?a=b HTTP/1.1\r\n"
+    assert documented.names(line, 404, "job_not_found")
+    assert not documented.names(line, 404, "task_not_found")
+    assert not documented.names(line, 410, "job_not_found")
 
 
-@pytest.mark.parametrize(("changed", "status", "code"), updates())
-def test_a_wrong_json_update_is_refused(setting: Setting, changed: dict[str, Any], status: int, code: str) -> None:
-    right = {name: np.zeros(shape).tolist() for name, shape in SHAPES.items()}
-    message = {"client_id": "client-1", "round_id": 1, "weight_delta": right, **changed}
-    refused(setting, json_request(setting, "/update", json.dumps(message).encode()), status, code)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"\xff\xfe", b'{"client_name": "a", "client_name": "b"}', b"[" * 60_000, b'{"client_name": NaN}'],
-)
-@pytest.mark.parametrize("path", ["/client/register", "/update", f"{T}/heartbeat"])
-def test_a_body_that_is_no_message_is_refused(setting: Setting, path: str, body: bytes) -> None:
-    refused(setting, json_request(setting, path, body), 422, "invalid_request")
-
-
-@pytest.mark.parametrize("path", ["/client/register", "/update", f"{T}/heartbeat"])
-def test_a_body_of_another_type_is_refused(setting: Setting, path: str) -> None:
-    headers = {"Content-Type": "text/plain"}
-    request = setting.member.http.build_request("POST", setting.fill(path), content=b"{}", headers=headers)
-    refused(setting, request, 415, "content_type_unsupported")
-
-
-@pytest.mark.parametrize("version", ["0", "2", "1.x", "one", "99999999", "-1"])
-def test_an_unknown_protocol_is_refused_with_the_range_that_is_spoken(setting: Setting, version: str) -> None:
-    request = setting.member.http.build_request("GET", "/", headers={"Fed-Compute-Protocol": version})
-    document = refused(setting, request, 426, "protocol_unsupported")
-    assert (document["lowest"], document["highest"]) == (1, 1)
-
-
-@pytest.mark.parametrize("key", ["x", "sk_", "Bearer", "sk_0000000000_" + "0" * 49])
-def test_a_wrong_key_is_refused_everywhere_a_key_is_needed(setting: Setting, key: str) -> None:
-    headers = {"Authorization": f"Bearer {key}"}
-    for method, path in (("GET", "/task/client-1"), ("DELETE", T), ("PUT", f"{T}/update"), ("POST", "/jobs")):
-        request = setting.member.http.build_request(method, setting.fill(path), headers=headers)
-        refused(setting, request, 401, "authentication_failed")
-
-
-def test_an_operators_key_is_not_a_clients(setting: Setting) -> None:
-    headers = {"Authorization": f"Bearer {setting.served.operator_key}"}
-    for method, path in (("GET", "/task/client-1"), ("DELETE", T)):
-        request = setting.member.http.build_request(method, setting.fill(path), headers=headers)
-        refused(setting, request, 401, "authentication_failed")
-
-
-WRONG_UPLOADS: list[tuple[dict[str, str | None], int, str]] = [
-    ({"Content-Type": "application/octet-stream"}, 415, "content_type_unsupported"),
-    ({"Content-Type": f"{SAFETENSORS}+zstd"}, 415, "content_type_unsupported"),
-    ({"Content-Type": None}, 415, "content_type_unsupported"),
-    ({"Content-Encoding": "gzip"}, 415, "content_type_unsupported"),
-    ({"Content-Digest": None}, 400, "digest_missing"),
-    ({"Content-Digest": "sha-256=abc"}, 400, "digest_missing"),
-    ({"Content-Digest": "md5=:abc:"}, 400, "digest_missing"),
-    ({"Content-Digest": format_content_digest("0" * 64)}, 400, "digest_mismatch"),
-]
-
-
-@pytest.mark.parametrize(("changed", "status", "code"), WRONG_UPLOADS)
-def test_an_upload_with_wrong_headers_is_refused(
-    setting: Setting, changed: dict[str, str | None], status: int, code: str
-) -> None:
-    refused(setting, upload_request(setting, update_body(setting.task), changed), status, code)
-
-
-def test_an_upload_without_its_length_is_refused(setting: Setting) -> None:
-    body = update_body(setting.task)
-    request = upload_request(setting, iter([body]), {"Content-Digest": format_content_digest(sha256_hex(body))})
-    refused(setting, request, 411, "length_required")
-
-
-def test_an_upload_longer_than_any_update_of_the_job_is_refused(setting: Setting) -> None:
-    refused(setting, upload_request(setting, b"x" * 20_000, {}), 413, "body_too_large")
-
-
-@pytest.mark.parametrize("body", [b"", b"x", b"\x00" * 200, b"\xff" * 200])
-def test_an_upload_that_is_no_update_is_refused(setting: Setting, body: bytes) -> None:
-    refused(setting, upload_request(setting, body, {}), 422, "update_malformed")
-
-
-def test_a_damaged_update_is_refused_at_every_length(setting: Setting) -> None:
-    body = update_body(setting.task)
-    for length in range(0, len(body), 37):
-        refused(setting, upload_request(setting, body[:length], {}), 422, "update_malformed")
-
-
-@pytest.mark.parametrize(
-    ("headers", "status", "code"),
-    [
-        ({"Content-Type": SAFETENSORS, "Upload-Offset": "0"}, 415, "content_type_unsupported"),
-        ({}, 422, "invalid_request"),
-        ({"Upload-Offset": "-1"}, 422, "invalid_request"),
-        ({"Upload-Offset": "0", "Upload-Complete": "yes"}, 422, "invalid_request"),
-        ({"Upload-Offset": "7"}, 409, "upload_offset_mismatch"),
-        ({"Upload-Offset": "0", "Upload-Complete": "?1"}, 400, "digest_missing"),
-    ],
-)
-def test_a_wrong_piece_is_refused(setting: Setting, headers: dict[str, str], status: int, code: str) -> None:
-    given = {"Content-Type": "application/partial-upload", **headers}
-    path = setting.fill(f"{T}/update")
-    request = setting.member.http.build_request("PATCH", path, content=b"piece", headers=given)
-    refused(setting, request, status, code)
-
-
-@pytest.mark.parametrize(
-    ("kind", "body", "status", "code"),
-    [
-        ("application/json", b"{}", 422, "invalid_request"),
-        ("application/json", b'{"job": {"nam": "x"}}', 422, "job_file_invalid"),
-        ("application/json", b'{"job": {"name": "UP"}}', 422, "job_file_invalid"),
-        ("application/json", b'{"job": {"name": "x", "model": {"name": "unknown"}}}', 422, "job_file_invalid"),
-        ("application/json", b'{"job": {"name": "x"}, "first_model": "!"}', 422, "invalid_request"),
-        ("application/json", b'{"job": {"name": "x"}, "first_model": "AAAA"}', 422, "model_malformed"),
-        ("application/json", b'{"job": {"name": "x"}, "parameters": [{"name": 1}]}', 422, "job_file_invalid"),
-        ("application/json", b'{"job": {"name": "default"}}', 409, "job_exists"),
-        ("application/toml", b"name = ", 422, "job_file_invalid"),
-        ("application/toml", b"\xff", 422, "invalid_request"),
-        ("application/toml", b"[rounds]\ntotal = 0", 422, "job_file_invalid"),
-        ("application/yaml", b"name: x", 415, "content_type_unsupported"),
-        ("application/toml", b"#" * 100_001, 413, "body_too_large"),
-    ],
-)
-def test_a_wrong_job_is_refused(setting: Setting, kind: str, body: bytes, status: int, code: str) -> None:
-    headers = {"Authorization": f"Bearer {setting.served.operator_key}", "Content-Type": kind}
-    refused(setting, setting.member.http.build_request("POST", "/jobs", content=body, headers=headers), status, code)
+def test_a_refusal_says_what_was_found_and_what_was_wanted(stage: Stage) -> None:
+    told = stage.served.http.post("/client/register", json={"client_name": 7, "nam": 1})
+    document = problem(told, 422, "invalid_request")
+    assert [{"field", "found", "wanted"} == error.keys() for error in document["errors"]] == [True, True]
+    told = stage.served.http.get("/", headers={"Fed-Compute-Protocol": "2"})
+    document = problem(told, 426, "protocol_unsupported")
+    assert (document["lowest"], document["highest"], told.headers["upgrade"]) == (1, 1, "fed-compute/1")
 
 
 def test_too_many_requests_are_told_when_to_come_back(serve_job: Serve) -> None:
@@ -328,17 +162,3 @@ def test_an_abandoned_round_has_no_result_and_says_so(serve_job: Serve) -> None:
         state = served.http.get("/status/1").json()["state"]
     document = problem(served.http.get("/aggregate/1"), 409, "round_not_closed")
     assert "given up" in document["detail"]
-
-
-def json_request(setting: Setting, path: str, body: bytes) -> httpx2.Request:
-    headers = {"Content-Type": "application/json"}
-    return setting.member.http.build_request("POST", setting.fill(path), content=body, headers=headers)
-
-
-def upload_request(setting: Setting, body: Any, changed: dict[str, str | None]) -> httpx2.Request:
-    """Return a PUT of a right update with some headers changed, or left out where None."""
-    right: dict[str, str | None] = {"Content-Type": SAFETENSORS}
-    if isinstance(body, bytes):
-        right["Content-Digest"] = format_content_digest(sha256_hex(body))
-    headers = {name: value for name, value in {**right, **changed}.items() if value is not None}
-    return setting.member.http.build_request("PUT", setting.fill(f"{T}/update"), content=body, headers=headers)

@@ -49,7 +49,7 @@ def told(serve_job: Serve) -> dict[str, Any]:
     told["task"] = curl(served, f"/task/client-1?api_key={key}")
     told["early"] = curl(served, "/aggregate/1")
     model = curl(served, "/model/v1")
-    delta = json.dumps({name: np.zeros_like(values).tolist() for name, values in model[1]["weights"].items()})
+    delta = json.dumps({name: np.full_like(values, 0.125).tolist() for name, values in model[1]["weights"].items()})
     update = {"client_id": "client-1", "round_id": 1, "weight_delta": delta, "api_key": key}
     told |= {"model": model, "update": post(served, "/update", update), "status": curl(served, "/status/1")}
     operator = f"Authorization: Bearer {served.operator_key}"
@@ -141,7 +141,11 @@ def test_aggregation_answers_as_documented_to_the_operator_who_closes_and_to_eve
     status, answer = told["aggregate"]
     assert status == 200, answer
     assert begins_like(answer, documented)
-    assert answer | {**documented, "aggregated_model": told["model"][1]["weights"]} == answer
+    moved = {
+        name: (np.asarray(values, dtype=np.float32) + np.float32(0.125)).tolist()
+        for name, values in told["model"][1]["weights"].items()
+    }
+    assert answer | {**documented, "aggregated_model": moved} == answer
     assert told["again"] == told["aggregate"]
 
 

@@ -15,6 +15,7 @@ from fed_compute.errors import PolicyRefusal, TrainingDiverged
 from fed_compute.learning.compression import Residual
 from fed_compute.learning.privacy import PrivacyProtector, l2_norm, tighter_norm
 from fed_compute.protocol.messages import (
+    MAX_LOSS,
     SAFETENSORS,
     SAFETENSORS_ZSTD,
     EvaluationRequest,
@@ -22,7 +23,7 @@ from fed_compute.protocol.messages import (
     TaskAnswer,
 )
 from fed_compute.protocol.schema import Vector
-from fed_compute.protocol.updates import decode_update, encode_update
+from fed_compute.protocol.updates import MAX_TRAIN_SECONDS, decode_update, encode_update
 
 HOLDOUT_SEED = 0
 """The held-out samples are the same in every task, so no model is ever trained on them."""
@@ -100,7 +101,7 @@ class Workbench:
         before = None if recipe.encoding == _LOSSLESS else self._residual(task.job, len(vector))
         offered = _clipped(result.delta, limit)
         wanted = offered if before is None else before.compensate(offered)
-        says = self._metadata(result)
+        says = self._metadata(result, max_samples=recipe.max_num_samples)
         body, sent = _encode(wanted, recipe, says, limit=limit, rng=_rounding_stream(recipe, client_id))
         return FinishedUpdate(
             body=body,
@@ -126,6 +127,8 @@ class Workbench:
         """
         _, held_out = split_holdout(self._dataset, task.recipe.holdout_fraction, HOLDOUT_SEED)
         result, told = evaluate(task.recipe, vector, held_out, device=self._device), self._disclosure
+        if result.loss > MAX_LOSS:
+            raise TrainingDiverged(f"the loss on this machine's data is {result.loss:g}, at most {MAX_LOSS:g} is taken")
         loss = told.tell_loss(result.loss)
         if loss is None:
             raise PolicyRefusal("a measurement is a loss, and CLIENT_SHARE_LOSS hides it", setting="CLIENT_SHARE_LOSS")
@@ -133,13 +136,13 @@ class Workbench:
             num_samples=told.tell_samples(result.num_samples), loss=loss, accuracy=told.tell_accuracy(result.accuracy)
         )
 
-    def _metadata(self, result: TrainingResult) -> dict[str, int | float]:
+    def _metadata(self, result: TrainingResult, *, max_samples: int) -> dict[str, int | float]:
         told = self._disclosure
-        says: dict[str, int | float] = {"num_samples": told.tell_samples(result.num_samples)}
-        if (loss := told.tell_loss(result.loss)) is not None:
+        says: dict[str, int | float] = {"num_samples": min(told.tell_samples(result.num_samples), max_samples)}
+        if (loss := told.tell_loss(result.loss)) is not None and 0 <= loss <= MAX_LOSS:
             says["loss"] = loss
         if (seconds := told.tell_seconds(result.seconds)) is not None:
-            says["train_seconds"] = seconds
+            says["train_seconds"] = min(seconds, MAX_TRAIN_SECONDS)
         return says
 
     def _residual(self, job: str, num_parameters: int) -> Residual:

@@ -139,7 +139,7 @@ class RoundFold:
             if update.update_id <= self.last_update_id:
                 raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
             weight = claimed_weight(update.num_samples, weighting=weighting)
-            self._aggregator.add(self._delta(update), weight=weight)
+            self._aggregator.add(stored_delta(self._job, self._blobs, update), weight=weight)
             self._folded.append(update)
 
     def finish(self, model: bytes, optimizer: bytes | None, *, weights: Sequence[float]) -> FoldedRound:
@@ -152,7 +152,7 @@ class RoundFold:
             ValueError: if a weight is impossible.
         """
         schema, manifest = schema_of(self._job), write_manifest(self._folded, weights)
-        self._aggregator.weigh(weights, lambda: map(self._delta, self._folded))
+        self._aggregator.weigh(weights, lambda: (stored_delta(self._job, self._blobs, u) for u in self._folded))
         base, state = decode_model(model, schema), _decode_state(optimizer, self._job)
         after = self._aggregator.finish(base, state, self._context())
         return FoldedRound(encode_model(after.parameters, schema), _encode_state(after.state), manifest, after.outcome)
@@ -165,19 +165,25 @@ class RoundFold:
         seed = int.from_bytes(hashlib.sha256(digests.encode()).digest()[:8], "big")
         return RoundContext(root=places[0] if places else None, seed=seed)
 
-    def _delta(self, update: Update) -> Vector:
-        schema, body = schema_of(self._job), self._blobs.get(update.digest)
-        try:
-            return decode_update(
-                body,
-                num_parameters=schema.num_parameters,
-                schema_digest=schema.digest(),
-                encoding=cast(Encoding, update.encoding),
-                compression=cast(Compression, update.compression),
-                topk_fraction=spec_of(self._job).wire.topk_fraction,
-            ).delta
-        except UpdateRefused as error:
-            raise BlobCorrupt(digest=update.digest, got=f"bytes that are not an update: {error.message}") from error
+
+def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:
+    """Return the values of an accepted update, float32 (P,).
+
+    Raises:
+        BlobMissing, BlobCorrupt: if its body is not what was accepted.
+    """
+    schema, body = schema_of(job), blobs.get(update.digest)
+    try:
+        return decode_update(
+            body,
+            num_parameters=schema.num_parameters,
+            schema_digest=schema.digest(),
+            encoding=cast(Encoding, update.encoding),
+            compression=cast(Compression, update.compression),
+            topk_fraction=spec_of(job).wire.topk_fraction,
+        ).delta
+    except UpdateRefused as error:
+        raise BlobCorrupt(digest=update.digest, got=f"bytes that are not an update: {error.message}") from error
 
 
 def write_manifest(updates: Sequence[Update], weights: Sequence[float]) -> str:

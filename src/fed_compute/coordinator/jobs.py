@@ -9,6 +9,7 @@ from fed_compute.coordinator.publisher import first_version, publish_version
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.errors import JobExists, JobFileInvalid, JobNotFound, VersionNotFound
 from fed_compute.ids import DEFAULT_JOB, parse_version
+from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.models import decode_model, encode_model
 from fed_compute.protocol.schema import ParameterSchema, draw_initial
@@ -51,10 +52,13 @@ class JobDesk:
         schema = _schema(spec, schema)
         model = first_model if first_model is not None else encode_model(draw_initial(schema, seed=spec.seed), schema)
         decode_model(model, schema)
-        digest, spec_text, schema_text = self._models.put(model), spec.model_dump_json(), json.dumps(schema.to_json())
+        digest, spec_text, schema_text = sha256_hex(model), spec.model_dump_json(), json.dumps(schema.to_json())
+        with self._store.snapshot() as records:
+            if (existing := records.jobs.named(spec.name)) is not None:
+                return _same_or_refuse(records, existing, spec_text, schema_text, digest)  # and keep nothing
+        self._models.put(model)
         with self._store.transaction() as records:
-            existing = records.jobs.named(spec.name)
-            if existing is not None:
+            if (existing := records.jobs.named(spec.name)) is not None:
                 return _same_or_refuse(records, existing, spec_text, schema_text, digest)
             now = self._clock.now()
             job = records.jobs.add(name=spec.name, spec=spec_text, schema=schema_text, now=now)

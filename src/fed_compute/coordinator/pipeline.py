@@ -1,34 +1,43 @@
 """The journey of one update, in order, on one screen.
 
     admit ── checks 1 to 4, before any byte of the body is read
-    (the caller streams the body to a file, hashing it)
+    settle ── an update that the task has already is answered by its digest, also without the body
+    (the caller streams the body to a file, hashing it; `check_head` judges its first bytes)
     look inside ── checks 5 and 6
     blob ── fsynced and renamed to its digest
-    commit ── update row, task, round and journal in one transaction
+    commit ── no copy of another's; then update row, task, round and journal in one transaction
     answer ── only now
 
 A process that dies before the commit leaves nothing but an orphan blob; one that dies after it has
 accepted the update, and a client that asks again gets the same answer.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from fed_compute.coordinator.folding import stored_delta
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_validator import Admission, UpdateValidator, require_open
-from fed_compute.errors import LeaseExpired, RoundOver, UpdateConflict, UpdateRefused
+from fed_compute.errors import LeaseExpired, RoundOver, UpdateConflict, UpdateCopied, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.json_updates import parse_weight_delta
 from fed_compute.protocol.messages import UpdateRequest
+from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import encode_update
 from fed_compute.rounds.machine import Looked
 from fed_compute.rounds.records import Task, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.sql.store import Records, Store
+
+_SAME_NORM = 1e-9
+"""Equal values have equal norms, but for the order in which another machine adds up their squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +48,16 @@ class Accepted:
     repeated: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Contents:
-    """What is recorded of an update beside its blob."""
+    """What is recorded of an update beside its blob, and its values, float32 (P,)."""
 
     encoding: str
     compression: str
     num_samples: int
     l2_norm: float
     loss: float | None
+    delta: Vector
 
 
 class UpdatePipeline:
@@ -71,6 +81,30 @@ class UpdatePipeline:
             self._record_late(task_id)
             raise
 
+    def settle(self, admission: Admission, announced: Digest) -> Accepted | None:
+        """Answer for a task that has its update already; None if it has none yet. No body is needed for that.
+
+        Raises:
+            UpdateConflict: if the update that it has is another one.
+        """
+        if admission.task.state is not TaskState.REPORTED:
+            return None
+        with self._store.snapshot() as records:
+            return _same_or_refuse(records.updates.of_task(admission.task.task_id), admission.task, announced)
+
+    def check_head(self, admission: Admission, head: bytes, *, total_bytes: int | None) -> None:
+        """Judge a body by its first bytes, before the rest is read. Quick, and notes nothing: see `note_refusal`.
+
+        Raises:
+            UpdateMalformed: what was found and what was wanted.
+        """
+        self._validator.check_head(admission, head, total_bytes=total_bytes)
+
+    def note_refusal(self, task: Task, refusal: UpdateRefused) -> None:
+        """Write into the journal that an update of a task was refused, and by which code."""
+        with self._store.transaction() as records:
+            self._note(records, "update_refused", task, code=refusal.code)
+
     def accept_file(self, admission: Admission, path: Path, digest: Digest) -> Accepted:
         """Take in a binary body that lies in a finished file. The file is moved away when it is accepted.
 
@@ -79,19 +113,17 @@ class UpdatePipeline:
             UpdateConflict: if the task has another update.
             RoundOver, LeaseExpired: if the round or the lease ended meanwhile. Recorded as late.
         """
-        if admission.task.state is TaskState.REPORTED:
-            return self._first_accepted(admission.task, digest)
-        body = path.read_bytes()
-        try:
+        if (settled := self.settle(admission, digest)) is not None:
+            return settled
+        body, wire = path.read_bytes(), spec_of(admission.job).wire
+        with self._noted(admission.task):
             decoded = self._validator.decode(admission, body)
             norm = self._validator.check_values(admission, decoded.delta)
-        except UpdateRefused as refusal:
-            self._note_refusal(admission.task, refusal)
-            raise
-        wire = spec_of(admission.job).wire
-        contents = _Contents(wire.encoding, wire.compression, decoded.num_samples, norm, decoded.loss)
-        self._blobs.put_file(path, digest)
-        return self._commit(admission.task, contents, digest=digest, size_bytes=len(body))
+            contents = _Contents(
+                wire.encoding, wire.compression, decoded.num_samples, norm, decoded.loss, decoded.delta
+            )
+        keep = partial(self._blobs.put_file, path, digest)
+        return self._store_and_commit(admission, contents, keep, digest=digest, size_bytes=len(body))
 
     def accept_json(self, key: str | None, request: UpdateRequest, *, max_bytes: int) -> Accepted:
         """Take in an update in the seed's JSON form. It is kept as an uncompressed f32 body.
@@ -107,21 +139,21 @@ class UpdatePipeline:
         except (RoundOver, LeaseExpired):
             self._record_late_in_round(ClientId(request.client_id), round_id)
             raise
-        body, contents = self._read_json(admission, request, max_bytes=max_bytes)
-        if admission.task.state is TaskState.REPORTED:
-            return self._first_accepted(admission.task, Digest(sha256_hex(body)))  # nothing more to keep
-        digest = self._blobs.put(body)
-        return self._commit(admission.task, contents, digest=digest, size_bytes=len(body))
+        with self._noted(admission.task):
+            body, contents = self._read_json(admission, request, max_bytes=max_bytes)
+        digest = sha256_hex(body)
+        if (settled := self.settle(admission, digest)) is not None:
+            return settled  # nothing more to keep
+        keep = partial(self._blobs.put, body)
+        return self._store_and_commit(admission, contents, keep, digest=digest, size_bytes=len(body))
 
     def _read_json(self, admission: Admission, request: UpdateRequest, *, max_bytes: int) -> tuple[bytes, _Contents]:
         spec, schema = spec_of(admission.job), schema_of(admission.job)
-        try:
-            delta, extras = parse_weight_delta(request.weight_delta, schema, max_text_bytes=max_bytes)
-            norm = self._validator.check_values(admission, delta)
-        except UpdateRefused as refusal:
-            self._note_refusal(admission.task, refusal)
-            raise
-        num_samples = request.num_samples or extras.num_samples or spec.training.batch_size
+        delta, extras = parse_weight_delta(request.weight_delta, schema, max_text_bytes=max_bytes)
+        claimed = request.num_samples or extras.num_samples
+        num_samples = claimed or min(spec.training.batch_size, admission.limits.max_num_samples)
+        self._validator.check_samples(admission, num_samples)
+        norm = self._validator.check_values(admission, delta)
         loss = request.loss if request.loss is not None else extras.final_loss
         body = encode_update(
             delta,
@@ -134,22 +166,43 @@ class UpdatePipeline:
             train_seconds=None,
             rng=np.random.default_rng(0),
         )
-        return body, _Contents("f32", "none", num_samples, norm, loss)
+        return body, _Contents("f32", "none", num_samples, norm, loss, delta)
 
-    def _first_accepted(self, task: Task, digest: Digest) -> Accepted:
-        with self._store.snapshot() as records:
-            return _same_or_refuse(records.updates.of_task(task.task_id), task, digest)
+    def _store_and_commit(
+        self, admission: Admission, contents: _Contents, keep: Callable[[], object], *, digest: Digest, size_bytes: int
+    ) -> Accepted:
+        """Make the body a blob by `keep`, then write everything that makes an update accepted, in one transaction.
 
-    def _commit(self, task: Task, contents: _Contents, *, digest: Digest, size_bytes: int) -> Accepted:
-        """Write everything that makes an update accepted, or, if it came twice at once, return the first."""
+        If it came twice at once, the first one is returned.
+        """
+        task = admission.task
         try:
-            with self._store.transaction() as records:
-                if (first := records.updates.of_task(task.task_id)) is not None:
-                    return _same_or_refuse(first, task, digest)
-                return self._insert(records, task, contents, digest=digest, size_bytes=size_bytes)
+            with self._noted(task):
+                with self._store.snapshot() as records:  # a copy leaves no blob
+                    self._refuse_copies(records, admission, contents)
+                keep()
+                with self._store.transaction() as records:
+                    if (first := records.updates.of_task(task.task_id)) is not None:
+                        return _same_or_refuse(first, task, digest)
+                    self._refuse_copies(records, admission, contents)  # of what was accepted meanwhile
+                    return self._insert(records, task, contents, digest=digest, size_bytes=size_bytes)
         except (RoundOver, LeaseExpired):
             self._record_late(task.task_id)
             raise
+
+    def _refuse_copies(self, records: Records, admission: Admission, contents: _Contents) -> None:
+        """Compare with the round's other updates, those of equal norm, value by value.
+
+        Raises:
+            UpdateCopied: if another client's is, bit for bit, the same.
+        """
+        task, norm = admission.task, contents.l2_norm
+        alike = records.updates.of_norm(task.round_id, lowest=norm * (1 - _SAME_NORM), highest=norm * (1 + _SAME_NORM))
+        for other in alike:
+            if other.client_id != task.client_id and np.array_equal(
+                stored_delta(admission.job, self._blobs, other).view("<u4"), contents.delta.view("<u4")
+            ):
+                raise UpdateCopied
 
     def _insert(
         self, records: Records, task: Task, contents: _Contents, *, digest: Digest, size_bytes: int
@@ -191,9 +244,13 @@ class UpdatePipeline:
         self._rounds.apply(records, round_, Looked())
         return Accepted(update, repeated=False)
 
-    def _note_refusal(self, task: Task, refusal: UpdateRefused) -> None:
-        with self._store.transaction() as records:
-            self._note(records, "update_refused", task, code=refusal.code)
+    @contextmanager
+    def _noted(self, task: Task) -> Iterator[None]:
+        try:
+            yield
+        except UpdateRefused as refusal:
+            self.note_refusal(task, refusal)
+            raise
 
     def _record_late(self, task_id: TaskId) -> None:
         """Record, once, that the update of an ended lease came after all."""

@@ -41,8 +41,8 @@ def task_seed(spec: JobSpec, *, round_number: int, client_id: ClientId) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def recipe_of(job: Job, task: Task, *, round_number: int) -> Recipe:
-    """Return everything a client needs to do a task."""
+def recipe_of(job: Job, task: Task, *, round_number: int, max_norm: float, max_num_samples: int) -> Recipe:
+    """Return everything a client needs to do a task. The last two are its round's limits for updates."""
     spec, schema = spec_of(job), schema_of(job)
     return Recipe(
         model=spec.model.name,
@@ -54,6 +54,7 @@ def recipe_of(job: Job, task: Task, *, round_number: int) -> Recipe:
         encoding=spec.wire.encoding,
         compression=spec.wire.compression,
         topk_fraction=spec.wire.topk_fraction,
-        max_update_norm=spec.privacy.max_update_norm,
+        max_update_norm=max_norm,
+        max_num_samples=max_num_samples,
         seed=task_seed(spec, round_number=round_number, client_id=task.client_id),
     )

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fed_compute.errors import SettingInvalid
-from fed_compute.protocol.job import JobSpec
+from fed_compute.protocol.job import MAX_NUM_SAMPLES, JobSpec
 from fed_compute.rounds.rewards import RewardRules
 
 PREFIX = "FED_COMPUTE_"
@@ -65,6 +65,9 @@ class CoordinatorSettings(BaseSettings):
     json_max_bytes: PositiveInt = Field(default=64 << 20, description="Largest JSON body taken, in bytes.")
     max_update_norm: Positive | None = Field(
         default=None, description="L2 norm above which an update is refused; default 10·sqrt(parameters)."
+    )
+    max_num_samples: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] | None = Field(
+        default=None, description="Largest sample count an update may claim, for jobs that set none. Example: 100000"
     )
     shutdown_seconds: Positive = Field(default=10.0, description="Longest wait for open requests when stopping.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")

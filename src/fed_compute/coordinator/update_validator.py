@@ -1,25 +1,43 @@
-"""The seed's six checks of an update, cheapest first, failing closed.
+"""The gate: every check of an update, cheapest first, failing closed. Whoever fails one changes nothing.
+
+Before any byte of the body:
 
 1. authentication: the key is valid and its owner's
 2. registration: its owner is a registered client
 3. round: the client holds a task in this round, and the round still collects
 4. rate: the client is within its limits
-5. format: the body is exactly what the recipe asks for
-6. values: every number is finite and the whole is not longer than an honest update can be
+   (the server then looks at what the request announces: the exact type, no `Content-Encoding`, a
+   length that an update of this job can have, a digest; an update that the task has is settled by that)
 
-Checks 1 to 4 need no body and run before one is read; 5 and 6 look into it.
+At the body's first bytes, and on the whole of it:
+
+5. format: the head fits the announced length, a compressed body says a size within the recipe's; then
+   the digest (the server's), container, schema, dtypes, strict metadata, sample count, loss
+6. values: all finite, not all zero, no longer than the job's limit and than recent updates leave room
+   for, not the model itself; and at the commit, not a copy of another client's update of this round
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fed_compute.coordinator.auth import AuthManager
+from fed_compute.coordinator.limits import LimitBook, UpdateLimits
 from fed_compute.coordinator.rate_limiter import RateLimiter
 from fed_compute.coordinator.recipes import schema_of, spec_of
-from fed_compute.errors import ClientNotFound, LeaseExpired, NotAssigned, RoundNotFound, RoundOver, TaskNotFound
-from fed_compute.ids import ClientId, RoundId, TaskId
+from fed_compute.errors import (
+    ClientNotFound,
+    LeaseExpired,
+    NotAssigned,
+    RoundNotFound,
+    RoundOver,
+    SampleCountInvalid,
+    TaskNotFound,
+    UpdateIsModel,
+)
+from fed_compute.ids import ClientId, RoundId, TaskId, format_version
 from fed_compute.learning.privacy.protector import PrivacyProtector
 from fed_compute.protocol.schema import Vector
-from fed_compute.protocol.updates import DecodedUpdate, decode_update
+from fed_compute.protocol.updates import HEAD_BYTES, DecodedUpdate, check_head, decode_update
 from fed_compute.rounds.records import Job, Round, RoundState, Task, TaskKind, TaskState
 from fed_compute.storage.sql.store import Records, Store
 
@@ -30,18 +48,17 @@ class Admission:
 
     task: Task
     job: Job
+    limits: UpdateLimits
 
 
 class UpdateValidator:
     """Runs the six checks. Writes nothing."""
 
-    def __init__(
-        self, store: Store, auth: AuthManager, rate_limiter: RateLimiter, *, max_update_norm: float | None
-    ) -> None:
+    def __init__(self, store: Store, auth: AuthManager, rate_limiter: RateLimiter, limits: LimitBook) -> None:
         self._store = store
         self._auth = auth
         self._rate_limiter = rate_limiter
-        self._max_update_norm = max_update_norm
+        self._limits = limits
 
     def admit_by_task(self, key: str | None, task_id: TaskId) -> Admission:
         """Run checks 1 to 4 for an update that names its task.
@@ -50,11 +67,14 @@ class UpdateValidator:
             AuthenticationFailed, ClientNotFound, TaskNotFound, RoundOver, LeaseExpired, RateLimited.
         """
         client_id = self._registered(self._auth.authenticate(key).client_id)
-        with self._store.snapshot() as records:
+
+        def find(records: Records) -> Task:
             task = records.tasks.find(task_id)
             if task is None or task.client_id != client_id or task.kind is not TaskKind.TRAIN:
                 raise TaskNotFound(task_id)
-            return self._admit(records, task)
+            return task
+
+        return self._admit(find)
 
     def admit_by_round(self, key: str | None, client_id: str, round_id: RoundId) -> Admission:
         """Run checks 1 to 4 for an update that names its client and round, as the seed's do.
@@ -63,7 +83,8 @@ class UpdateValidator:
             AuthenticationFailed, ClientNotFound, RoundNotFound, NotAssigned, RoundOver, LeaseExpired, RateLimited.
         """
         owner = self._registered(self._auth.require_client(key, client_id))
-        with self._store.snapshot() as records:
+
+        def find(records: Records) -> Task:
             if records.rounds.find(round_id) is None:
                 raise RoundNotFound(round_id)
             tasks = records.tasks.of_client_in_round(owner, round_id, TaskKind.TRAIN)
@@ -71,7 +92,25 @@ class UpdateValidator:
                 raise NotAssigned(client_id=owner, round_id=round_id)
             # The newest by the clock, which may have been set back, is not always the one in hand.
             in_hand = (task for task in tasks if task.state in (TaskState.LEASED, TaskState.REPORTED))
-            return self._admit(records, next(in_hand, tasks[0]))
+            return next(in_hand, tasks[0])
+
+        return self._admit(find)
+
+    def check_head(self, admission: Admission, head: bytes, *, total_bytes: int | None) -> None:
+        """Run the first part of check 5 on a body's first bytes; `total_bytes` is its whole length, if it is known.
+
+        Raises:
+            UpdateMalformed: what was found and what was wanted.
+        """
+        wire = spec_of(admission.job).wire
+        check_head(
+            head,
+            total_bytes=total_bytes,
+            num_parameters=schema_of(admission.job).num_parameters,
+            encoding=wire.encoding,
+            compression=wire.compression,
+            topk_fraction=wire.topk_fraction,
+        )
 
     def decode(self, admission: Admission, body: bytes | memoryview) -> DecodedUpdate:
         """Run check 5 on a binary body.
@@ -80,7 +119,8 @@ class UpdateValidator:
             UpdateRefused: the subclass says what was found and what was wanted.
         """
         spec, schema = spec_of(admission.job), schema_of(admission.job)
-        return decode_update(
+        self.check_head(admission, bytes(body[:HEAD_BYTES]), total_bytes=len(body))
+        decoded = decode_update(
             body,
             num_parameters=schema.num_parameters,
             schema_digest=schema.digest(),
@@ -88,15 +128,29 @@ class UpdateValidator:
             compression=spec.wire.compression,
             topk_fraction=spec.wire.topk_fraction,
         )
+        self.check_samples(admission, decoded.num_samples)
+        return decoded
 
-    def check_values(self, admission: Admission, delta: Vector) -> float:
-        """Run check 6 on an update, float32 (P,); return its L2 norm.
+    def check_samples(self, admission: Admission, num_samples: int) -> None:
+        """Check that an update claims no more samples than one may weigh.
 
         Raises:
-            UpdateNotFinite, UpdateNormTooLarge.
+            SampleCountInvalid: if it does.
         """
-        limit = spec_of(admission.job).privacy.max_update_norm or self._max_update_norm
-        return PrivacyProtector(max_norm=limit).check(delta)
+        if num_samples > admission.limits.max_num_samples:
+            raise SampleCountInvalid(num_samples, limit=admission.limits.max_num_samples)
+
+    def check_values(self, admission: Admission, delta: Vector) -> float:
+        """Run check 6 on an update, float32 (P,), but for copies; return its L2 norm.
+
+        Raises:
+            UpdateNotFinite, UpdateAllZero, UpdateNormTooLarge, UpdateIsModel.
+        """
+        task, limits = admission.task, admission.limits
+        norm = PrivacyProtector(limits.max_norm, reason=limits.reason).check(delta)
+        if self._limits.is_base_model(admission.job, task.base_version, delta, norm):
+            raise UpdateIsModel(version=format_version(task.base_version))
+        return norm
 
     def _registered(self, client_id: ClientId | None) -> ClientId:
         if client_id is None:
@@ -106,11 +160,13 @@ class UpdateValidator:
                 raise ClientNotFound(client_id)
         return client_id
 
-    def _admit(self, records: Records, task: Task) -> Admission:
-        round_ = records.rounds.get(task.round_id)
-        require_open(task, round_)
+    def _admit(self, find: Callable[[Records], Task]) -> Admission:
+        with self._store.snapshot() as records:
+            task = find(records)
+            require_open(task, records.rounds.get(task.round_id))
+            job = records.jobs.get(task.job_id)
         self._rate_limiter.update(task.client_id)
-        return Admission(task, records.jobs.get(task.job_id))
+        return Admission(task, job, self._limits.of(job, task.round_id))
 
 
 def require_open(task: Task, round_: Round) -> None:

@@ -14,6 +14,7 @@ from fed_compute.coordinator.data_dir import DataDir, pepper_from, write_private
 from fed_compute.coordinator.evaluations import EvaluationRecorder
 from fed_compute.coordinator.incentives import IncentiveManager
 from fed_compute.coordinator.jobs import JobDesk
+from fed_compute.coordinator.limits import LimitBook
 from fed_compute.coordinator.metrics import MetricsCollector
 from fed_compute.coordinator.pipeline import UpdatePipeline
 from fed_compute.coordinator.presence import Presence
@@ -52,6 +53,7 @@ class Coordinator:
     rounds: RoundManager
     async_rounds: AsyncRoundManager
     tasks: TaskAssigner
+    limits: LimitBook
     pipeline: UpdatePipeline
     evaluations: EvaluationRecorder
     jobs: JobDesk
@@ -107,7 +109,10 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     )
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
-    validator = UpdateValidator(store, auth, limiter, max_update_norm=settings.max_update_norm)
+    limits = LimitBook(
+        store, models, max_update_norm=settings.max_update_norm, max_num_samples=settings.max_num_samples
+    )
+    validator = UpdateValidator(store, auth, limiter, limits)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name())
     metrics, reputation = MetricsCollector(store), ReputationManager(store)
     incentives = IncentiveManager(store, settings.reward_rules())
@@ -135,6 +140,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         rounds=rounds,
         async_rounds=AsyncRoundManager(store, clock),
         tasks=tasks,
+        limits=limits,
         pipeline=UpdatePipeline(store, blobs, validator, rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),

@@ -56,8 +56,13 @@ def require_finite(vector: Vector) -> None:
 
 
 def l2_norm(vector: Vector) -> float:
-    """Return the L2 norm, summed in float64. Finite whenever the values are: float32 squares cannot overflow it."""
-    return math.sqrt(math.fsum(float(np.square(vector[part], dtype=np.float64).sum()) for part in blocks(vector.size)))
+    """Return the L2 norm, summed in float64, which the squares of float32 cannot overflow.
+
+    It is NaN or infinite exactly if a value is, and zero exactly if all values are.
+    """
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN too
+        parts = [float(np.square(vector[part], dtype=np.float64).sum()) for part in blocks(vector.size)]
+    return math.sqrt(math.fsum(parts))
 
 
 def clip_to_norm(vector: Vector, max_norm: float) -> Vector:

@@ -124,19 +124,31 @@ def open_container(body: Body, *, max_header_bytes: int = MAX_HEADER_BYTES) -> C
             metadata from text to text of at most 4096 bytes.
     """
     view = memoryview(body).cast("B")
-    if len(view) < _LENGTH.size:
-        raise UpdateMalformed(f"the file has {len(view)} bytes, a safetensors file has at least {_LENGTH.size}")
-    (length,) = _LENGTH.unpack_from(view)
-    if length > min(max_header_bytes, len(view) - _LENGTH.size):
-        raise UpdateMalformed(
-            f"the file announces a header of {length} bytes; "
-            f"the file has {len(view)} bytes, and a header here has at most {max_header_bytes}"
-        )
+    length = header_length(view, max_header_bytes=max_header_bytes)
+    if length > len(view) - _LENGTH.size:
+        raise UpdateMalformed(f"the file announces a header of {length} bytes; the file has {len(view)} bytes in all")
     header = load_strict_json(bytes(view[_LENGTH.size : _LENGTH.size + length]), what="the safetensors header")
     if not isinstance(header, dict):
         raise UpdateMalformed(f"the safetensors header is a {type(header).__name__}, wanted an object")
     metadata = _checked_metadata(header.pop(_METADATA, {}))
     return Container(metadata, header, view[_LENGTH.size + length :])
+
+
+def header_length(head: Body, *, max_header_bytes: int = MAX_HEADER_BYTES) -> int:
+    """Return the length in bytes of a safetensors header, out of the file's first 8 bytes.
+
+    Raises:
+        UpdateMalformed: if there are fewer, or the header would have less than 2 or more than `max_header_bytes`.
+    """
+    view = memoryview(head).cast("B")
+    if len(view) < _LENGTH.size:
+        raise UpdateMalformed(f"the file has {len(view)} bytes, a safetensors file has at least {_LENGTH.size}")
+    (length,) = _LENGTH.unpack_from(view)
+    if not len("{}") <= length <= max_header_bytes:
+        raise UpdateMalformed(
+            f"the file announces a header of {length} bytes, a header here has 2 to {max_header_bytes}"
+        )
+    return int(length)
 
 
 def _checked_metadata(metadata: object) -> Mapping[str, str]:

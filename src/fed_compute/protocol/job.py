@@ -24,6 +24,8 @@ Loss = Literal["cross_entropy", "mse"]
 ClientOptimizer = Literal["sgd", "adam", "adamw"]
 Encoding = Literal["f32", "bf16", "f16", "int8", "topk"]
 Compression = Literal["none", "zstd"]
+MAX_NUM_SAMPLES = 10_000_000
+"""The largest sample count one update may claim. Also keeps count × float32 exact in float64."""
 
 
 class ModelSection(_Section):
@@ -70,10 +72,16 @@ class RoundsSection(_Section):
 
 
 class PrivacySection(_Section):
-    """What the coordinator may see, and how long an update may be."""
+    """What the coordinator may see, how long an update may be, and how much one may weigh.
+
+    `adaptive_norm_limit` lowers the limit on the norm to what the updates of the last rounds make
+    likely. `max_num_samples` is the largest sample count that an update may claim.
+    """
 
     mode: Literal["open"] = "open"
     max_update_norm: Positive | None = None
+    adaptive_norm_limit: bool = True
+    max_num_samples: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] | None = None
 
 
 class WireSection(_Section):

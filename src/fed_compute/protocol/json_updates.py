@@ -4,7 +4,6 @@ Three spellings mean the same: `{name: nested list}`; a list of arrays, flat or 
 order; and either of them under the key `weight_delta` of an object, beside some known other keys.
 """
 
-import math
 from dataclasses import dataclass
 from itertools import chain
 
@@ -12,18 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from fed_compute.errors import (
+    LossInvalid,
     SampleCountInvalid,
     UpdateMalformed,
     UpdateNotFinite,
     UpdateShapeMismatch,
     UpdateTensorMismatch,
 )
-from fed_compute.protocol.messages import MAX_NUM_SAMPLES
+from fed_compute.protocol.messages import MAX_LOSS, MAX_NUM_SAMPLES
 from fed_compute.protocol.schema import Parameter, ParameterSchema, Vector
 from fed_compute.protocol.strict_json import load_strict_json
 
 MAX_DEPTH = 16
 """The deepest nesting of lists in an update."""
+
+JSON_BYTES_PER_VALUE = 64
+"""Room for one number of an update in JSON: the longest float64, with indentation."""
 
 _Values = dict[str, object] | list[object]
 _Array = npt.NDArray[np.float64]
@@ -63,6 +66,7 @@ def parse_weight_delta(
         UpdateShapeMismatch: if a tensor has another shape.
         UpdateNotFinite: if a value is NaN, infinite, or too large for float32.
         SampleCountInvalid: if `num_samples` is there and not a whole number from 1 to 10 000 000.
+        LossInvalid: if `final_loss` is there and not a number from 0 to 1 000 000.
     """
     document = _load(weight_delta, max_text_bytes) if isinstance(weight_delta, str) else weight_delta
     values, extras = _unwrap(document, schema)
@@ -113,11 +117,9 @@ def _num_samples(value: object) -> int | None:
 def _final_loss(value: object) -> float | None:
     if value is None:
         return None
-    if type(value) is float and math.isfinite(value):
-        return value
-    if type(value) is int and abs(value) < 2**53:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_LOSS:
         return float(value)
-    raise UpdateMalformed(f"final_loss is {_kind(value)}, wanted a finite number")
+    raise LossInvalid(_kind(value), limit=MAX_LOSS)
 
 
 def _arrays(values: _Values, schema: ParameterSchema) -> list[_Array]:

@@ -9,17 +9,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fed_compute.protocol.job import MAX_NUM_SAMPLES as MAX_NUM_SAMPLES
 from fed_compute.protocol.job import Compression, Encoding, TrainingSection
 
 PROTOCOL_HEADER = "Fed-Compute-Protocol"
 PROTOCOL_VERSION = 1
 SAFETENSORS = "application/vnd.safetensors"
 SAFETENSORS_ZSTD = "application/vnd.safetensors+zstd"
-MAX_NUM_SAMPLES = 10_000_000
-"""The largest sample count one update may claim. Also keeps count × float32 exact in float64."""
+MAX_LOSS = 1e6
+"""The largest loss that is believed. One above it says that the data are not scaled."""
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES, strict=True)]
+Loss = Annotated[float, Field(ge=0, le=MAX_LOSS, allow_inf_nan=False)]
 
 # Clients read answers as hostile bytes: what a coordinator cannot mean is refused before anything is done with it.
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -30,9 +32,9 @@ _Shape = Annotated[list[Annotated[int, Field(ge=1, lt=2**32, strict=True)]], Fie
 
 
 class Request(BaseModel):
-    """A body sent by a client: unknown fields are refused."""
+    """A body sent by a client: unknown fields are refused, and so is a number written as text or a boolean."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Answer(BaseModel):
@@ -84,6 +86,7 @@ class Recipe(Answer):
     topk_fraction: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
     max_update_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     seed: int
+    max_num_samples: Count = MAX_NUM_SAMPLES
 
 
 class TaskAnswer(Answer):
@@ -108,17 +111,15 @@ class TaskAnswer(Answer):
     min_updates: _Number | None = None
 
 
-class UpdateRequest(BaseModel):
+class UpdateRequest(Request):
     """`POST /update`. `weight_delta` is a JSON text, or the same as plain JSON."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
     client_id: str
-    round_id: Annotated[int, Field(strict=True)]
+    round_id: int
     weight_delta: str | dict[str, Any] | list[Any]
     api_key: str | None = None
     num_samples: Count | None = None
-    loss: FiniteFloat | None = None
+    loss: Loss | None = None
 
 
 class UpdateAnswer(Answer):
@@ -201,7 +202,7 @@ class EvaluationRequest(Request):
     """`POST /tasks/{task_id}/evaluation`: the global model measured on held-out local data."""
 
     num_samples: Count
-    loss: FiniteFloat
+    loss: Loss
     accuracy: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 

@@ -1,6 +1,5 @@
 """One update as bytes: a safetensors file with the values and what the sender says about them."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,19 +8,35 @@ import numpy as np
 import zstandard
 
 from fed_compute.errors import (
+    LossInvalid,
     SampleCountInvalid,
     UpdateEncodingMismatch,
     UpdateMalformed,
     UpdateTensorMismatch,
 )
-from fed_compute.protocol.container import Body, container_data_bytes, open_container, write_container
+from fed_compute.protocol.container import (
+    Body,
+    container_data_bytes,
+    header_length,
+    open_container,
+    write_container,
+)
 from fed_compute.protocol.encodings import encoding_named
 from fed_compute.protocol.job import Compression, Encoding
-from fed_compute.protocol.messages import MAX_NUM_SAMPLES
+from fed_compute.protocol.messages import MAX_LOSS, MAX_NUM_SAMPLES
 from fed_compute.protocol.schema import Vector
 
 MAX_UPDATE_HEADER_BYTES = 8192
 """The longest header of an update. A header written here has about 300 bytes."""
+
+MAX_TRAIN_SECONDS = 1e7
+"""The longest training that is believed: about four months."""
+
+MAX_EXPANSION = 1_000
+"""How many times its own length a zstd body may become. One value of a thousand is the sparsest that is sent whole."""
+
+HEAD_BYTES = 18
+"""The first bytes of a body, by which it is judged before the rest has come: the longest zstd frame header."""
 
 _FORMAT = "fed-compute-update"
 _REQUIRED = {"format", "encoding", "schema", "num_samples"}
@@ -58,7 +73,8 @@ def encode_update(
 
     Raises:
         SampleCountInvalid: if `num_samples` is outside 1 to 10 000 000.
-        UpdateMalformed: if `loss` or `train_seconds` is not finite, or the time is negative.
+        LossInvalid: if `loss` is outside 0 to 1 000 000.
+        UpdateMalformed: if `train_seconds` is outside 0 to 10 000 000.
         UpdateNotFinite: if a lossy encoding meets NaN or an infinity.
     """
     if not 1 <= num_samples <= MAX_NUM_SAMPLES:
@@ -94,6 +110,7 @@ def decode_update(
         UpdateTensorMismatch: if it is for another model, or has other tensors.
         UpdateShapeMismatch: if a tensor has another shape.
         SampleCountInvalid: if `num_samples` is not a whole number from 1 to 10 000 000.
+        LossInvalid: if the loss is not a number from 0 to 1 000 000.
     """
     reader = encoding_named(encoding, topk_fraction=topk_fraction)
     if compression == "zstd":
@@ -125,16 +142,67 @@ def max_update_bytes(*, num_parameters: int, encoding: Encoding, compression: Co
     return plain + (plain >> 8) + 64 if compression == "zstd" else plain
 
 
+def min_update_bytes(*, num_parameters: int, encoding: Encoding, compression: Compression, topk_fraction: float) -> int:
+    """Return a length in bytes that no legal body of a recipe goes below."""
+    specs = encoding_named(encoding, topk_fraction=topk_fraction).expected(num_parameters)
+    plain = 8 + 2 + container_data_bytes(specs)
+    return plain // MAX_EXPANSION if compression == "zstd" else plain
+
+
+def check_head(
+    head: bytes,
+    *,
+    total_bytes: int | None,
+    num_parameters: int,
+    encoding: Encoding,
+    compression: Compression,
+    topk_fraction: float,
+) -> None:
+    """Judge a body by its first `HEAD_BYTES`, or by the whole of a shorter one, before the rest is read.
+
+    `total_bytes` is the length of the whole body, None if it is not known yet.
+
+    Raises:
+        UpdateMalformed: if the header's length does not fit the body's, or a zstd frame does not say a size
+            that is within the recipe's and at most 1000 times the body's.
+    """
+    limit = max_container_bytes(num_parameters=num_parameters, encoding=encoding, topk_fraction=topk_fraction)
+    if compression == "zstd":
+        size = _frame_size(head, limit=limit)
+        if total_bytes is not None and size > total_bytes * MAX_EXPANSION:
+            raise UpdateMalformed(
+                f"{total_bytes} bytes would become {size}, at most {MAX_EXPANSION} times as many are taken; "
+                "so sparse an update belongs into the encoding topk"
+            )
+        return
+    header_bytes = header_length(head, max_header_bytes=MAX_UPDATE_HEADER_BYTES)
+    wanted = limit - MAX_UPDATE_HEADER_BYTES + header_bytes
+    if total_bytes is not None and total_bytes != wanted:
+        raise UpdateMalformed(
+            f"the body has {total_bytes} bytes; an update of {num_parameters} values in {encoding}, "
+            f"with a header of {header_bytes} bytes, has {wanted}"
+        )
+
+
 def _decompress(body: Body, *, limit: int) -> bytes:
     """Undo one zstd frame that says its size, which must be within `limit`; that much is allocated and no more."""
+    _frame_size(body, limit=limit)
     try:
-        size = zstandard.get_frame_parameters(body).content_size
-        if size == zstandard.CONTENTSIZE_UNKNOWN or size > limit:
-            said = "does not say its size" if size == zstandard.CONTENTSIZE_UNKNOWN else f"says {size} bytes"
-            raise UpdateMalformed(f"the zstd frame {said}; wanted one frame that says at most {limit} bytes")
         return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise UpdateMalformed(f"the body is not one whole zstd frame: {str(error)[:100]}") from error
+
+
+def _frame_size(head: Body, *, limit: int) -> int:
+    """Return the size that a zstd frame says it will have once it is undone."""
+    try:
+        size = zstandard.get_frame_parameters(head).content_size
+    except zstandard.ZstdError as error:
+        raise UpdateMalformed(f"the body is not one whole zstd frame: {str(error)[:100]}") from error
+    if size == zstandard.CONTENTSIZE_UNKNOWN or size > limit:
+        said = "does not say its size" if size == zstandard.CONTENTSIZE_UNKNOWN else f"says {size} bytes"
+        raise UpdateMalformed(f"the zstd frame {said}; wanted one frame that says at most {limit} bytes")
+    return size
 
 
 def _require_metadata(metadata: Mapping[str, str], *, schema_digest: str, encoding: Encoding) -> None:
@@ -158,16 +226,20 @@ def _parse_numbers(metadata: Mapping[str, str]) -> tuple[int, float | None, floa
     """Return num_samples, loss and train_seconds."""
     count = metadata["num_samples"]
     if _COUNT.fullmatch(count) is None or int(count) > MAX_NUM_SAMPLES:
-        raise SampleCountInvalid(count, limit=MAX_NUM_SAMPLES)
-    loss, seconds = (
-        _parse_finite(key, metadata[key]) if key in metadata else None for key in ("loss", "train_seconds")
-    )
-    if seconds is not None and seconds < 0:
-        raise UpdateMalformed(f"metadata: train_seconds is {seconds}, wanted 0 or more")
+        raise SampleCountInvalid(repr(count), limit=MAX_NUM_SAMPLES)
+    loss = seconds = None
+    if "loss" in metadata and (loss := _number_up_to(MAX_LOSS, metadata["loss"])) is None:
+        raise LossInvalid(repr(metadata["loss"]), limit=MAX_LOSS)
+    if "train_seconds" in metadata and (seconds := _number_up_to(MAX_TRAIN_SECONDS, metadata["train_seconds"])) is None:
+        raise UpdateMalformed(
+            f"metadata: train_seconds is {metadata['train_seconds'][:40]!r}, "
+            f"wanted a plain decimal number from 0 to {MAX_TRAIN_SECONDS:g}"
+        )
     return int(count), loss, seconds
 
 
-def _parse_finite(key: str, text: str) -> float:
-    if len(text) > 40 or _NUMBER.fullmatch(text) is None or not math.isfinite(float(text)):
-        raise UpdateMalformed(f"metadata: {key} is {text[:40]!r}, wanted a finite decimal number")
-    return float(text)
+def _number_up_to(limit: float, text: str) -> float | None:
+    """Return the number from 0 to `limit` that a text is, None if it is none."""
+    if len(text) > 40 or _NUMBER.fullmatch(text) is None or not 0 <= float(text) <= limit:
+        return None
+    return abs(float(text))  # -0 is 0

@@ -47,6 +47,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         description=_ABOUT,
         version=health.VERSION,
         lifespan=lifespan,
+        redirect_slashes=False,
         dependencies=[Depends(spoken_protocol)],
     )
     app.state.server = state

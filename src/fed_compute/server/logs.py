@@ -14,7 +14,9 @@ from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
 from fed_compute.protocol.redaction import redact, redact_event
 
 LEVELS = ("debug", "info", "warning", "error")
-_SPOKEN = (PROTOCOL_HEADER.lower().encode(), str(PROTOCOL_VERSION).encode())
+SPOKEN = (PROTOCOL_HEADER.lower().encode(), str(PROTOCOL_VERSION).encode())
+"""The header field that tells the protocol in every answer."""
+
 _QUIET_PATHS = ("/healthz", "/readyz")
 
 log = structlog.get_logger(__name__)
@@ -76,7 +78,7 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", request_id.encode()), _SPOKEN]
+                headers = [*message["headers"], (b"x-request-id", request_id.encode()), SPOKEN]
                 message = {**message, "headers": headers}
             await send(message)
 

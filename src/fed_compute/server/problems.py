@@ -24,7 +24,9 @@ from fed_compute.errors import (
     Broken,
     DiskFull,
     FedComputeError,
+    MethodNotAllowed,
     NotNow,
+    PathNotFound,
     ProtocolUnsupported,
     RangeNotSatisfiable,
     RequestInvalid,
@@ -36,15 +38,14 @@ TYPE_PREFIX = "urn:fed-compute:error:"
 RESERVED = frozenset({"type", "title", "status", "detail", "code", "instance"})
 SHOWN_ERRORS = 10
 
-_CODES = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 log = structlog.get_logger(__name__)
 
 
-def problem_response(error: FedComputeError) -> Response:
-    """Return the answer for an error that the product raises on purpose."""
-    headers = {}
+def problem_response(error: FedComputeError, *, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the answer for an error that the product raises on purpose, with further `headers`."""
+    headers = dict(headers or {})
     if isinstance(error, NotNow):
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
     if isinstance(error, AuthenticationFailed):
@@ -116,13 +117,16 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     """Answer for what the framework itself refuses: no such route, no such method."""
     if not isinstance(error, HTTPException):
         raise error
-    path, method = redact(request.url.path)[:200], request.method
-    told = {
-        404: f"there is nothing at {path}; GET /docs lists what is here",
-        405: f"{path} does not take {method}",
-    }.get(error.status_code, str(error.detail))
-    code = _CODES.get(error.status_code, "http_error")
-    return _problem(error.status_code, code, told, headers=dict(error.headers or {}))
+    path, headers = redact(request.url.path)[:200], dict(error.headers or {})
+    refusal: FedComputeError
+    match error.status_code:
+        case 404:
+            refusal = PathNotFound(path)
+        case 405:
+            refusal = MethodNotAllowed(path=path, method=request.method)
+        case _:
+            refusal = RequestInvalid(str(error.detail))
+    return problem_response(refusal, headers=headers)
 
 
 async def _on_os_error(request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import Broken, PortInUse, SettingInvalid
 from fed_compute.server.app import create_app
+from fed_compute.server.connections import GuardedProtocol
 from fed_compute.server.dependencies import ServerState
 from fed_compute.server.logs import configure_logging
 
@@ -156,6 +157,7 @@ class _Server(uvicorn.Server):
 def _config(app: FastAPI, shutdown_seconds: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=GuardedProtocol,
         access_log=False,
         log_config=None,
         ws="none",

@@ -6,29 +6,30 @@ it a day later. Nothing of the client's own wording gets into a file name.
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import anyio.to_thread
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.update_validator import Admission
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import (
     BodyTooLarge,
-    ContentTypeUnsupported,
     DigestMismatch,
     LengthRequired,
+    UpdateMalformed,
     UploadBusy,
     UploadOffsetMismatch,
 )
 from fed_compute.ids import Digest, TaskId
+from fed_compute.protocol.digests import parse_content_digest
 from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD
-from fed_compute.protocol.updates import max_update_bytes
-from fed_compute.server.bodies import content_length, media_type, next_message
+from fed_compute.protocol.updates import HEAD_BYTES, max_update_bytes, min_update_bytes
+from fed_compute.server.bodies import content_length, pieces, require_type
 
 PARTIAL_UPLOAD = "application/partial-upload"
 _WRITE_BYTES = 1 << 20
@@ -66,23 +67,24 @@ class Uploads:
         finally:
             self._arriving.discard(task_id)
 
-    async def receive(self, request: Request, task_id: TaskId, *, offset: int, length: int, last: bool) -> Digest:
-        """Write the request's body, `length` bytes, at `offset` of the task's file.
+    async def receive(self, request: Request, task_id: TaskId, piece: "Piece") -> Digest:
+        """Write the request's body to its place in the task's file.
 
-        Returns the SHA-256 of the whole file so far; it is meaningful only for the `last` piece.
+        Returns the SHA-256 of the whole file so far; it is meaningful only for the last piece.
 
         Raises:
-            ClientDisconnect, BodyStalled: if the body breaks off; what came is kept.
+            ClientDisconnect, BodyStalled, BodyTooSlow: if the body breaks off; what came is kept.
             BodyTooLarge: if more comes than was announced.
+            UpdateMalformed: if `piece.judge` refuses the first bytes; nothing is kept.
         """
         path, hasher = self.path(task_id), hashlib.sha256()
-        if last and offset:
+        if piece.is_last and piece.offset:
             await anyio.to_thread.run_sync(_hash_file, path, hasher)
-        with path.open("r+b" if offset else "wb") as file:
-            file.seek(offset)
+        with path.open("r+b" if piece.offset else "wb") as file:
+            file.seek(piece.offset)
             writer = _Writer(file, hasher)
             try:
-                await _pump(request, writer, length)
+                await _pump(request, writer, piece)
             finally:
                 writer.flush()  # also when the body broke off: what has come need not come again
         return Digest(hasher.hexdigest())
@@ -90,6 +92,16 @@ class Uploads:
     def drop(self, task_id: TaskId) -> None:
         """Forget what came of a task's body."""
         self.path(task_id).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What of an update one request brings: `length` bytes at `offset`. `judge` looks at an update's first bytes."""
+
+    offset: int
+    length: int
+    is_last: bool
+    judge: Callable[[bytes], None]
 
 
 class _Writer:
@@ -100,6 +112,11 @@ class _Writer:
         self._hasher = hasher
         self._pending = bytearray()
         self.num_bytes = 0
+
+    @property
+    def pending(self) -> bytes:
+        """What is not written yet."""
+        return bytes(self._pending)
 
     def add(self, piece: bytes) -> bool:
         """Take a piece; say whether it is time to write."""
@@ -114,34 +131,23 @@ class _Writer:
         self._hasher.update(pending)
 
 
-async def _pump(request: Request, writer: _Writer, length: int) -> None:
-    more = True
-    while more:
-        message = await next_message(request)
-        if message["type"] != "http.request":
-            raise ClientDisconnect
-        if writer.add(message.get("body", b"")):
+async def _pump(request: Request, writer: _Writer, piece: Piece) -> None:
+    judged = piece.offset > 0 or piece.length < HEAD_BYTES
+    async for part in pieces(request):
+        full = writer.add(part)
+        if writer.num_bytes > piece.length:
+            raise BodyTooLarge(got=writer.num_bytes, limit=piece.length)
+        if not judged and writer.num_bytes >= HEAD_BYTES:
+            piece.judge(writer.pending[:HEAD_BYTES])
+            judged = True
+        if full:
             await anyio.to_thread.run_sync(writer.flush)
-        more = message.get("more_body", False)
-        if writer.num_bytes > length:
-            raise BodyTooLarge(got=writer.num_bytes, limit=length)
 
 
 def _hash_file(path: Path, hasher: "hashlib._Hash") -> None:
     with path.open("rb") as file:
         while block := file.read(_WRITE_BYTES):
             hasher.update(block)
-
-
-def longest_body(admission: Admission) -> int:
-    """Return the length in bytes of the longest legal body for a task."""
-    wire = spec_of(admission.job).wire
-    return max_update_bytes(
-        num_parameters=schema_of(admission.job).num_parameters,
-        encoding=wire.encoding,
-        compression=wire.compression,
-        topk_fraction=wire.topk_fraction,
-    )
 
 
 def require_encoding(request: Request, admission: Admission) -> None:
@@ -155,31 +161,46 @@ def require_encoding(request: Request, admission: Admission) -> None:
     require_type(request, SAFETENSORS_ZSTD if compressed else SAFETENSORS)
 
 
-def require_type(request: Request, wanted: str) -> None:
-    """Check the body's type.
-
-    Raises:
-        ContentTypeUnsupported: if it is not exactly `wanted`, or has a `Content-Encoding`.
-    """
-    if (coding := request.headers.get("content-encoding")) is not None:
-        raise ContentTypeUnsupported(got=f"Content-Encoding: {coding[:80]}", want="a body without Content-Encoding")
-    if media_type(request) != wanted:
-        raise ContentTypeUnsupported(got=request.headers.get("content-type", "")[:80], want=wanted)
-
-
-def announced_length(request: Request, *, limit: int) -> int:
-    """Return the length that the request announces for its body.
+def announced_length(request: Request, *, limit: int, least: int = 0) -> int:
+    """Return the length in bytes that the request announces for its body.
 
     Raises:
         LengthRequired: if it announces none.
         BodyTooLarge: if it is above `limit`.
+        UpdateMalformed: if it is below `least`.
     """
     length = content_length(request)
     if length is None:
         raise LengthRequired
     if length > limit:
         raise BodyTooLarge(got=length, limit=limit)
+    if length < least:
+        raise UpdateMalformed(f"{length} bytes are announced; what an update of this job needs is {least} to {limit}")
     return length
+
+
+def length_bounds(admission: Admission) -> tuple[int, int]:
+    """Return the lengths in bytes that no legal body for a task goes below or above."""
+    wire, num_parameters = spec_of(admission.job).wire, schema_of(admission.job).num_parameters
+    shortest, longest = (
+        bound(
+            num_parameters=num_parameters,
+            encoding=wire.encoding,
+            compression=wire.compression,
+            topk_fraction=wire.topk_fraction,
+        )
+        for bound in (min_update_bytes, max_update_bytes)
+    )
+    return shortest, longest
+
+
+def announced_digest(request: Request) -> Digest:
+    """Return the SHA-256 that a request announces for the whole update.
+
+    Raises:
+        DigestMissing: if it announces none, two, or none that can be read.
+    """
+    return parse_content_digest(", ".join(request.headers.getlist("content-digest")) or None)
 
 
 def require_offset(*, got: int, stored: int) -> None:

@@ -12,7 +12,7 @@ from fed_compute.client.disclosure import Disclosure, significant
 from fed_compute.client.trainer import set_threads
 from fed_compute.client.work import FinishedUpdate, Workbench
 from fed_compute.clock import ManualClock
-from fed_compute.errors import DatasetInvalid, PolicyRefusal
+from fed_compute.errors import DatasetInvalid, PolicyRefusal, TrainingDiverged
 from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD, Recipe
 from fed_compute.protocol.updates import DecodedUpdate, decode_update
 from tests.unit.client.recipes import blobs, recipe_for, start_of, task_for
@@ -174,3 +174,21 @@ def test_a_held_out_fraction_that_makes_no_sense_is_refused(fraction: float) -> 
     recipe = recipe_for().model_copy(update={"holdout_fraction": fraction})
     with pytest.raises(DatasetInvalid, match="held-out fraction"):
         made(bench(), recipe)
+
+
+def test_an_update_claims_no_more_samples_than_the_recipe_allows() -> None:
+    recipe = recipe_for(max_num_samples=50)
+    assert arrived(made(bench(), recipe), recipe).num_samples == 50
+
+
+def test_a_loss_that_nobody_would_believe_is_kept_back() -> None:
+    """Targets that are not scaled make a mean squared error of millions; the update itself may be fine."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 3), dtype=np.float32), np.full((50, 1), 1e5, dtype=np.float32)
+    recipe = recipe_for("linear", {"input_dim": 3, "output_dim": 1}, training={"loss": "mse", "lr": 1e-9})
+    workbench = bench(Dataset(x, y, "unscaled"))
+    update = made(workbench, recipe)
+    assert update.result.loss > 1e6
+    assert arrived(update, recipe).loss is None
+    with pytest.raises(TrainingDiverged, match=r"at most 1e[+]06 is taken"):
+        workbench.evaluate(task_for(recipe, task="evaluate"), start_of(recipe))

@@ -1,5 +1,6 @@
 """A coordinator on a test stand: real components, a clock that only the test moves, clients in a line each."""
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +36,15 @@ def tiny_job(name: str = "default", *, sections: dict[str, Any] | None = None, *
 
 
 def body_for(assignment: Assignment, value: float = 0.1, *, samples: int = 10, loss: float | None = 0.5) -> bytes:
-    """Return an update in which every parameter moves by `value`, as a client sends it."""
-    return body_of(assignment, [value] * NUM_PARAMETERS, samples=samples, loss=loss)
+    """Return an update in which every parameter moves by `value`, as the assignment's client sends it."""
+    return body_of(assignment, own_delta(assignment.task.client_id, value), samples=samples, loss=loss)
+
+
+def own_delta(name: str, value: float) -> list[float]:
+    """Return `value` for each parameter, in the last bits a client's own: no two real updates are the same."""
+    steps = hashlib.sha256(name.encode()).digest()[:NUM_PARAMETERS]
+    spacing = np.spacing(np.float32(value))
+    return [float(np.float32(value) + (step % 8) * spacing) for step in steps]
 
 
 def body_of(assignment: Assignment, delta: Sequence[float], *, samples: int = 10, loss: float | None = None) -> bytes:

@@ -4,8 +4,10 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,14 +18,17 @@ from fed_compute.errors import (
     LeaseExpired,
     Refused,
     RoundOver,
+    SampleCountInvalid,
+    UpdateAllZero,
     UpdateConflict,
+    UpdateCopied,
+    UpdateIsModel,
     UpdateMalformed,
     UpdateNormTooLarge,
     UpdateNotFinite,
     UpdateRefused,
-    UpdateShapeMismatch,
 )
-from fed_compute.ids import JobId, RoundId
+from fed_compute.ids import Digest, JobId, RoundId
 from fed_compute.rounds.records import RoundState, TaskKind, TaskState, UpdateState
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import Stand, body_for, body_of, digest_of, tiny_job
@@ -180,13 +185,17 @@ BAD_BODIES: dict[str, tuple[Callable[[Assignment], bytes], type[UpdateRefused]]]
     "nan": (lambda a: body_of(a, [0, math.nan, 0]), UpdateNotFinite),
     "infinite": (lambda a: body_of(a, [0, 0, math.inf]), UpdateNotFinite),
     "too long": (lambda a: body_of(a, [99, 0, 0]), UpdateNormTooLarge),
-    "wrong size": (lambda a: body_of(a, [0, 0]), UpdateShapeMismatch),
+    "wrong size": (lambda a: body_of(a, [1, 0]), UpdateMalformed),
+    "all zero": (lambda a: body_of(a, [0, 0, -0.0]), UpdateAllZero),
+    "too many samples": (lambda a: body_of(a, [1, 0, 0], samples=5_001), SampleCountInvalid),
 }
 
 
 @pytest.mark.parametrize("case", BAD_BODIES)
-def test_a_refused_body_leaves_nothing_but_its_line(stand: Stand, case: str) -> None:
+def test_a_refused_body_leaves_nothing_but_its_line(open_stand: OpenStand, case: str) -> None:
     make, refusal = BAD_BODIES[case]
+    stand = open_stand(max_num_samples=5_000)
+    stand.create()
     stand.join("anna", "bob")
     assignment = stand.lease("anna")
     before, lines = traces(stand), stand.journal()
@@ -198,7 +207,8 @@ def test_a_refused_body_leaves_nothing_but_its_line(stand: Stand, case: str) -> 
 
 
 @pytest.mark.parametrize(
-    "delta", ["{", '{"output.weight": [[1, 2]]}', [[1, 2], [None]], [[0.1, 0.1], [1e300]], "[[NaN, 0], [0]]"]
+    "delta",
+    ["{", "[[0, 0], [0]]", '{"output.weight": [[1, 2]]}', [[1, 2], [None]], [[0.1, 0.1], [1e300]], "[[NaN, 0], [0]]"],
 )
 def test_a_refused_json_update_leaves_nothing_but_its_line(stand: Stand, delta: Any) -> None:
     stand.join("anna", "bob")
@@ -208,6 +218,64 @@ def test_a_refused_json_update_leaves_nothing_but_its_line(stand: Stand, delta: 
         stand.send_json("anna", 1, delta)
     assert traces(stand) == before
     assert [entry.kind for entry in stand.journal()[len(lines) :]] == ["update_refused"]
+
+
+COPIES: dict[str, Send] = {
+    "the same file": lambda stand, mine, _: stand.send("bob", mine, body_of(mine, [0.1, 0.2, 0.3])),
+    "another file": lambda stand, mine, _: stand.send("bob", mine, body_of(mine, [0.1, 0.2, 0.3], samples=11)),
+    "JSON": lambda stand, mine, _: stand.send_json("bob", mine.task.round_id, [[0.1, 0.2], [0.3]]),
+}
+
+
+@pytest.mark.parametrize("form", COPIES)
+def test_a_copy_of_another_clients_update_is_refused_and_leaves_nothing_but_its_line(stand: Stand, form: str) -> None:
+    """Values are compared, not files: a copy may claim other numbers of samples, or come in another form."""
+    stand.join("anna", "bob", "carl")
+    theirs, mine = stand.lease("anna"), stand.lease("bob")
+    stand.send("anna", theirs, body_of(theirs, [0.1, 0.2, 0.3]))
+    before, lines = traces(stand), stand.journal()
+    with pytest.raises(UpdateCopied):
+        COPIES[form](stand, mine, False)
+    assert traces(stand) == before
+    (line,) = stand.journal()[len(lines) :]
+    assert (line.kind, line.client_id) == ("update_refused", "bob")
+
+
+def test_of_two_copies_that_come_at_once_one_is_taken(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both were compared with the others before either was stored."""
+    stand.join("anna", "bob", "carl")
+    theirs, mine = stand.lease("anna"), stand.lease("bob")
+    body = body_of(mine, [0.1, 0.2, 0.3])
+    put_file = stand.core.blobs.put_file
+
+    def overtaken(path: Path, digest: Digest) -> None:
+        monkeypatch.undo()
+        stand.send("anna", theirs, body)
+        put_file(path, digest)
+
+    monkeypatch.setattr(stand.core.blobs, "put_file", overtaken)
+    with pytest.raises(UpdateCopied):
+        stand.send("bob", mine, body)
+    assert [update.client_id for update in stand.updates()] == ["anna"]
+    assert [entry.client_id for entry in stand.journal("update_refused")] == ["bob"]
+
+
+def test_nearly_equal_updates_and_equal_ones_of_different_rounds_are_all_taken(stand: Stand) -> None:
+    stand.join("anna", "bob", "carl")
+    for values in ([0.1, 0.2, 0.3], [0.3, 0.2, 0.1]), ([0.3, 0.2, 0.1], [0.1, 0.2, float(np.float32(0.3)) + 3e-8]):
+        for name, delta in zip(("anna", "bob"), values, strict=True):
+            assignment = stand.lease(name)
+            assert not stand.send(name, assignment, body_of(assignment, delta)).repeated
+        stand.work()
+    assert len(stand.versions()) == 3
+
+
+def test_the_model_itself_is_no_update(stand: Stand) -> None:
+    stand.join("anna", "bob")
+    assignment = stand.lease("anna")
+    with pytest.raises(UpdateIsModel, match="model v1 itself"):
+        stand.send("anna", assignment, body_of(assignment, stand.model(1)))
+    assert not binary(stand, assignment).repeated
 
 
 def test_a_client_may_send_a_good_update_after_a_refused_one(stand: Stand) -> None:
@@ -234,7 +302,7 @@ def test_a_json_update_may_be_the_binary_one(stand: Stand) -> None:
     """Both are kept in one form, so a client that changes its protocol is not counted twice."""
     stand.join("anna", "bob")
     assignment = stand.lease("anna")
-    first = stand.send("anna", assignment, body_for(assignment, 0.1, samples=32, loss=None))
+    first = stand.send("anna", assignment, body_of(assignment, [0.1] * 3, samples=32))
     assert as_json(stand, assignment) == Accepted(first.update, repeated=True)
 
 

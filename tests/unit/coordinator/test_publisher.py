@@ -8,7 +8,7 @@ from fed_compute.errors import BlobCorrupt, BlobMissing
 from fed_compute.ids import RoundId
 from fed_compute.rounds.records import RoundState, UpdateState
 from tests.unit.coordinator.conftest import OpenStand
-from tests.unit.coordinator.stand import Stand, body_for, tiny_job
+from tests.unit.coordinator.stand import Stand, body_for, body_of, tiny_job
 
 
 def publisher_of(stand: Stand, worker: str) -> VersionPublisher:
@@ -53,8 +53,8 @@ def test_a_worker_that_takes_over_makes_the_same_bytes(stand: Stand) -> None:
     stand.join("anna", "bob", "carl", "dora")
     leases = {name: stand.lease(name, job=job) for name, job in zip(stand.keys, ("default", "twin") * 2, strict=True)}
     gone = publisher_of(stand, "gone")
-    for name, value in (("anna", 0.1), ("bob", 0.1), ("carl", 0.7), ("dora", 0.7)):
-        stand.send(name, leases[name], body_for(leases[name], value))
+    for name, value in (("anna", 0.1), ("bob", 0.1), ("carl", 0.7), ("dora", 0.7)):  # each job gets the same two
+        stand.send(name, leases[name], body_of(leases[name], [value] * 3))
         if name in ("anna", "bob"):
             gone.advance()
     with stand.core.store.transaction() as records:  # it claimed the first job's round and was never heard of again

@@ -29,13 +29,13 @@ def test_a_recipe_holds_everything_that_a_client_needs(open_stand: OpenStand) ->
     stand.create(spec)
     stand.join("anna")
     found = stand.lease("anna")
-    recipe = recipe_of(found.job, found.task, round_number=found.round.number)
+    recipe = recipe_of(found.job, found.task, round_number=found.round.number, max_norm=3.5, max_num_samples=99)
     assert (recipe.model, recipe.model_args) == ("linear", {"input_dim": 2, "output_dim": 1})
     assert recipe.parameters == [("output.weight", [1, 2]), ("output.bias", [1])]
     assert recipe.schema_digest == spec.schema_of_model().digest()
     assert recipe.training == spec.training
     assert (recipe.encoding, recipe.compression, recipe.topk_fraction) == ("topk", "zstd", 0.5)
-    assert (recipe.max_update_norm, recipe.holdout_fraction) == (3.5, 0.3)
+    assert (recipe.max_update_norm, recipe.max_num_samples, recipe.holdout_fraction) == (3.5, 99, 0.3)
 
 
 def test_the_same_participants_get_the_same_seeds_again() -> None:
@@ -58,7 +58,8 @@ def test_a_repeated_round_trains_with_the_same_seed(stand: Stand) -> None:
     seeds = []
     for _ in range(2):
         found = stand.lease("anna")
-        seeds.append(recipe_of(found.job, found.task, round_number=found.round.number).seed)
+        recipe = recipe_of(found.job, found.task, round_number=found.round.number, max_norm=1.0, max_num_samples=1)
+        seeds.append(recipe.seed)
         stand.clock.advance(101)
         stand.work()
     assert [round_.number for round_ in stand.rounds()] == [1, 1, 1]

@@ -1,10 +1,14 @@
 """The six checks of an update, in their order, each for itself."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from fed_compute.coordinator.limits import LimitBook
+from fed_compute.coordinator.recipes import schema_of
+from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.coordinator.update_validator import Admission, UpdateValidator
 from fed_compute.errors import (
     AuthenticationFailed,
@@ -14,6 +18,7 @@ from fed_compute.errors import (
     RateLimited,
     RoundNotFound,
     RoundOver,
+    SampleCountInvalid,
     TaskNotFound,
     UpdateEncodingMismatch,
     UpdateMalformed,
@@ -24,7 +29,7 @@ from fed_compute.errors import (
 from fed_compute.ids import RoundId, TaskId
 from fed_compute.rounds.records import TaskState
 from tests.unit.coordinator.conftest import OpenStand
-from tests.unit.coordinator.stand import Stand, body_for, tiny_job
+from tests.unit.coordinator.stand import Stand, body_for, body_of, tiny_job
 
 Admit = Callable[[UpdateValidator, str | None, TaskId], Admission]
 
@@ -42,10 +47,18 @@ def by_round(validator: UpdateValidator, key: str | None, task_id: TaskId) -> Ad
 both_ways = pytest.mark.parametrize("admit", [by_task, by_round])
 
 
-def validator_of(stand: Stand, *, max_update_norm: float | None = None) -> UpdateValidator:
-    """Return a validator on a stand's own components."""
+def validator_of(
+    stand: Stand, *, max_update_norm: float | None = None, max_num_samples: int | None = None
+) -> UpdateValidator:
+    """Return a validator on a stand's own components, with an operator's limits."""
     core = stand.core
-    return UpdateValidator(core.store, core.auth, core.rate_limiter, max_update_norm=max_update_norm)
+    limits = LimitBook(core.store, core.models, max_update_norm=max_update_norm, max_num_samples=max_num_samples)
+    return UpdateValidator(core.store, core.auth, core.rate_limiter, limits)
+
+
+def admission_of(stand: Stand, assignment: Assignment) -> Admission:
+    """Return what a client with a live lease is admitted with."""
+    return Admission(assignment.task, assignment.job, stand.core.limits.of(assignment.job, assignment.round.round_id))
 
 
 @both_ways
@@ -53,7 +66,7 @@ def test_a_client_with_a_live_lease_is_admitted(stand: Stand, admit: Admit) -> N
     stand.join("anna")
     assignment = stand.lease("anna")
     admission = admit(validator_of(stand), stand.keys["anna"], assignment.task.task_id)
-    assert admission == Admission(assignment.task, assignment.job)
+    assert admission == admission_of(stand, assignment)
 
 
 @both_ways
@@ -180,7 +193,7 @@ def test_a_body_is_read_as_the_recipe_says(open_stand: OpenStand) -> None:
     stand.create(tiny_job(sections={"wire": {"encoding": "int8", "compression": "zstd"}}))
     stand.join("anna")
     assignment = stand.lease("anna")
-    decoded = validator_of(stand).decode(Admission(assignment.task, assignment.job), body_for(assignment, 0.5))
+    decoded = validator_of(stand).decode(admission_of(stand, assignment), body_of(assignment, [0.5] * 3, loss=0.5))
     assert decoded.delta == pytest.approx([0.5] * 3)
     assert (decoded.num_samples, decoded.loss) == (10, 0.5)
 
@@ -192,13 +205,75 @@ def test_a_body_for_another_recipe_or_model_is_refused(stand: Stand) -> None:
     fine, coarse, wide = (
         stand.lease(name, job=job) for name, job in (("anna", "default"), ("bob", "coarse"), ("carl", "wide"))
     )
-    admission, validator = Admission(fine.task, fine.job), validator_of(stand)
-    with pytest.raises(UpdateEncodingMismatch):
+    admission, validator = admission_of(stand, fine), validator_of(stand)
+    with pytest.raises(UpdateMalformed, match="3 values in f32"):
         validator.decode(admission, body_for(coarse))
-    with pytest.raises(UpdateTensorMismatch):
-        validator.decode(Admission(wide.task, wide.job), body_for(fine))
+    with pytest.raises(UpdateMalformed, match="6 values in f32"):
+        validator.decode(admission_of(stand, wide), body_for(fine))
+    digest = schema_of(fine.job).digest()
+    with pytest.raises(UpdateTensorMismatch, match=f"this job's have '{digest}'"):
+        validator.decode(admission, body_for(fine).replace(digest.encode(), digest[::-1].encode()))
     with pytest.raises(UpdateMalformed):
         validator.decode(admission, b"not an update")
+
+
+def test_a_compressed_body_in_another_encoding_is_told_so(stand: Stand) -> None:
+    wires = {"a": {"encoding": "f32", "compression": "zstd"}, "b": {"encoding": "bf16", "compression": "zstd"}}
+    for name, wire in wires.items():
+        stand.create(tiny_job(name, sections={"wire": wire}))
+    stand.join("anna", "bob")
+    fine, coarse = stand.lease("anna", job="a"), stand.lease("bob", job="b")
+    with pytest.raises(UpdateEncodingMismatch):
+        validator_of(stand).decode(admission_of(stand, fine), body_for(coarse))
+
+
+@pytest.mark.parametrize(
+    ("of_job", "of_operator", "limit"), [(None, None, 10_000_000), (None, 50, 50), (7, 50, 7), (60, 50, 60)]
+)
+def test_the_samples_are_limited_by_the_job_else_by_the_operator_and_a_lease_says_so(
+    open_stand: OpenStand, of_job: int | None, of_operator: int | None, limit: int
+) -> None:
+    stand = open_stand(max_num_samples=of_operator)
+    stand.create(tiny_job(sections={"privacy": {} if of_job is None else {"max_num_samples": of_job}}))
+    stand.join("anna")
+    assignment = stand.lease("anna")
+    admission, validator = admission_of(stand, assignment), validator_of(stand)
+    assert admission.limits.max_num_samples == limit
+    validator.check_samples(admission, limit)
+    with pytest.raises(SampleCountInvalid, match=f"from 1 to {limit}"):
+        validator.check_samples(admission, limit + 1)
+
+
+def test_a_json_update_that_names_no_number_of_samples_never_claims_too_many(open_stand: OpenStand) -> None:
+    stand = open_stand(max_num_samples=5)
+    stand.create()  # whose batches have 32 samples
+    stand.join("anna", "bob")
+    stand.lease("anna")
+    assert stand.send_json("anna", 1, [[0.1, 0.2], [0.3]]).update.num_samples == 5
+    stand.lease("bob")
+    with pytest.raises(SampleCountInvalid):
+        stand.send_json("bob", 1, [[0.3, 0.2], [0.1]], num_samples=6)
+
+
+def test_the_norm_is_limited_by_what_recent_updates_had_and_a_new_round_tells_the_limit(stand: Stand) -> None:
+    """Fifty updates of norm 1 have come: then 3 is the most, however generous the fixed limit is."""
+    names = [f"client-{number}" for number in range(5)]
+    stand.create(tiny_job("many", total=20, target_updates=5, min_updates=5))
+    stand.create(tiny_job("fixed", total=20, target_updates=5, sections={"privacy": {"adaptive_norm_limit": False}}))
+    stand.join(*names)
+    for job in ("many", "fixed"):
+        for number in range(10):
+            for name in names:
+                assignment = stand.lease(name, job=job)
+                assert stand.core.limits.of(assignment.job, assignment.round.round_id).max_norm == 10 * 3**0.5, number
+                angle = int(name[-1]) * 0.1
+                stand.send(name, assignment, body_of(assignment, [math.cos(angle), math.sin(angle), 0]))
+            stand.work()
+    judged, unjudged = stand.lease(names[0], job="many"), stand.lease(names[1], job="fixed")
+    with pytest.raises(UpdateNormTooLarge, match=r"limit is 3, what the updates of the last rounds leave room for"):
+        stand.send(names[0], judged, body_of(judged, [3.01, 0, 0]))
+    assert not stand.send(names[0], judged, body_of(judged, [2.99, 0, 0])).repeated
+    assert not stand.send(names[1], unjudged, body_of(unjudged, [3.01, 0, 0])).repeated
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -206,9 +281,7 @@ def test_every_value_must_be_finite(stand: Stand, bad: float) -> None:
     stand.join("anna")
     assignment = stand.lease("anna")
     with pytest.raises(UpdateNotFinite, match="the first at position 1"):
-        validator_of(stand).check_values(
-            Admission(assignment.task, assignment.job), np.array([0, bad, bad], dtype=np.float32)
-        )
+        validator_of(stand).check_values(admission_of(stand, assignment), np.array([0, bad, bad], dtype=np.float32))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +295,8 @@ def test_the_norm_is_limited_by_the_job_else_by_the_operator_else_by_the_size(
     stand.create(tiny_job(sections={"privacy": {} if of_job is None else {"max_update_norm": of_job}}))
     stand.join("anna")
     assignment = stand.lease("anna")
-    admission, validator = Admission(assignment.task, assignment.job), validator_of(stand, max_update_norm=of_operator)
+    validator = validator_of(stand, max_update_norm=of_operator)
+    admission = validator.admit_by_task(stand.keys["anna"], assignment.task.task_id)
     just_within = np.array([limit * 0.999, 0, 0], dtype=np.float32)
     assert validator.check_values(admission, just_within) == pytest.approx(limit * 0.999)
     with pytest.raises(UpdateNormTooLarge) as refusal:

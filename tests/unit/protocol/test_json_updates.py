@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_compute.errors import (
+    LossInvalid,
     SampleCountInvalid,
     UpdateMalformed,
     UpdateNotFinite,
@@ -118,9 +119,11 @@ BAD: list[tuple[str, Any, type[UpdateRefused], str]] = [
     ("half a sample", {"weight_delta": FLAT, "num_samples": 1.5}, SampleCountInvalid, "from 1 to 10000000"),
     ("true samples", {"weight_delta": FLAT, "num_samples": True}, SampleCountInvalid, "a boolean"),
     ("samples as text", {"weight_delta": FLAT, "num_samples": "9"}, SampleCountInvalid, "a text"),
-    ("a loss of NaN", '{"weight_delta": [], "final_loss": NaN}', UpdateMalformed, "final_loss"),
-    ("a loss of text", {"weight_delta": FLAT, "final_loss": "low"}, UpdateMalformed, "final_loss is a text"),
-    ("a true loss", {"weight_delta": FLAT, "final_loss": True}, UpdateMalformed, "final_loss is a boolean"),
+    ("a loss of NaN", '{"weight_delta": [], "final_loss": NaN}', LossInvalid, "out of range"),
+    ("a loss of text", {"weight_delta": FLAT, "final_loss": "low"}, LossInvalid, "loss is a text"),
+    ("a true loss", {"weight_delta": FLAT, "final_loss": True}, LossInvalid, "loss is a boolean"),
+    ("a negative loss", {"weight_delta": FLAT, "final_loss": -1}, LossInvalid, "from 0 to 1e[+]06"),
+    ("a huge loss", {"weight_delta": FLAT, "final_loss": 10**400}, LossInvalid, "out of range"),
     ("half a surrogate pair", '{"\\ud800": 1}', UpdateTensorMismatch, "unknown"),
 ]
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import struct
 import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_compute.errors import (
+    LossInvalid,
     SampleCountInvalid,
     UpdateEncodingMismatch,
     UpdateMalformed,
@@ -23,12 +25,15 @@ from fed_compute.errors import (
 )
 from fed_compute.protocol.job import Compression, Encoding
 from fed_compute.protocol.updates import (
+    HEAD_BYTES,
     MAX_UPDATE_HEADER_BYTES,
     DecodedUpdate,
+    check_head,
     decode_update,
     encode_update,
     max_container_bytes,
     max_update_bytes,
+    min_update_bytes,
 )
 
 SIZE = 50
@@ -104,7 +109,7 @@ def test_the_limit_is_exact_for_a_header_of_full_length() -> None:
         if fits:
             assert PLAIN.decode(body).num_samples == 3
         else:
-            with pytest.raises(UpdateMalformed, match="at most 8192"):
+            with pytest.raises(UpdateMalformed, match="has 2 to 8192"):
                 PLAIN.decode(body)
 
 
@@ -123,7 +128,7 @@ def test_what_the_sender_does_not_know_may_be_left_out() -> None:
     assert (update.loss, update.train_seconds) == (None, None)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 10_000_000))
+@given(st.floats(0, 1e6), st.integers(1, 10_000_000))
 def test_numbers_survive_to_the_last_bit(loss: float, num_samples: int) -> None:
     update = PLAIN.decode(PLAIN.encode(loss=loss, num_samples=num_samples))
     assert (update.loss, update.num_samples) == (loss, num_samples)
@@ -142,10 +147,13 @@ def test_values_are_the_validator_s_business(value: float) -> None:
     [
         ({"num_samples": 0}, SampleCountInvalid),
         ({"num_samples": 10_000_001}, SampleCountInvalid),
-        ({"loss": float("nan")}, UpdateMalformed),
-        ({"loss": float("-inf")}, UpdateMalformed),
+        ({"loss": float("nan")}, LossInvalid),
+        ({"loss": float("-inf")}, LossInvalid),
+        ({"loss": -1e-9}, LossInvalid),
+        ({"loss": 1_000_001.0}, LossInvalid),
         ({"train_seconds": -1.0}, UpdateMalformed),
         ({"train_seconds": float("inf")}, UpdateMalformed),
+        ({"train_seconds": 10_000_001.0}, UpdateMalformed),
     ],
 )
 def test_a_sender_cannot_write_what_no_one_would_read(said: dict[str, Any], error: type[UpdateRefused]) -> None:
@@ -154,7 +162,7 @@ def test_a_sender_cannot_write_what_no_one_would_read(said: dict[str, Any], erro
 
 
 COUNTS = ["0", "-1", "01", "1.0", "1e3", " 1", "1 ", "1_000", "+1", "", "nan", "١", "10000001", "9" * 3000]
-LOSSES = ["nan", "inf", "-inf", "1e999", "", " 1", "1_0", "0x1", "True", ".5", "1.", "+1", "1" * 41, "١"]
+LOSSES = ["-1", "1e8", "nan", "inf", "-inf", "1e999", "", " 1", "1_0", "0x1", "True", ".5", "1.", "+1", "1" * 41, "١"]
 
 
 @pytest.mark.parametrize("count", COUNTS, ids=lambda text: text[:12])
@@ -166,7 +174,7 @@ def test_a_sample_count_is_a_plain_whole_number(count: str) -> None:
 @pytest.mark.parametrize("key", ["loss", "train_seconds"])
 @pytest.mark.parametrize("text", LOSSES, ids=lambda text: text[:12])
 def test_a_number_is_a_plain_finite_one(key: str, text: str) -> None:
-    with pytest.raises(UpdateMalformed, match=f"{key} is"):
+    with pytest.raises(LossInvalid if key == "loss" else UpdateMalformed, match=f"{key} is .*wanted a plain decimal"):
         PLAIN.decode(handmade({**METADATA, key: text}))
 
 
@@ -242,6 +250,45 @@ def test_a_frame_that_lies_about_its_size_is_refused() -> None:
 def test_two_frames_are_refused() -> None:
     with pytest.raises(UpdateMalformed, match="one whole zstd frame"):
         ZSTD.decode(ZSTD.encode() + zstandard.ZstdCompressor().compress(b""))
+
+
+@each_recipe
+def test_the_first_bytes_of_a_legal_body_pass(recipe: Recipe) -> None:
+    body, facts = recipe.encode(), dataclasses.asdict(recipe)
+    for total_bytes in (len(body), None):
+        check_head(body[:HEAD_BYTES], total_bytes=total_bytes, num_parameters=SIZE, **facts)
+    assert min_update_bytes(num_parameters=SIZE, **facts) <= len(body)
+
+
+@pytest.mark.parametrize("header_bytes", [0, 1, MAX_UPDATE_HEADER_BYTES + 1, 2**63, 2**64 - 1])
+def test_a_header_of_an_impossible_length_is_refused_by_its_first_bytes(header_bytes: int) -> None:
+    head = struct.pack("<Q", header_bytes) + b"{" * 10
+    with pytest.raises(UpdateMalformed, match=f"header of {header_bytes} bytes"):
+        check_head(head, total_bytes=None, num_parameters=SIZE, **dataclasses.asdict(PLAIN))
+
+
+@pytest.mark.parametrize("off_by", [-8, -1, 1, 8])
+def test_a_body_of_another_length_than_its_header_leaves_room_for_is_refused_by_its_first_bytes(off_by: int) -> None:
+    body = PLAIN.encode()
+    with pytest.raises(UpdateMalformed, match="50 values in f32"):
+        check_head(body[:HEAD_BYTES], total_bytes=len(body) + off_by, num_parameters=SIZE, **dataclasses.asdict(PLAIN))
+
+
+def test_a_body_that_would_become_a_thousand_times_as_long_is_refused_by_its_first_bytes() -> None:
+    delta = np.zeros(1_000_000, dtype=np.float32)
+    delta[0] = 1
+    bomb, facts = ZSTD.encode(delta=delta), dataclasses.asdict(ZSTD)
+    with pytest.raises(UpdateMalformed, match=r"1000 times.*topk"):
+        check_head(bomb[:HEAD_BYTES], total_bytes=len(bomb), num_parameters=delta.size, **facts)
+    delta[::500] = np.random.default_rng(0).standard_normal(2_000)
+    sparse = ZSTD.encode(delta=delta)
+    check_head(sparse[:HEAD_BYTES], total_bytes=len(sparse), num_parameters=delta.size, **facts)
+
+
+@given(st.binary(max_size=HEAD_BYTES), st.sampled_from(RECIPES), st.none() | st.integers(0, 2**64))
+def test_any_first_bytes_pass_or_are_refused_and_nothing_worse(head: bytes, recipe: Recipe, total: int | None) -> None:
+    with suppress(UpdateMalformed):
+        check_head(head, total_bytes=total, num_parameters=SIZE, **dataclasses.asdict(recipe))
 
 
 @given(st.binary(max_size=300), st.sampled_from(RECIPES))

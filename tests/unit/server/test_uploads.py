@@ -7,7 +7,7 @@ from fastapi import Request
 
 from fed_compute.coordinator.settings import load_settings
 from fed_compute.coordinator.wiring import open_coordinator
-from fed_compute.errors import BodyTooLarge, LengthRequired, UploadBusy
+from fed_compute.errors import BodyTooLarge, LengthRequired, UpdateMalformed, UploadBusy
 from fed_compute.ids import new_task_id
 from fed_compute.server.uploads import Uploads, announced_length
 
@@ -46,3 +46,13 @@ def test_a_length_that_is_no_whole_number_is_no_length(text: str) -> None:
 def test_a_length_above_the_limit_is_refused_however_long_it_is(text: str) -> None:
     with pytest.raises(BodyTooLarge):
         announced_length(request_with(content_length=text), limit=10)
+
+
+@pytest.mark.parametrize(("text", "fits"), [("4", False), ("5", True)])
+def test_a_length_that_no_update_can_have_is_refused_before_the_body(text: str, fits: bool) -> None:
+    request = request_with(content_length=text)
+    if fits:
+        assert announced_length(request, limit=10, least=5) == 5
+    else:
+        with pytest.raises(UpdateMalformed, match=r"4 bytes are announced; .* 5 to 10"):
+            announced_length(request, limit=10, least=5)

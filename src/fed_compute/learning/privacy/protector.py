@@ -2,7 +2,7 @@
 
 import math
 
-from fed_compute.errors import UpdateNormTooLarge
+from fed_compute.errors import UpdateAllZero, UpdateNormTooLarge
 from fed_compute.learning.vectors import Vector, clip_to_norm, l2_norm, require_finite
 
 
@@ -19,22 +19,30 @@ class PrivacyProtector:
     the sensitivity bound that the noisy modes build on.
     """
 
-    def __init__(self, max_norm: float | None = None) -> None:
-        """Take the job's limit on the L2 norm of an update; None stands for 10 · √P."""
+    def __init__(self, max_norm: float | None = None, *, reason: str = "") -> None:
+        """Take the limit on the L2 norm of an update, None stands for 10 · √P; `reason` is told with a refusal."""
         self._max_norm = max_norm
+        self._reason = reason
 
     def check(self, delta: Vector) -> float:
         """Return the L2 norm of an update, float32 (P,), after it was found harmless. Server half.
 
+        One pass over the values, in float64: the sum of their squares cannot overflow, so it is finite
+        exactly if they all are, and zero exactly if they all are.
+
         Raises:
             UpdateNotFinite: if it holds NaN or an infinity.
+            UpdateAllZero: if every value is zero.
             UpdateNormTooLarge: if it is longer than the limit.
         """
-        require_finite(delta)
-        limit = self._max_norm if self._max_norm is not None else default_max_norm(delta.size)
         norm = l2_norm(delta)
+        if not math.isfinite(norm):
+            require_finite(delta)  # says how many values, and where
+        if norm == 0:
+            raise UpdateAllZero(count=delta.size)
+        limit = self._max_norm if self._max_norm is not None else default_max_norm(delta.size)
         if norm > limit:
-            raise UpdateNormTooLarge(got=norm, limit=limit)
+            raise UpdateNormTooLarge(got=norm, limit=limit, reason=self._reason)
         return norm
 
     @staticmethod

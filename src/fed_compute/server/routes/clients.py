@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from fed_compute.errors import ClientNameInvalid, ClientNameTaken, RateLimited, RateStoreUnreachable
 from fed_compute.protocol.messages import RegisterAnswer, RegisterRequest
 from fed_compute.server.bodies import json_body
 from fed_compute.server.dependencies import Core
-from fed_compute.server.documentation import refusals, takes_json
+from fed_compute.server.documentation import BODY, DISK, RECORDS, refusals, takes_json
 
 router = APIRouter(tags=["clients"])
 
@@ -15,7 +16,7 @@ router = APIRouter(tags=["clients"])
 @router.post(
     "/client/register",
     summary="Register a client and get its key, once",
-    responses=refusals(409, 413, 415, 429),
+    responses=refusals(*RECORDS, *DISK, *BODY, ClientNameInvalid, ClientNameTaken, RateLimited, RateStoreUnreachable),
     openapi_extra=takes_json(RegisterRequest),
 )
 def register(

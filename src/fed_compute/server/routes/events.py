@@ -11,8 +11,9 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from fed_compute.coordinator.queries import entries_after, last_seq
 from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.errors import JobNotFound
 from fed_compute.server.dependencies import Core, OfJob, ServerState, State
-from fed_compute.server.documentation import refusals
+from fed_compute.server.documentation import RECORDS, refusals
 
 PING_SECONDS = 15
 _BATCH = 500
@@ -29,7 +30,10 @@ router = APIRouter(tags=["events"])
     "/events",
     summary="Follow what happens",
     response_class=EventSourceResponse,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "One event for each line"}, **refusals(404)},
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "One event for each line"},
+        **refusals(*RECORDS, JobNotFound),
+    },
 )
 async def events(
     state: State, core: Core, after: Seq = None, last_event_id: LastSeq = None, job: OfJob = None

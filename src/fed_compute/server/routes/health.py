@@ -9,7 +9,7 @@ from fed_compute.errors import JobNotFound
 from fed_compute.ids import format_version
 from fed_compute.server.answers import HealthAnswer, ProtocolRange, ServiceAnswer
 from fed_compute.server.dependencies import HIGHEST_PROTOCOL, LOWEST_PROTOCOL, State
-from fed_compute.server.documentation import refusals
+from fed_compute.server.documentation import RECORDS, refusals
 
 VERSION = version("fed-compute")
 LINKS = {
@@ -26,7 +26,7 @@ LINKS = {
 router = APIRouter(tags=["health"])
 
 
-@router.get("/", summary="Say who is here", responses=refusals())
+@router.get("/", summary="Say who is here", responses=refusals(*RECORDS))
 def service(state: State) -> ServiceAnswer:
     """Return name, version, protocol and the default job's present round; None where there is no job yet."""
     core = state.coordinator

@@ -15,17 +15,23 @@ from fed_compute.coordinator.jobs import JobView
 from fed_compute.coordinator.queries import live_round
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.errors import RequestInvalid
+from fed_compute.errors import (
+    AuthenticationFailed,
+    JobExists,
+    JobFileInvalid,
+    JobNotFound,
+    ModelMalformed,
+    PermissionDenied,
+    RequestInvalid,
+)
 from fed_compute.ids import format_version
 from fed_compute.protocol.job import JobSpec, parse_job, parse_job_text
 from fed_compute.protocol.messages import Request as Message
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.server.answers import JobAnswer, JobDetailsAnswer, JobsAnswer, VersionAnswer
-from fed_compute.server.bodies import media_type, parse_json, read_body, require_json
+from fed_compute.server.bodies import JSON, TOML, parse_json, read_body, require_type
 from fed_compute.server.dependencies import Core, JobName, Operator
-from fed_compute.server.documentation import refusals, takes
-
-TOML = "application/toml"
+from fed_compute.server.documentation import BLOBS, BODY, DISK, RECORDS, refusals, takes
 
 router = APIRouter(tags=["jobs"])
 
@@ -45,13 +51,15 @@ class _NewJob:
     first_model: bytes | None
 
 
-@router.get("/jobs", summary="List the jobs", responses=refusals())
+@router.get("/jobs", summary="List the jobs", responses=refusals(*RECORDS))
 def list_jobs(core: Core) -> JobsAnswer:
     """Return every job in short, oldest first."""
     return JobsAnswer(jobs=[_short(core, core.jobs.view(job.name)) for job in core.jobs.all()])
 
 
-@router.get("/jobs/{name}", summary="Get one job with its rounds and versions", responses=refusals(404))
+@router.get(
+    "/jobs/{name}", summary="Get one job with its rounds and versions", responses=refusals(*RECORDS, JobNotFound)
+)
 def get_job(core: Core, name: JobName) -> JobDetailsAnswer:
     """Return a job's recipe and state, its rounds with their metrics, and its versions with their lineage."""
     view = core.jobs.view(name)
@@ -72,7 +80,17 @@ def get_job(core: Core, name: JobName) -> JobDetailsAnswer:
     response_model=JobAnswer,
     responses={
         200: {"model": JobAnswer, "description": "The same job exists already"},
-        **refusals(401, 403, 409, 413, 415),
+        **refusals(
+            *RECORDS,
+            *BLOBS,
+            *DISK,
+            *BODY,
+            AuthenticationFailed,
+            PermissionDenied,
+            JobExists,
+            JobFileInvalid,
+            ModelMalformed,
+        ),
     },
     openapi_extra=takes({"application/json": JobRequest.model_json_schema(), TOML: {"type": "string"}}),
 )
@@ -81,9 +99,7 @@ async def create_job(request: Request, core: Core, _: Operator) -> Response:
 
     Creating the same job again changes nothing and answers 200.
     """
-    kind = media_type(request)
-    if kind != TOML:
-        require_json(request)
+    kind = require_type(request, JSON, TOML)
     body = await read_body(request, limit=core.settings.json_max_bytes)
     return await anyio.to_thread.run_sync(_create, core, body, kind == TOML)
 

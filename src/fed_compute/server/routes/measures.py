@@ -9,6 +9,7 @@ from fed_compute.coordinator.metrics import RoundMetrics
 from fed_compute.coordinator.queries import population
 from fed_compute.coordinator.reputation import Reputation
 from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.errors import ClientNotFound, JobNotFound, RoundNotFound
 from fed_compute.server.answers import (
     IncentiveAnswer,
     IncentiveDetailsAnswer,
@@ -19,7 +20,7 @@ from fed_compute.server.answers import (
     ReputationsAnswer,
 )
 from fed_compute.server.dependencies import ClientName, Core, RoundNumber
-from fed_compute.server.documentation import refusals
+from fed_compute.server.documentation import RECORDS, refusals
 from fed_compute.server.prometheus import OPENMETRICS, PLAIN_TEXT, exposition
 from fed_compute.server.ranges import accepts
 
@@ -35,7 +36,7 @@ router = APIRouter(tags=["measures"])
     response_model=MetricsAnswer,
     responses={
         200: {"content": {PLAIN_TEXT: {}, OPENMETRICS: {}}, "description": "JSON, or text if `Accept` names it"},
-        **refusals(),
+        **refusals(*RECORDS),
     },
 )
 def metrics(request: Request, core: Core) -> Response:
@@ -69,7 +70,7 @@ def _all_metrics(core: Coordinator) -> MetricsAnswer:
     )
 
 
-@router.get("/metrics/latest", summary="Get the latest round's metrics", responses=refusals(404))
+@router.get("/metrics/latest", summary="Get the latest round's metrics", responses=refusals(*RECORDS, JobNotFound))
 def latest_metrics(core: Core) -> dict[str, Any]:
     """Return the newest round in which a task was handed out; before the first task, the newest round."""
     core.jobs.default()  # without any job there is no round either, and this says so
@@ -78,20 +79,22 @@ def latest_metrics(core: Core) -> dict[str, Any]:
     return newest.summary()
 
 
-@router.get("/metrics/round/{round_id}", summary="Get one round's metrics", responses=refusals(404))
+@router.get("/metrics/round/{round_id}", summary="Get one round's metrics", responses=refusals(*RECORDS, RoundNotFound))
 def round_metrics(core: Core, round_id: RoundNumber) -> dict[str, Any]:
     """Return what happened in one round."""
     return core.metrics.round(round_id).summary()
 
 
-@router.get("/reputation", summary="Get every client's reputation", responses=refusals())
+@router.get("/reputation", summary="Get every client's reputation", responses=refusals(*RECORDS))
 def reputations(core: Core) -> ReputationsAnswer:
     """Return every registered client's reputation, by client id."""
     known = [_reputation(item) for item in core.reputation.all()]
     return ReputationsAnswer(total_clients=len(known), reputations=known)
 
 
-@router.get("/reputation/{client_id}", summary="Get one client's reputation", responses=refusals(404))
+@router.get(
+    "/reputation/{client_id}", summary="Get one client's reputation", responses=refusals(*RECORDS, ClientNotFound)
+)
 def reputation(core: Core, client_id: ClientName) -> ReputationAnswer:
     """Return one client's reputation."""
     return _reputation(core.reputation.of(client_id))
@@ -117,7 +120,7 @@ def _reputation(item: Reputation) -> ReputationAnswer:
     )
 
 
-@router.get("/incentives", summary="Get every client's balance", responses=refusals())
+@router.get("/incentives", summary="Get every client's balance", responses=refusals(*RECORDS))
 def incentives(core: Core) -> IncentivesAnswer:
     """Return every registered client's balance, by client id."""
     balances = core.incentives.balances()
@@ -131,7 +134,11 @@ def incentives(core: Core) -> IncentivesAnswer:
     )
 
 
-@router.get("/incentives/{client_id}", summary="Get one client's balance and its reasons", responses=refusals(404))
+@router.get(
+    "/incentives/{client_id}",
+    summary="Get one client's balance and its reasons",
+    responses=refusals(*RECORDS, ClientNotFound),
+)
 def incentive(core: Core, client_id: ClientName) -> IncentiveDetailsAnswer:
     """Return what one client has earned, with every reason."""
     balance = core.incentives.of(client_id)

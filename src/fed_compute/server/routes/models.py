@@ -8,14 +8,14 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.errors import ModelTooLargeForJson
+from fed_compute.errors import JobNotFound, ModelTooLargeForJson, RangeNotSatisfiable, VersionNotFound
 from fed_compute.ids import Digest, format_version
 from fed_compute.protocol.digests import format_content_digest
 from fed_compute.protocol.messages import SAFETENSORS, ModelAnswer
 from fed_compute.protocol.models import decode_model
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.server.dependencies import Core, OfJob
-from fed_compute.server.documentation import binary, refusals
+from fed_compute.server.documentation import BLOBS, RECORDS, binary, refusals
 from fed_compute.server.ranges import Span, accepts, is_known, requested_span
 
 _PIECE_BYTES = 256 << 10
@@ -35,7 +35,7 @@ router = APIRouter(tags=["models"])
         200: {"content": _RAW, "description": "JSON, or the file if `Accept` names it"},
         206: {"content": _RAW, "description": "A part of the file"},
         304: {"description": "The client has it"},
-        **refusals(404, 406, 416),
+        **refusals(*RECORDS, *BLOBS, JobNotFound, VersionNotFound, ModelTooLargeForJson, RangeNotSatisfiable),
     },
 )
 def get_model(

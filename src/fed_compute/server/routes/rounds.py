@@ -8,12 +8,12 @@ from fastapi.responses import JSONResponse
 from fed_compute.coordinator.queries import RoundView, view_round
 from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.errors import RoundNotClosed
+from fed_compute.errors import AuthenticationFailed, RoundNotClosed, RoundNotFound
 from fed_compute.ids import RoundId, format_version
 from fed_compute.protocol.messages import AggregateAnswer, RoundStatusAnswer
 from fed_compute.server.answers import ArrivalAnswer, AsyncStatsAnswer
 from fed_compute.server.dependencies import Core, Key, RoundNumber, ServerState, State
-from fed_compute.server.documentation import refusals
+from fed_compute.server.documentation import BLOBS, DISK, RECORDS, refusals
 from fed_compute.server.routes.models import weights_as_json
 
 RESULT_WAIT_SECONDS = 5.0
@@ -26,7 +26,7 @@ router = APIRouter(tags=["rounds"])
     "/aggregate/{round_id}",
     summary="Get a round's result; an operator may close the round early",
     response_model=AggregateAnswer,
-    responses=refusals(401, 404, 409),
+    responses=refusals(*RECORDS, *BLOBS, *DISK, AuthenticationFailed, RoundNotFound, RoundNotClosed),
 )
 async def aggregate(state: State, round_id: RoundNumber, key: Key) -> Response:
     """Return the result of a closed round, to anyone.
@@ -89,7 +89,7 @@ def _result(core: Coordinator, view: RoundView) -> Response:
     return JSONResponse(answer.model_dump())
 
 
-@router.get("/status/{round_id}", summary="Get a round's state", responses=refusals(404))
+@router.get("/status/{round_id}", summary="Get a round's state", responses=refusals(*RECORDS, RoundNotFound))
 def status(core: Core, round_id: RoundNumber) -> RoundStatusAnswer:
     """Return who was given a task of the round, who has answered, and where the round stands."""
     view = view_round(core.store, round_id)
@@ -115,7 +115,9 @@ def status(core: Core, round_id: RoundNumber) -> RoundStatusAnswer:
     )
 
 
-@router.get("/async/round/{round_id}/stats", summary="Get a round's timing", responses=refusals(404))
+@router.get(
+    "/async/round/{round_id}/stats", summary="Get a round's timing", responses=refusals(*RECORDS, RoundNotFound)
+)
 def async_stats(core: Core, round_id: RoundNumber) -> AsyncStatsAnswer:
     """Return how long updates took, who came too late, and what may close the round. Synchronous rounds too."""
     stats = core.async_rounds.stats(RoundId(round_id))

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from fed_compute.coordinator.recipes import recipe_of
 from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.errors import JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, TaskId, format_version
 from fed_compute.protocol.messages import (
     EvaluationRequest,
@@ -32,7 +33,7 @@ from fed_compute.server.dependencies import (
     TaskName,
     welcome,
 )
-from fed_compute.server.documentation import refusals, takes_json
+from fed_compute.server.documentation import BODY, CLIENT, DISK, RECORDS, refusals, takes_json
 
 LONGEST_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 5.0
@@ -50,7 +51,10 @@ router = APIRouter(tags=["tasks"])
     "/task/{client_id}",
     summary="Get a task, waiting for one if asked to",
     response_model=TaskAnswer,
-    responses={204: {"description": "Nothing to do now; see Retry-After"}, **refusals(401, 404, 429)},
+    responses={
+        204: {"description": "Nothing to do now; see Retry-After"},
+        **refusals(*RECORDS, *DISK, *CLIENT, JobNotFound),
+    },
 )
 async def get_task(
     request: Request,
@@ -115,6 +119,7 @@ def _sign_in(core: Coordinator, key: str | None, client_id: str) -> ClientId:
 
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
+    limits = core.limits.of(found.job, round_.round_id)
     described = {
         "train": f"Train local model for round {round_.round_id}",
         "evaluate": f"Evaluate model {version} of round {round_.round_id} on local data",
@@ -130,7 +135,13 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         deadline=task.deadline,
         seconds_left=max(0.0, task.deadline - core.clock.now()),
         heartbeat_seconds=core.settings.heartbeat_seconds,
-        recipe=recipe_of(found.job, task, round_number=round_.number),
+        recipe=recipe_of(
+            found.job,
+            task,
+            round_number=round_.number,
+            max_norm=limits.max_norm,
+            max_num_samples=limits.max_num_samples,
+        ),
         target_updates=round_.target_updates,
         min_updates=round_.min_updates,
     )
@@ -139,7 +150,7 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
 @router.post(
     "/tasks/{task_id}/heartbeat",
     summary="Keep a lease alive",
-    responses=refusals(401, 404, 429),
+    responses=refusals(*RECORDS, *DISK, *CLIENT, *BODY, TaskNotFound),
     openapi_extra=takes_json(HeartbeatRequest),
 )
 def heartbeat(
@@ -163,7 +174,7 @@ def heartbeat(
 @router.post(
     "/tasks/{task_id}/evaluation",
     summary="Report how good a model is on local data",
-    responses=refusals(401, 404, 410, 429),
+    responses=refusals(*RECORDS, *DISK, *CLIENT, *BODY, TaskNotFound, LeaseExpired),
     openapi_extra=takes_json(EvaluationRequest),
 )
 def evaluation(
@@ -180,7 +191,11 @@ def evaluation(
     return TaskDone(success=True, message=f"Evaluation of {version} by {client_id} recorded", task_id=task.task_id)
 
 
-@router.delete("/tasks/{task_id}", summary="Give a lease back", responses=refusals(401, 404, 410, 429))
+@router.delete(
+    "/tasks/{task_id}",
+    summary="Give a lease back",
+    responses=refusals(*RECORDS, *DISK, *CLIENT, TaskNotFound, LeaseExpired),
+)
 def release(core: Core, client_id: SignedIn, task_id: TaskName) -> TaskDone:
     """End the lease at the client's own wish, so that another client can have its place. May be repeated."""
     task = core.tasks.release(client_id, TaskId(task_id))

@@ -60,8 +60,8 @@ class RoundRows:
         query = select(*_ROUND).where(tables.rounds.c.job_id == job_id).order_by(tables.rounds.c.round_id)
         return [record(Round, row) for row in self._connection.execute(query)]
 
-    def recent_closed_ids(self, job_id: JobId, *, limit: int) -> list[RoundId]:
-        """Return the ids of the last ended rounds of a job, newest first."""
+    def recent_closed_ids(self, job_id: JobId, *, limit: int, before: RoundId | None = None) -> list[RoundId]:
+        """Return the ids of the last ended rounds of a job, newest first; with `before`, only of those before it."""
         ended = (RoundState.CLOSED, RoundState.ABANDONED)
         query = (
             select(tables.rounds.c.round_id)
@@ -69,6 +69,8 @@ class RoundRows:
             .order_by(tables.rounds.c.round_id.desc())
             .limit(limit)
         )
+        if before is not None:
+            query = query.where(tables.rounds.c.round_id < before)
         return [RoundId(value) for value in self._connection.execute(query).scalars()]
 
     def count_closed(self, job_id: JobId) -> int:

@@ -22,6 +22,17 @@ _OF_ROUND = (
     .where(_U.round_id == bindparam("round_id"), _U.update_id > bindparam("after"))
     .order_by(_U.update_id)
 )
+_NORMS = (
+    select(_U.l2_norm)
+    .where(_U.round_id == bindparam("round_id"))
+    .order_by(_U.update_id.desc())
+    .limit(bindparam("limit"))
+)
+_OF_NORM = (
+    select(*_UPDATE)
+    .where(_U.round_id == bindparam("round_id"), _U.l2_norm.between(bindparam("lowest"), bindparam("highest")))
+    .order_by(_U.update_id)
+)
 _COUNT = select(func.count()).where(_U.round_id == bindparam("round_id"))
 
 _T, _R = tables.tasks.c, tables.rounds.c
@@ -64,6 +75,15 @@ class UpdateRows:
     def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Update]:
         """Return the updates of a round in sequence, those after update id `after`."""
         rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "after": after})
+        return [record(Update, row) for row in rows]
+
+    def norms_of(self, round_id: RoundId, *, limit: int) -> list[float]:
+        """Return the L2 norms of a round's updates, newest first, at most `limit`."""
+        return list(self._connection.execute(_NORMS, {"round_id": round_id, "limit": limit}).scalars())
+
+    def of_norm(self, round_id: RoundId, *, lowest: float, highest: float) -> list[Update]:
+        """Return the updates of a round whose L2 norm lies between two bounds, in sequence."""
+        rows = self._connection.execute(_OF_NORM, {"round_id": round_id, "lowest": lowest, "highest": highest})
         return [record(Update, row) for row in rows]
 
     def count(self, round_id: RoundId) -> int:

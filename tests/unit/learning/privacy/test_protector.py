@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fed_compute.errors import UpdateNormTooLarge, UpdateNotFinite
+from fed_compute.errors import UpdateAllZero, UpdateNormTooLarge, UpdateNotFinite
 from fed_compute.learning.privacy import PrivacyProtector, clip_to_norm, default_max_norm, l2_norm, tighter_norm
 from fed_compute.learning.vectors import BLOCK
 
@@ -28,7 +28,8 @@ def test_the_norm_is_right_for_every_finite_vector(vector: npt.NDArray[np.float3
 def test_what_the_client_clipped_passes_the_server_s_check(vector: npt.NDArray[np.float32], limit: float) -> None:
     """An honest client must never be refused for a rounding error."""
     clipped = PrivacyProtector.clip(vector, limit)
-    assert PrivacyProtector(limit).check(clipped) <= limit
+    if clipped.any():
+        assert PrivacyProtector(limit).check(clipped) <= limit
 
 
 @given(hnp.arrays(np.float32, 8, elements=st.floats(-1e3, 1e3, width=32).filter(lambda x: abs(x) > 1e-3)))
@@ -65,6 +66,26 @@ def test_a_value_that_is_not_finite_is_refused_with_its_place(bad: float) -> Non
         with pytest.raises(UpdateNotFinite) as caught:
             refuse(vector)
         assert caught.value.details == {"count": 2, "first": BLOCK + 1}
+
+
+@given(st.integers(1, 50), st.sampled_from([0.0, -0.0]))
+def test_an_update_of_zeros_is_refused(size: int, zero: float) -> None:
+    with pytest.raises(UpdateAllZero, match=f"all {size} values"):
+        PrivacyProtector().check(np.full(size, zero, dtype=np.float32))
+
+
+def test_the_smallest_number_there_is_makes_an_update() -> None:
+    vector = np.zeros(BLOCK + 1, dtype=np.float32)
+    vector[-1] = np.float32(1e-45)
+    assert PrivacyProtector().check(vector) > 0
+
+
+@pytest.mark.parametrize("bits", [0x7F800001, 0xFFBFFFFF, 0x7FC00000, 0xFFFFFFFF], ids=hex)
+def test_every_kind_of_nan_is_refused(bits: int) -> None:
+    """Quiet, signalling, with a payload, negative; numpy's warnings are errors here."""
+    vector = np.array([1, bits], dtype="<u4").view("<f4")
+    with pytest.raises(UpdateNotFinite):
+        PrivacyProtector().check(vector)
 
 
 def test_without_a_limit_of_the_job_the_hard_cap_holds() -> None:

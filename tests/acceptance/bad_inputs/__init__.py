@@ -1,0 +1,1 @@
+"""Wrong requests as data: one module for each class, each a list of named cases."""
