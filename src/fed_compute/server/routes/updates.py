@@ -155,7 +155,10 @@ def stored_part(state: State, client_id: SignedIn, task_id: TaskName) -> Respons
     response_model=UpdateAnswer,
     responses={
         200: {"model": UpdateAnswer, "description": "The same update was accepted before"},
-        204: {"description": "The piece is stored; Upload-Offset says where to go on", "headers": documented_progress()},
+        204: {
+            "description": "The piece is stored; Upload-Offset says where to go on",
+            "headers": documented_progress(),
+        },
         **refusals(*RECORDS, *BLOBS, *DISK, *CLIENT, *BODY, *ROUND, *UPDATE, *UPLOAD, UploadOffsetMismatch),
     },
     openapi_extra=takes({PARTIAL_UPLOAD: binary()}),
