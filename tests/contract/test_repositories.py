@@ -6,7 +6,7 @@ import pytest
 
 from fed_compute.errors import ClientNameTaken, JobExists, RecordConflict, RecordMissing, UpdateConflict
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId, UpdateId
-from fed_compute.rounds.records import JobState, RoundState, Scope, TaskKind, TaskState, UpdateState
+from fed_compute.rounds.records import JobState, RoundState, TaskKind, TaskState, UpdateState
 from fed_compute.storage.sql.ledger import MINT, account_of
 from fed_compute.storage.sql.store import Store
 from tests.contract.samples import (
@@ -16,7 +16,6 @@ from tests.contract.samples import (
     client,
     evaluation_of,
     grant,
-    key,
     round_of,
     task_of,
     update_of,
@@ -73,18 +72,6 @@ def test_signs_of_life_are_recorded_and_counted(store: Store) -> None:
         assert records.clients.count_seen_since(NOW + 5) == 2
         assert records.clients.find(ClientId("bob")) == replace(client("bob"), last_seen_at=NOW + 9)
         assert records.clients.find(ClientId("dora")) is None
-
-
-def test_revoking_the_operators_keys_leaves_the_clients_keys(store: Store) -> None:
-    with store.transaction() as records:
-        records.clients.add(client("anna"))
-        for item in (key("k1"), key("k2", "anna")):
-            records.clients.add_key(item)
-        records.clients.revoke_keys(Scope.OPERATOR, now=NOW + 1)
-    with store.snapshot() as records:
-        assert records.clients.key("k1") == replace(key("k1"), revoked_at=NOW + 1)
-        assert records.clients.keys_of_scope(Scope.CLIENT) == [key("k2", "anna")]
-        assert records.clients.key("k3") is None
 
 
 def test_a_round_comes_back_as_it_was_put(store: Store) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from fed_compute.client.answers import printable
+from fed_compute.protocol.redaction import redact
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -22,6 +23,6 @@ def print_json(document: Any) -> None:
 
 
 def complain(text: str) -> None:
-    """Write `error: …` in one paragraph to standard error."""
+    """Write `error: …` in one paragraph to standard error. What looks like a key is left out."""
     err.print("[bold red]error:[/] ", end="")
-    err.print("\n".join(printable(line) for line in text.splitlines()), markup=False)
+    err.print("\n".join(printable(line) for line in redact(text).splitlines()), markup=False)

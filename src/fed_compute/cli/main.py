@@ -11,9 +11,12 @@ from typing import Annotated
 import structlog
 import typer
 
+from fed_compute.cli.client import app as client_app
 from fed_compute.cli.console import complain, print_line
 from fed_compute.cli.demo.command import demo
+from fed_compute.cli.invite import app as invite_app
 from fed_compute.cli.join import join
+from fed_compute.cli.key import app as key_app
 from fed_compute.cli.limits import limits
 from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
@@ -55,6 +58,9 @@ app.command()(join)
 app.command()(limits)
 app.command()(sent)
 app.command()(verify)
+app.add_typer(key_app, name="key")
+app.add_typer(invite_app, name="invite")
+app.add_typer(client_app, name="client")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,6 +12,10 @@ from fed_compute.client.answers import printable
 _QUIET = {"progress"}
 _SAME_NORM = 0.01
 """Below this relative difference a norm has not been scaled down: lossy encodings change it a little."""
+_IDLE = {
+    "job_finished": "the job is finished; waiting for a new one",
+    "quota_used": "this client has done its rounds of the day; waiting for the next",
+}
 
 
 class ScreenObserver:
@@ -61,10 +65,11 @@ def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
                 f"loss {_number(fields['loss'])}{accuracy}"
             ), "cyan"
         case "idle":
-            finished = fields["why"] == "job_finished"
-            return "the job is finished; waiting for a new one" if finished else "nothing to do yet; waiting", "dim"
+            return _IDLE.get(str(fields["why"]), "nothing to do yet; waiting"), "dim"
         case "job_finished":
             return "the job is finished", "bold green"
+        case "waiting" if fields.get("code") == "client_pending":
+            return "registered; waiting until an operator approves this client", "yellow"
         case "waiting":
             return f"the coordinator cannot answer now: {fields.get('why', '')}; trying again", "yellow"
         case "update_refused" | "training_failed":

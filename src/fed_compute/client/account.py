@@ -1,6 +1,7 @@
 """Signing in: with a given key, with the stored credential, or by registering."""
 
 import secrets
+from collections.abc import Callable
 
 from fed_compute.client.api import CoordinatorApi
 from fed_compute.client.config import ClientSettings
@@ -8,27 +9,43 @@ from fed_compute.client.disclosure import tell_machine
 from fed_compute.client.machine import capabilities
 from fed_compute.client.outbox import Outbox
 from fed_compute.client.security import Credential, CredentialStore
-from fed_compute.errors import ClientMustAct, SettingInvalid
-from fed_compute.protocol.messages import RegisterAnswer, RegisterRequest
+from fed_compute.errors import ClientMustAct, CoordinatorBusy, ProofOfWorkRequired, SettingInvalid
+from fed_compute.protocol.messages import Proof, RegisterAnswer, RegisterRequest
+from fed_compute.protocol.proof_of_work import solve
+
+HARDEST_BITS = 28
+"""A coordinator that asks for a harder proof of work is refused: this one takes minutes already."""
 
 _NAMES_TO_TRY = 5
+_PROOFS_TO_TRY = 3
 
 
 class Account:
     """Who this client is at its coordinator."""
 
-    def __init__(self, settings: ClientSettings, store: CredentialStore, api: CoordinatorApi, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        store: CredentialStore,
+        api: CoordinatorApi,
+        outbox: Outbox,
+        *,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Prepare to sign in; `give_up` may end a long computation early."""
         self._settings = settings
         self._store = store
         self._api = api
         self._outbox = outbox
+        self._give_up = give_up
         self._made_up_name = _made_up_name()
 
     def sign_in(self) -> str:
         """Give the API object its key and return the client id. May be repeated after `NotNow`.
 
         A given key wins; else the stored credential is used; else the client registers and the new
-        credential is stored before it is used, so that a restarted client is the same one.
+        credential is stored before it is used, so that a restarted client is the same one. A proof of
+        work is done if the coordinator asks for one.
 
         Raises:
             SettingInvalid: if a key is given without CLIENT_NAME.
@@ -73,14 +90,38 @@ class Account:
         return self._register_as(self._made_up_name)
 
     def _register_as(self, name: str) -> RegisterAnswer:
-        invite = self._settings.client_invite
-        return self._outbox.register(
-            RegisterRequest(
-                client_name=name,
-                invite=None if invite is None else invite.get_secret_value(),
-                capabilities=tell_machine(capabilities(), self._settings.client_share_machine),
-            )
+        proof = None
+        for _ in range(_PROOFS_TO_TRY + 1):
+            try:
+                return self._outbox.register(self._request(name, proof))
+            except ProofOfWorkRequired as asked:
+                proof = self._prove(asked)
+        raise ClientMustAct(
+            f"the coordinator took none of {_PROOFS_TO_TRY} proofs of work; ask whoever runs it",
+            answered=ProofOfWorkRequired.code,
         )
+
+    def _request(self, name: str, proof: Proof | None) -> RegisterRequest:
+        invite = self._settings.client_invite
+        return RegisterRequest(
+            client_name=name,
+            invite=None if invite is None else invite.get_secret_value(),
+            proof=proof,
+            capabilities=tell_machine(capabilities(), self._settings.client_share_machine),
+        )
+
+    def _prove(self, asked: ProofOfWorkRequired) -> Proof:
+        """Solve a challenge. Cost: 2^bits hashes on average, a second or so for 20 bits."""
+        if asked.difficulty_bits > HARDEST_BITS:
+            raise ClientMustAct(
+                f"the coordinator asks for a proof of work of {asked.difficulty_bits} bits, this client does at most "
+                f"{HARDEST_BITS}; ask whoever runs it for an invitation",
+                answered=asked.code,
+            )
+        solution = solve(asked.challenge, difficulty_bits=asked.difficulty_bits, give_up=self._give_up)
+        if solution is None:
+            raise CoordinatorBusy("the proof of work was not finished", retry_after_seconds=0.0, told=False)
+        return Proof(challenge=asked.challenge, solution=solution)
 
 
 def _made_up_name() -> str:

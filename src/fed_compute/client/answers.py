@@ -1,8 +1,10 @@
 """What an answer of the coordinator means for the client: one error class per thing to do about it.
 
-    NotNow         keep everything, come back later (no connection, timeouts, 408, 425, 429, 5xx)
+    NotNow         keep everything, come back later (no connection, timeouts, 408, 425, 429, 5xx; 403 while an operator
+                   has not approved this client yet)
     TaskOver       the round or the lease has ended; late, not failed (410 and the codes below)
     ClientMustAct  asking again is useless until the owner changes something (401, 403, 426, 3xx)
+    ProofOfWorkRequired  register again with a solution of the challenge it brings (428)
     CallRefused    this very request is wrong; drop it and show why (other 4xx)
 
 The stable `code` of the problem document decides before the status does.
@@ -10,17 +12,35 @@ The stable `code` of the problem document decides before the status does.
 
 import math
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from fed_compute.errors import CallRefused, ClientMustAct, CoordinatorBusy, FedComputeError, TaskOver
+from fed_compute.errors import (
+    CallRefused,
+    ClientMustAct,
+    CoordinatorBusy,
+    FedComputeError,
+    ProofOfWorkRequired,
+    TaskOver,
+)
 from fed_compute.protocol.messages import Problem
 
 _LATER_STATUSES = frozenset({408, 425, 429})
-_LATER_CODES = frozenset({"digest_mismatch", "upload_offset_mismatch"})
+_LATER_CODES = frozenset({"digest_mismatch", "upload_offset_mismatch", "client_pending"})
 _OVER_CODES = frozenset({"round_over", "lease_expired", "task_not_found", "not_assigned", "round_not_found"})
 _MUST_ACT_CODES = frozenset({"client_not_found", "client_name_taken", "client_name_invalid"})
 _LONGEST_ADVICE = 86_400.0
+
+
+class _Challenge(BaseModel):
+    """The members of a problem document that ask for a proof of work."""
+
+    detail: str
+    challenge: Annotated[str, Field(max_length=200, pattern=r"^[!-~]+$")]
+    difficulty_bits: Annotated[int, Field(ge=1, le=256, strict=True)]
+    algorithm: Literal["sha-256"]
+    expires_at: Annotated[float, Field(allow_inf_nan=False)]
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes) -> FedComputeError:
@@ -29,6 +49,8 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> FedCompute
     `details` has `answered` (the coordinator's own code) and `http_status`.
     """
     code, detail = _problem(body)
+    if code == ProofOfWorkRequired.code and (wanted := _challenge(body)) is not None:
+        return wanted
     message = f"the coordinator answered {status} ({code}): {detail}"
     facts = {"answered": code, "http_status": status}
     if status in _LATER_STATUSES or status >= 500 or code in _LATER_CODES:
@@ -62,6 +84,20 @@ def _problem(body: bytes) -> tuple[str, str]:
     except ValidationError:
         return "none", printable(body[:200].decode("utf-8", errors="replace").strip()) or "no explanation"
     return printable(problem.code[:80]), printable(problem.detail[:500])
+
+
+def _challenge(body: bytes) -> ProofOfWorkRequired | None:
+    """Return the challenge that a problem document brings, None if it is none that a client could solve."""
+    try:
+        asked = _Challenge.model_validate_json(body)
+    except ValidationError:
+        return None
+    return ProofOfWorkRequired(
+        found=asked.detail[:200],
+        challenge=asked.challenge,
+        difficulty_bits=asked.difficulty_bits,
+        expires_at=asked.expires_at,
+    )
 
 
 def _advice(status: int, headers: Mapping[str, str]) -> str:

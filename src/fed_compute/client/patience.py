@@ -82,5 +82,6 @@ class Patience:
         wait = backoff_seconds(
             failures, base=self._base, told=error.retry_after_seconds, chance=float(self._rng.random())
         )
-        self._observer.event("waiting", code=error.code, why=error.message, seconds=round(wait, 3))
+        code = error.details.get("answered", error.code)
+        self._observer.event("waiting", code=code, why=error.message, seconds=round(wait, 3))
         self.pause(wait)

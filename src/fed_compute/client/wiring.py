@@ -1,6 +1,7 @@
 """Builds a client from its settings: the only place in this room that knows all its parts."""
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -59,11 +60,21 @@ def build_client(
         sleep_between_rounds=settings.sleep_between_rounds,
         retry_delay=settings.retry_delay,
     )
-    return assemble(settings, api, dataset, surroundings)
+    return assemble(settings, api, dataset, surroundings, give_up=stop.is_set)
 
 
-def assemble(settings: ClientSettings, api: CoordinatorApi, dataset: Dataset, surroundings: Surroundings) -> Client:
-    """Put a client together around its way to a coordinator, its data and its surroundings."""
+def assemble(
+    settings: ClientSettings,
+    api: CoordinatorApi,
+    dataset: Dataset,
+    surroundings: Surroundings,
+    *,
+    give_up: Callable[[], bool] = lambda: False,
+) -> Client:
+    """Put a client together around its way to a coordinator, its data and its surroundings.
+
+    `give_up` may end a long computation early.
+    """
     clock, folder = surroundings.clock, sent_folder(settings.client_state_dir)
     guard = Guard(policy_of(settings), DayBook(folder), clock, on_battery=on_battery)
     log = DepartureLog(
@@ -81,7 +92,7 @@ def assemble(settings: ClientSettings, api: CoordinatorApi, dataset: Dataset, su
         max_update_norm=settings.client_max_update_norm,
     )
     outbox = Outbox(api, log, guard)
-    account = Account(settings, CredentialStore(settings.client_state_dir), api, outbox)
+    account = Account(settings, CredentialStore(settings.client_state_dir), api, outbox, give_up=give_up)
     return Client(api, Errands(api, outbox, bench, surroundings), guard, surroundings, account.sign_in)
 
 

@@ -3,6 +3,7 @@
 coordinator.sqlite3   records and journal
 blobs/                model files and updates by digest
 pepper                the secret under which keys are kept, mode 0600
+pepper.previous       the one before it, while keys move to the new one; put there by an operator
 operator.key          the first operator key, mode 0600
 lock                  held while a coordinator runs
 """
@@ -45,6 +46,11 @@ class DataDir:
         """The file that holds the secret under which keys are kept."""
         return self.path / "pepper"
 
+    @property
+    def previous_pepper_file(self) -> Path:
+        """Where an operator puts the old pepper to have a new one made."""
+        return self.path / "pepper.previous"
+
     def claim(self) -> None:
         """Create the folder if needed and take its lock.
 
@@ -72,6 +78,12 @@ class DataDir:
         if not self.pepper_file.exists():
             write_private(self.pepper_file, secrets.token_hex(PEPPER_BYTES))
         return pepper_from(self.pepper_file.read_text(encoding="ascii"))
+
+    def previous_pepper(self) -> bytes | None:
+        """Return the pepper before the present one, None if an operator has put none there."""
+        if not self.previous_pepper_file.exists():
+            return None
+        return pepper_from(self.previous_pepper_file.read_text(encoding="ascii"))
 
 
 def pepper_from(text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Who was heard of lately: collected in memory, written in batches."""
+"""Who was heard of lately, and which key was used: collected in memory, written in batches."""
 
 import threading
 
@@ -16,6 +16,7 @@ class Presence:
         self._flush_seconds = flush_seconds
         self._lock = threading.Lock()
         self._seen: dict[ClientId, float] = {}
+        self._used: dict[str, float] = {}
         self._flushed_at = float("-inf")
 
     def note(self, client_id: ClientId) -> None:
@@ -23,13 +24,21 @@ class Presence:
         with self._lock:
             self._seen[client_id] = self._clock.now()
 
+    def note_key(self, key_id: str) -> None:
+        """Record that a key was used now."""
+        with self._lock:
+            self._used[key_id] = self._clock.now()
+
     def flush(self) -> bool:
         """Write what was noted, if it is time. Say whether anything was written."""
         now = self._clock.monotonic()
         with self._lock:
-            if not self._seen or now - self._flushed_at < self._flush_seconds:
+            if not (self._seen or self._used) or now - self._flushed_at < self._flush_seconds:
                 return False
-            seen, self._seen, self._flushed_at = self._seen, {}, now
+            seen, used, self._seen, self._used, self._flushed_at = self._seen, self._used, {}, {}, now
         with self._store.transaction() as records:
-            records.clients.mark_seen(seen)
+            if seen:
+                records.clients.mark_seen(seen)
+            if used:
+                records.keys.mark_used(used)
         return True

@@ -4,14 +4,19 @@ Every field can be set by the environment variable `FED_COMPUTE_<FIELD>`; those 
 request names are read under exactly that name as well.
 """
 
+import dataclasses
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from fed_compute.coordinator.rate_limiter import Quotas
+from fed_compute.coordinator.registration import RegistrationPolicy
 from fed_compute.errors import SettingInvalid
 from fed_compute.protocol.job import MAX_NUM_SAMPLES, JobSpec
+from fed_compute.protocol.proof_of_work import MOST_BITS
 from fed_compute.rounds.rewards import RewardRules
 
 PREFIX = "FED_COMPUTE_"
@@ -49,15 +54,50 @@ class CoordinatorSettings(BaseSettings):
         description="Secret under which keys are kept, 64 hex digits, the same for all replicas; default is a file "
         "in the data folder.",
     )
+    previous_pepper: SecretStr | None = Field(
+        default=None,
+        description="The pepper before this one, while keys move to the new one; default is the file pepper.previous "
+        "in the data folder, if there is one.",
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on. Example: 0.0.0.0")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="TCP port; 0 takes a free one.")
     allow_query_keys: bool = Field(
         default=True, description="Accept API keys in the query or body as the seed's clients send them."
     )
-    requests_per_minute: PositiveInt = Field(default=1200, description="Requests one client may send per minute.")
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Proxies whose X-Forwarded-For is believed, addresses or networks. Example: 10.0.0.0/8,127.0.0.1",
+    )
+    registration: RegistrationPolicy = Field(
+        default=RegistrationPolicy.OPEN,
+        description="Who may register: open, invite, approval or proof-of-work. An invitation always opens.",
+    )
+    difficulty_bits: Annotated[int, Field(ge=1, le=MOST_BITS)] = Field(
+        default=20, description="Proof of work of a newcomer: 2^bits hashes on average, 20 are about a second."
+    )
+    requests_per_minute: PositiveInt = Field(
+        default=1200, description="Requests that one client, or one key without a client, may send per minute."
+    )
     updates_per_minute: PositiveInt = Field(default=300, description="Updates one client may send per minute.")
+    upload_mib_per_hour: PositiveInt = Field(
+        default=20_480, description="Mebibytes of updates one client may send per hour."
+    )
+    uploads_per_client: PositiveInt = Field(default=2, description="Updates one client may be sending at a moment.")
+    uploads_at_once: PositiveInt = Field(default=16, description="Updates that one process takes in at a moment.")
     registrations_per_hour: PositiveInt = Field(
-        default=600, description="Registrations that one network address may make per hour."
+        default=600, description="Registrations that one network (/24, /48) may make per hour."
+    )
+    failed_authentications_per_minute: PositiveInt = Field(
+        default=30, description="Wrong keys from one network per minute, after which its keys are refused unseen."
+    )
+    network_requests_per_minute: PositiveInt = Field(
+        default=30_000, description="Requests that one network may send per minute, with a key or without."
+    )
+    network_updates_per_minute: PositiveInt = Field(
+        default=12_000, description="Updates that one network may send per minute."
+    )
+    network_upload_mib_per_hour: PositiveInt = Field(
+        default=204_800, description="Mebibytes of updates one network may send per hour."
     )
     heartbeat_seconds: Positive = Field(default=10.0, description="Interval of heartbeats; three missed end a lease.")
     active_seconds: Positive = Field(default=45.0, description="How long a silent client counts as present.")
@@ -84,6 +124,17 @@ class CoordinatorSettings(BaseSettings):
     incentive_consistency_threshold: PositiveInt = _named(
         "INCENTIVE_CONSISTENCY_THRESHOLD", 5, "Updates in a row that earn the consistency bonus."
     )
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        return tuple(ip_network(part) for part in value)
+
+    def quotas(self) -> Quotas:
+        """Return the numbers of the rate limits."""
+        return Quotas(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Quotas)})
 
     def reward_rules(self) -> RewardRules:
         """Return the numbers of the incentive system."""

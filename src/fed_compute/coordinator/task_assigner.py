@@ -6,13 +6,26 @@ from typing import Any
 from fed_compute.clock import Clock
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.round_manager import RoundManager
-from fed_compute.errors import JobNotFound, LeaseExpired, TaskNotFound
+from fed_compute.errors import ClientBanned, JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, TaskId, new_task_id
 from fed_compute.rounds.machine import LeaseGranted, Looked
-from fed_compute.rounds.records import Job, JobState, Round, RoundState, Task, TaskKind, TaskState, Version
+from fed_compute.rounds.records import (
+    ClientState,
+    Job,
+    JobState,
+    Round,
+    RoundState,
+    Task,
+    TaskKind,
+    TaskState,
+    Version,
+)
 from fed_compute.storage.sql.store import Records, Store
 
 MISSED_HEARTBEATS = 3
+DAY_SECONDS = 86_400.0
+QUOTA_LOOK_SECONDS = 3600.0
+"""A client that has used up its quota is asked to look again at least this often."""
 EVALUATION_SECONDS = 60.0
 """The shortest lease of an evaluation."""
 
@@ -29,7 +42,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class NothingToDo:
-    """There is no work for this client now. `reason` is stable: `waiting` or `job_finished`."""
+    """There is no work for this client now. `reason` is stable: `waiting`, `quota_used` or `job_finished`."""
 
     reason: str
     retry_after_seconds: float
@@ -66,6 +79,7 @@ class TaskAssigner:
 
         Raises:
             JobNotFound: if `job` names none.
+            ClientBanned: if the client was shut out meanwhile.
         """
         with self._store.snapshot() as records:
             found = self._find(records, client_id, job, evaluates)
@@ -107,6 +121,11 @@ class TaskAssigner:
                 raise LeaseExpired(task_id=task_id)
             return self._end(records, task, TaskState.RELEASED)
 
+    def cancel_lease(self, records: Records, client_id: ClientId) -> Task | None:
+        """Take the live lease of a client back, if it has one, in the caller's transaction. Nobody's failure."""
+        task = records.tasks.live_of(client_id)
+        return None if task is None else self._end(records, task, TaskState.CANCELLED)
+
     def revive_leases(self) -> None:
         """Give every client that sends heartbeats time to be heard again, after this process was away.
 
@@ -144,7 +163,7 @@ class TaskAssigner:
             offer = evaluates and _evaluation(records, client_id, job)
             offer = offer or _training(records, client_id, job, now=self._clock.now())
             if offer:
-                return offer
+                return _within_quota(records, client_id, offer, now=self._clock.now())
         if jobs and all(job.state is JobState.FINISHED for job in jobs):
             return NothingToDo("job_finished", retry_after_seconds=30.0)
         return NothingToDo("waiting", retry_after_seconds=2.0)
@@ -215,6 +234,23 @@ def _assignment(records: Records, task: Task) -> Assignment:
     round_ = records.rounds.get(task.round_id)
     version = records.versions.get(task.job_id, task.base_version)
     return Assignment(task, records.jobs.get(task.job_id), round_, version)
+
+
+def _within_quota(records: Records, client_id: ClientId, offer: _Offer, *, now: float) -> _Offer | NothingToDo:
+    """Hold back a training task that would be one too many within 24 hours.
+
+    Raises:
+        ClientBanned: if the client was shut out since its key was looked at.
+    """
+    client = records.clients.find(client_id)
+    if client is None or client.state is not ClientState.ACTIVE:
+        raise ClientBanned()
+    if client.rounds_per_day is None or offer.kind is not TaskKind.TRAIN:
+        return offer
+    taken, first_at = records.clients.trained_since(client_id, now - DAY_SECONDS)
+    if first_at is None or taken < client.rounds_per_day:
+        return offer
+    return NothingToDo("quota_used", retry_after_seconds=min(first_at + DAY_SECONDS - now, QUOTA_LOOK_SECONDS))
 
 
 def _training(records: Records, client_id: ClientId, job: Job, *, now: float) -> _Offer | None:

@@ -10,16 +10,21 @@ from fed_compute.clock import Clock, SystemClock
 from fed_compute.coordinator.async_round_manager import AsyncRoundManager
 from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
+from fed_compute.coordinator.client_desk import ClientDesk
 from fed_compute.coordinator.data_dir import DataDir, pepper_from, write_private
 from fed_compute.coordinator.evaluations import EvaluationRecorder
 from fed_compute.coordinator.incentives import IncentiveManager
+from fed_compute.coordinator.invites import InviteDesk
 from fed_compute.coordinator.jobs import JobDesk
+from fed_compute.coordinator.key_desk import KeyDesk
 from fed_compute.coordinator.limits import LimitBook
 from fed_compute.coordinator.metrics import MetricsCollector
 from fed_compute.coordinator.pipeline import UpdatePipeline
 from fed_compute.coordinator.presence import Presence
+from fed_compute.coordinator.proof_of_work import Challenges
 from fed_compute.coordinator.publisher import VersionPublisher
 from fed_compute.coordinator.rate_limiter import RateLimiter
+from fed_compute.coordinator.registration import Registrar
 from fed_compute.coordinator.reputation import ReputationManager
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.settings import CoordinatorSettings
@@ -49,6 +54,10 @@ class Coordinator:
     bell: Bell
     presence: Presence
     auth: AuthManager
+    registrar: Registrar
+    keys: KeyDesk
+    invites: InviteDesk
+    clients: ClientDesk
     rate_limiter: RateLimiter
     rounds: RoundManager
     async_rounds: AsyncRoundManager
@@ -100,13 +109,8 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     blobs = open_blobs(settings.blob_url, data_dir.blobs)
     models, bell, presence = ModelStore(blobs), Bell(), Presence(store, clock)
     store.on_commit(bell.ring)
-    auth = AuthManager(store, clock, pepper=_pepper(settings, data_dir, store))
-    limiter = RateLimiter(
-        requests_per_minute=settings.requests_per_minute,
-        updates_per_minute=settings.updates_per_minute,
-        registrations_per_hour=settings.registrations_per_hour,
-        url=settings.rate_limit_url,
-    )
+    access = _access(settings, clock, _peppers(settings, data_dir, store), store, presence)
+    auth, limiter = access.auth, RateLimiter(settings.quotas(), url=settings.rate_limit_url, clock=clock)
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
     limits = LimitBook(
@@ -136,6 +140,10 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         bell=bell,
         presence=presence,
         auth=auth,
+        registrar=access.registrar,
+        keys=KeyDesk(store, auth, clock),
+        invites=access.invites,
+        clients=ClientDesk(store, tasks, clock),
         rate_limiter=limiter,
         rounds=rounds,
         async_rounds=AsyncRoundManager(store, clock),
@@ -151,25 +159,56 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Access:
+    auth: AuthManager
+    invites: InviteDesk
+    registrar: Registrar
+
+
+def _access(
+    settings: CoordinatorSettings, clock: Clock, peppers: "_Peppers", store: Store, presence: Presence
+) -> _Access:
+    """Build what decides who comes in: all of it rests on the peppers."""
+    auth = AuthManager(
+        store,
+        clock,
+        pepper=peppers.present,
+        previous_pepper=peppers.previous,
+        on_use=presence.note_key,
+    )
+    invites = InviteDesk(store, clock, pepper=peppers.present, previous_pepper=peppers.previous)
+    challenges = Challenges(clock, pepper=peppers.present, difficulty_bits=settings.difficulty_bits)
+    return _Access(auth, invites, Registrar(settings.registration, auth, invites, challenges))
+
+
 def _worker_name() -> str:
     """Return a name that no other process has: containers may share host name and process number."""
     return f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-def _pepper(settings: CoordinatorSettings, data_dir: DataDir, store: Store) -> bytes:
-    """Return the secret under which keys are kept: the one given, or the data folder's own.
+@dataclass(frozen=True, slots=True)
+class _Peppers:
+    present: bytes
+    previous: bytes | None
+
+
+def _peppers(settings: CoordinatorSettings, data_dir: DataDir, store: Store) -> _Peppers:
+    """Return the secret under which keys are kept, the one given or the data folder's own, and the one before it.
 
     Raises:
         SettingInvalid: if the one given is too short, or none is given and the database holds keys of another one.
     """
+    given = settings.previous_pepper
+    previous = data_dir.previous_pepper() if given is None else pepper_from(given.get_secret_value())
     if settings.pepper is not None:
-        return pepper_from(settings.pepper.get_secret_value())
-    if not data_dir.pepper_file.exists() and _has_operator(store):
+        return _Peppers(pepper_from(settings.pepper.get_secret_value()), previous)
+    if not data_dir.pepper_file.exists() and previous is None and _has_operator(store):
         raise SettingInvalid(
             "the database holds keys made under a pepper that this data directory does not have; give every replica "
             "the same FED_COMPUTE_PEPPER, or put the file `pepper` of the first data directory back"
         )
-    return data_dir.pepper()
+    return _Peppers(data_dir.pepper(), previous)
 
 
 def _ensure_operator_key(coordinator: Coordinator) -> None:
@@ -190,4 +229,4 @@ def _ensure_operator_key(coordinator: Coordinator) -> None:
 
 def _has_operator(store: Store) -> bool:
     with store.snapshot() as records:
-        return any(key.revoked_at is None for key in records.clients.keys_of_scope(Scope.OPERATOR))
+        return any(key.revoked_at is None for key in records.keys.of_scope(Scope.OPERATOR))

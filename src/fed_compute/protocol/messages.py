@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fed_compute.protocol.job import MAX_NUM_SAMPLES as MAX_NUM_SAMPLES
 from fed_compute.protocol.job import Compression, Encoding, TrainingSection
+from fed_compute.protocol.proof_of_work import MOST_DIGITS
 
 PROTOCOL_HEADER = "Fed-Compute-Protocol"
 PROTOCOL_VERSION = 1
@@ -55,21 +56,61 @@ class Capabilities(Request):
     client_version: Annotated[str, Field(max_length=40)] | None = None
 
 
+class Proof(Request):
+    """A challenge of the coordinator and the whole number, as text, that solves it."""
+
+    challenge: Annotated[str, Field(max_length=200)]
+    solution: Annotated[str, Field(max_length=MOST_DIGITS)]
+
+
 class RegisterRequest(Request):
-    """`POST /client/register`."""
+    """`POST /client/register`. Where a proof of work is wanted, the refusal of the first try brings the challenge."""
 
     client_name: str | None = None
     invite: Annotated[str, Field(max_length=200)] | None = None
+    proof: Proof | None = None
     capabilities: Capabilities | None = None
 
 
 class RegisterAnswer(Answer):
-    """The key is shown here once and never again."""
+    """The key is shown here once and never again. `state` is told if the client has to wait for approval."""
 
     success: bool
     message: str
     client_id: str
     api_key: str
+    state: Literal["pending"] | None = None
+
+
+class ClientStateAnswer(Answer):
+    """`GET /client/{client_id}`: how a client stands. `key_expires_at` is the end of the key that asks, if it has one.
+
+    `rounds_per_day` is how many training tasks it may take within 24 hours, None for any number.
+    """
+
+    client_id: str
+    state: Literal["active", "pending"]
+    registered_at: float
+    rounds_per_day: int | None
+    key_id: str
+    key_expires_at: float | None
+
+
+class RotateRequest(Request):
+    """How long the old key stays good beside the new one, in hours; 0 ends it now."""
+
+    overlap_hours: Annotated[float, Field(ge=0, le=168, allow_inf_nan=False)] = 24.0
+
+
+class RotateAnswer(Answer):
+    """The new key is shown here once and never again. Times are Unix seconds."""
+
+    client_id: str | None
+    key_id: str
+    api_key: str
+    expires_at: float | None
+    old_keys: list[str]
+    old_keys_end_at: float
 
 
 class Recipe(Answer):

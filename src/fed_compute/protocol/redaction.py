@@ -1,21 +1,20 @@
-"""Taking API keys out of everything that is written down: logs and error documents of both sides."""
+"""Taking API keys and invitations out of everything that is written down: logs and error documents of both sides."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# A whole key wherever it stands, a piece of one where a word begins: `task_id` is no secret.
-_KEY = re.compile(r"sk_[A-Za-z0-9]{10}_[A-Za-z0-9]{8,}|(?<![A-Za-z0-9])sk_[A-Za-z0-9_\-]+")
-_REPLACEMENT = "sk_[redacted]"
+# A whole secret wherever it stands, a piece of a key where a word begins: `task_id` is no secret.
+_SECRET = re.compile(r"(sk|inv)_[A-Za-z0-9]{10}_[A-Za-z0-9]{8,}|(?<![A-Za-z0-9])(sk)_[A-Za-z0-9_\-]+")
 
 
 def redact(text: str) -> str:
-    """Return the text with everything that looks like an API key taken out."""
-    return _KEY.sub(_REPLACEMENT, text)
+    """Return the text with everything that looks like an API key or an invitation taken out."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}_[redacted]", text)
 
 
 def redact_all(value: Any) -> Any:
-    """Return the value with keys taken out however deep they stand; what is no plain data becomes text."""
+    """Return the value with secrets taken out however deep they stand; what is no plain data becomes text."""
     match value:
         case str():
             return redact(value)
@@ -30,5 +29,5 @@ def redact_all(value: Any) -> Any:
 
 
 def redact_event(logger: Any, method: str, event: Any) -> Any:
-    """Take keys out of a log event (a structlog processor)."""
+    """Take secrets out of a log event (a structlog processor)."""
     return redact_all(event)

@@ -62,10 +62,19 @@ class UpdateState(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a key may do."""
+    """What a key may do: act for one client; read everything and change nothing; or do everything an operator can."""
 
     CLIENT = "client"
+    OBSERVER = "observer"
     OPERATOR = "operator"
+
+
+class ClientState(StrEnum):
+    """Standing of a client: it takes part, it waits for an operator's approval, or it is shut out."""
+
+    ACTIVE = "active"
+    PENDING = "pending"
+    BANNED = "banned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +91,29 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One registered machine."""
+    """One registered machine. `state_reason` is an operator's word for a ban.
+
+    `rounds_per_day` is how many training tasks it may take within 24 hours, None for any number; it
+    came with the invitation `invite_id`, if there was one.
+    """
 
     client_id: ClientId
     capabilities: str
     registered_at: float
     last_seen_at: float
+    state: ClientState = ClientState.ACTIVE
+    state_reason: str | None = None
+    invite_id: str | None = None
+    rounds_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key. Only an HMAC of its secret is kept."""
+    """One key. Only an HMAC of its secret is kept.
+
+    A rotated key names its successor in `rotated_to`; both are good until `expires_at` of the old one.
+    `last_used_at` is known to within some seconds.
+    """
 
     key_id: str
     secret_hmac: str
@@ -100,6 +121,34 @@ class ApiKey:
     client_id: ClientId | None
     created_at: float
     revoked_at: float | None
+    label: str = ""
+    expires_at: float | None = None
+    last_used_at: float | None = None
+    rotated_to: str | None = None
+
+    def is_live(self, now: float) -> bool:
+        """Say whether the key opens anything at this moment."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An invitation for `uses` clients, of which `used` have come. Only an HMAC of its secret is kept.
+
+    `created_by` is the operator's key that made it, `inviter` the client on whose word it was made.
+    """
+
+    invite_id: str
+    secret_hmac: str
+    label: str
+    created_at: float
+    created_by: str | None
+    inviter: ClientId | None
+    expires_at: float
+    uses: int
+    used: int = 0
+    rounds_per_day: int | None = None
+    revoked_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

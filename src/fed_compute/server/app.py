@@ -9,15 +9,32 @@ from fastapi import Depends, FastAPI
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.server.dependencies import ServerState, spoken_protocol
 from fed_compute.server.documentation import describe_problems
+from fed_compute.server.limits import NetworkLimits
 from fed_compute.server.logs import AccessLog
 from fed_compute.server.news import News
 from fed_compute.server.problems import UnexpectedErrors, install_problem_handlers
-from fed_compute.server.routes import clients, events, health, jobs, measures, models, rounds, tasks, updates
+from fed_compute.server.routes import (
+    admin_clients,
+    admin_invites,
+    admin_keys,
+    clients,
+    events,
+    health,
+    jobs,
+    measures,
+    models,
+    rounds,
+    tasks,
+    updates,
+)
+from fed_compute.server.seats import Seats
 from fed_compute.server.uploads import Uploads
 
 THREADS = 64
 """How many plain functions run at once. The database's pool of connections is larger."""
 
+_PUBLIC = (health, clients, tasks, updates, models, rounds, measures, jobs, events)
+_ADMIN = (admin_keys, admin_invites, admin_clients)
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
 with a stable `code`."""
@@ -29,7 +46,9 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     The application's lifespan starts the background duties and stops them. It does not close the
     coordinator: whoever opened it does.
     """
-    state = ServerState(coordinator, News(coordinator), Uploads(coordinator))
+    settings = coordinator.settings
+    seats = Seats(per_client=settings.uploads_per_client, in_all=settings.uploads_at_once)
+    state = ServerState(coordinator, News(coordinator), Uploads(coordinator), seats)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -51,10 +70,11 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         dependencies=[Depends(spoken_protocol)],
     )
     app.state.server = state
-    for room in (health, clients, tasks, updates, models, rounds, measures, jobs, events):
+    for room in (*_PUBLIC, *_ADMIN):
         app.include_router(room.router)
     install_problem_handlers(app)
     describe_problems(app)
+    app.add_middleware(NetworkLimits, coordinator=coordinator)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(AccessLog)
     return app

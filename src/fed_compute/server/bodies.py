@@ -143,3 +143,16 @@ def json_body(model: type[_ModelT]) -> Callable[[Request], Awaitable[_ModelT]]:
         return parse_json(await read_body(request, limit=SMALL_BODY_BYTES), model)
 
     return read
+
+
+def optional_json_body(model: type[_ModelT]) -> Callable[[Request], Awaitable[_ModelT]]:
+    """Return a dependency that reads a small JSON body as `model`; no body at all is one with every default."""
+
+    async def read(request: Request) -> _ModelT:
+        body = await read_body(request, limit=SMALL_BODY_BYTES)
+        if not body:
+            return model()
+        require_json(request)
+        return parse_json(body, model)
+
+    return read

@@ -8,11 +8,14 @@ import anyio
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from fed_compute.coordinator.auth import Principal
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import AuthenticationFailed, ProtocolUnsupported
 from fed_compute.ids import ClientId
 from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
+from fed_compute.server.limits import charge_sender
 from fed_compute.server.news import News
+from fed_compute.server.seats import Seats
 from fed_compute.server.uploads import Uploads
 
 LOWEST_PROTOCOL = HIGHEST_PROTOCOL = PROTOCOL_VERSION
@@ -29,6 +32,7 @@ class ServerState:
     coordinator: Coordinator
     news: News
     uploads: Uploads
+    seats: Seats
     asking: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     """Looks for a task: waiting clients wake together, and must not take every thread."""
     reading_json: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
@@ -52,13 +56,20 @@ Core = Annotated[Coordinator, Depends(coordinator_of)]
 
 
 async def key_of(
+    request: Request,
     core: Core,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
     api_key: Annotated[
         str | None, Query(max_length=200, description="The key, as the first clients sent it. The header is better.")
     ] = None,
 ) -> str | None:
-    """Return the key that came with the request: the header's, else the query's if that is allowed."""
+    """Return the key that came with the request: the header's, else the query's if that is allowed.
+
+    Raises:
+        AuthenticationFailed: if there are two headers. A proxy in between may have looked at the other one.
+    """
+    if len(request.headers.getlist("authorization")) > 1:
+        raise AuthenticationFailed("there are two Authorization headers, wanted one")
     if credentials is not None:
         return credentials.credentials
     return api_key if core.settings.allow_query_keys else None
@@ -88,41 +99,59 @@ async def spoken_protocol(
 Spoken = Annotated[int | None, Depends(spoken_protocol)]
 
 
-def welcome(core: Coordinator, client_id: ClientId) -> ClientId:
+def welcome(request: Request, core: Coordinator, client_id: ClientId) -> ClientId:
     """Count a request of a client whose key was verified, and note that it is there.
 
     Raises:
         RateLimited: if it asks too often.
     """
-    core.rate_limiter.request(client_id)
+    charge_sender(core, request, client_id)
     core.presence.note(client_id)
     return client_id
 
 
-def signed_in_client(core: Core, key: Key) -> ClientId:
+def signed_in_client(request: Request, core: Core, key: Key) -> ClientId:
     """Return the client that the key belongs to.
 
     Raises:
         AuthenticationFailed: if the key is not a client's.
+        ClientBanned, ClientPending: if the client may not take part.
         RateLimited: if it asks too often.
     """
     client_id = core.auth.authenticate(key).client_id
     if client_id is None:
         raise AuthenticationFailed("this call needs a client's key, not an operator's")
-    return welcome(core, client_id)
+    return welcome(request, core, client_id)
 
 
-def signed_in_operator(core: Core, key: Key) -> None:
+def signed_in_operator(request: Request, core: Core, key: Key) -> Principal:
     """Let only an operator pass.
 
     Raises:
         AuthenticationFailed, PermissionDenied: for everybody else.
+        RateLimited: if the key is used too often.
     """
-    core.auth.require_operator(key)
+    return _staff(request, core, core.auth.require_operator(key))
+
+
+def signed_in_observer(request: Request, core: Core, key: Key) -> Principal:
+    """Let an observer or an operator pass.
+
+    Raises:
+        AuthenticationFailed, PermissionDenied: for everybody else.
+        RateLimited: if the key is used too often.
+    """
+    return _staff(request, core, core.auth.require_observer(key))
+
+
+def _staff(request: Request, core: Coordinator, principal: Principal) -> Principal:
+    charge_sender(core, request, f"key:{principal.key_id}")  # no client can be called so
+    return principal
 
 
 SignedIn = Annotated[ClientId, Depends(signed_in_client)]
-Operator = Annotated[None, Depends(signed_in_operator)]
+Operator = Annotated[Principal, Depends(signed_in_operator)]
+Observer = Annotated[Principal, Depends(signed_in_observer)]
 
 RoundNumber = Annotated[int, Path(ge=1, le=MAX_ROUND_ID, description="The round's number.")]
 ClientName = Annotated[
@@ -133,3 +162,9 @@ JobName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description
 OfJob = Annotated[
     str | None, Query(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="A job's name; the default job without.")
 ]
+OfClient = Annotated[
+    str | None, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="A client's id, which is its name.")
+]
+KeyName = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{10}$", description="The key's id, its middle part.")]
+InviteName = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{10}$", description="The invitation's id, its middle part.")]
+PageSize = Annotated[int, Query(ge=1, le=100, description="How many to return at most.")]

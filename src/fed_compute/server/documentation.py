@@ -15,7 +15,13 @@ from fed_compute.server.problems import PROBLEM_JSON
 
 _COMPONENTS = "#/components/schemas/{model}"
 
-_EVERYWHERE = (errors.RequestInvalid, errors.ProtocolUnsupported, errors.Broken)
+_EVERYWHERE = (
+    errors.RequestInvalid,
+    errors.ProtocolUnsupported,
+    errors.RateLimited,
+    errors.RateStoreUnreachable,
+    errors.Broken,
+)
 
 RECORDS = (errors.StorageBusy, errors.StorageUnreachable)
 """What a call that reads or writes records may be refused with."""
@@ -26,8 +32,11 @@ BLOBS = (errors.BlobStoreUnreachable,)
 DISK = (errors.DiskFull,)
 """The same for one that writes."""
 
-CLIENT = (errors.AuthenticationFailed, errors.RateLimited, errors.RateStoreUnreachable)
+CLIENT = (errors.AuthenticationFailed, errors.ClientBanned, errors.ClientPending)
 """The same for one that needs a client's key."""
+
+STAFF = (*RECORDS, *CLIENT, errors.PermissionDenied)
+"""The same for one that needs an operator's or an observer's key."""
 
 BODY = (errors.ContentTypeUnsupported, errors.BodyTooLarge, errors.BodyStalled, errors.BodyTooSlow)
 """The same for one that takes a body."""
@@ -44,6 +53,8 @@ UPDATE = (
     errors.UpdateCopied,
     errors.SampleCountInvalid,
     errors.LossInvalid,
+    errors.TooManyUploads,
+    errors.UploadsFull,
 )
 """What an update may be refused with, in whatever form it comes."""
 
@@ -85,15 +96,15 @@ def _documented(status: int, kinds: list[type[FedComputeError]]) -> dict[str, An
     return {**told, "content": {PROBLEM_JSON: {"schema": schema}}}
 
 
-def takes_json(model: type[BaseModel]) -> dict[str, Any]:
+def takes_json(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """Return the documentation of a JSON body that the route reads by hand."""
-    return takes({"application/json": model.model_json_schema(ref_template=_COMPONENTS)})
+    return takes({"application/json": model.model_json_schema(ref_template=_COMPONENTS)}, required=required)
 
 
-def takes(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def takes(schemas: dict[str, dict[str, Any]], *, required: bool = True) -> dict[str, Any]:
     """Return the documentation of a body by media type."""
     content = {kind: {"schema": schema} for kind, schema in schemas.items()}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def binary() -> dict[str, Any]:

@@ -29,9 +29,11 @@ from fed_compute.errors import (
     PathNotFound,
     ProtocolUnsupported,
     RangeNotSatisfiable,
+    RateLimited,
     RequestInvalid,
 )
 from fed_compute.protocol.redaction import redact
+from fed_compute.server.rate_fields import fields_of_refusal
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:fed-compute:error:"
@@ -48,6 +50,8 @@ def problem_response(error: FedComputeError, *, headers: Mapping[str, str] | Non
     headers = dict(headers or {})
     if isinstance(error, NotNow):
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    if isinstance(error, RateLimited):
+        headers |= fields_of_refusal(error)
     if isinstance(error, AuthenticationFailed):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, ProtocolUnsupported):
@@ -184,7 +188,7 @@ def _finding(error: Mapping[str, Any]) -> dict[str, str]:
 
 def _found(where: str, value: object) -> str:
     """Describe what was sent, without repeating anything long or secret."""
-    if "api_key" in where or "authorization" in where.lower():
+    if any(secret in where.lower() for secret in ("api_key", "authorization", "invite")):
         return "something else"
     match value:
         case None:

@@ -163,6 +163,7 @@ def _config(app: FastAPI, shutdown_seconds: float) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         server_header=False,
+        proxy_headers=False,  # it would believe any program on this machine; see server/networks.py
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, int(shutdown_seconds - NOTICE_SECONDS)),
     )

@@ -57,6 +57,9 @@ def test_waiting_is_said_once() -> None:
         ("policy_refused", {"job": "digits", "limit": "x", "why": "too few", "rest": 0.0}, "too few"),
         ("resting", {"limit": "CLIENT_HOURS", "why": "it is day"}, "resting: it is day"),
         ("update_refused", {"code": "update_not_finite", "why": "2 values"}, "update_not_finite): 2 values"),
+        ("waiting", {"code": "client_pending", "why": "403"}, "until an operator approves"),
+        ("waiting", {"code": "storage_busy", "why": "503"}, "cannot answer now: 503"),
+        ("idle", {"why": "quota_used"}, "its rounds of the day"),
         ("something_new", {"a": 1}, "something new: a 1"),
     ],
 )

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_compute.client.answers import error_of, retry_after
-from fed_compute.errors import CallRefused, ClientMustAct, CoordinatorBusy, FedComputeError, TaskOver
+from fed_compute.errors import (
+    CallRefused,
+    ClientMustAct,
+    CoordinatorBusy,
+    FedComputeError,
+    ProofOfWorkRequired,
+    TaskOver,
+)
 
 
 def document(code: str) -> bytes:
@@ -30,7 +37,14 @@ def document(code: str) -> bytes:
         (404, "task_not_found", TaskOver),
         (403, "not_assigned", TaskOver),
         (401, "authentication_failed", ClientMustAct),
+        (403, "client_pending", CoordinatorBusy),
         (403, "permission_denied", ClientMustAct),
+        (403, "client_banned", ClientMustAct),
+        (403, "invite_required", ClientMustAct),
+        (403, "invite_invalid", ClientMustAct),
+        (429, "too_many_uploads", CoordinatorBusy),
+        (503, "uploads_full", CoordinatorBusy),
+        (428, "proof_of_work_required", CallRefused),  # one that brings no challenge
         (426, "protocol_unsupported", ClientMustAct),
         (404, "client_not_found", ClientMustAct),
         (409, "client_name_taken", ClientMustAct),
@@ -80,3 +94,36 @@ def test_a_date_in_retry_after_counts_as_no_advice() -> None:
 )
 def test_what_only_the_owner_can_repair_says_how(status: int, advice: str) -> None:
     assert advice in error_of(status, {"location": "https://new"}, document("x")).message
+
+
+def asking(**changed: object) -> bytes:
+    """Return an answer that asks for a proof of work, with some members changed."""
+    members = {"challenge": "pow1.x", "difficulty_bits": 20, "algorithm": "sha-256", "expires_at": 1.0, **changed}
+    told = {"type": "t", "title": "t", "status": 428, "detail": "do some work", "code": "proof_of_work_required"}
+    return json.dumps({**told, **members}).encode()
+
+
+def test_a_challenge_is_handed_on_to_be_solved() -> None:
+    error = error_of(428, {}, asking())
+    assert isinstance(error, ProofOfWorkRequired)
+    assert (error.challenge, error.difficulty_bits) == ("pow1.x", 20)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"challenge": 7},
+        {"challenge": ""},
+        {"challenge": "x" * 201},
+        {"challenge": "two words"},
+        {"challenge": "ä"},
+        {"difficulty_bits": 0},
+        {"difficulty_bits": 257},
+        {"difficulty_bits": "20"},
+        {"algorithm": "md5"},
+        {"expires_at": None},
+    ],
+)
+def test_a_challenge_that_makes_no_sense_is_a_refusal(changed: dict[str, object]) -> None:
+    """The coordinator is not trusted with this machine's time."""
+    assert type(error_of(428, {}, asking(**changed))) is CallRefused

@@ -57,8 +57,31 @@ def test_another_system_error_is_a_fault_of_ours() -> None:
 
 
 def test_a_wait_is_told_in_whole_seconds_rounded_up() -> None:
-    response = problem_response(RateLimited(limit="1 per minute", retry_after_seconds=1.2))
+    response = problem_response(rate_limited())
     assert (response.status_code, response.headers["retry-after"]) == (429, "2")
+
+
+def test_a_refusal_by_a_rate_limit_tells_the_limit_in_the_standard_fields() -> None:
+    """The names and forms are those of draft-ietf-httpapi-ratelimit-headers-11."""
+    response = problem_response(rate_limited())
+    assert response.headers["ratelimit-policy"] == '"requests";q=1;w=60'
+    assert response.headers["ratelimit"] == '"requests";r=0;t=2'
+    assert document_of(rate_limited())["violated-policies"] == ["requests"]
+    sent = problem_response(rate_limited(unit="content-bytes"))
+    assert sent.headers["ratelimit-policy"] == '"requests";q=1;qu="content-bytes";w=60'
+
+
+def rate_limited(unit: str = "requests") -> RateLimited:
+    """Return a refusal by a limit of one unit a minute."""
+    return RateLimited(
+        limit="1 per minute",
+        retry_after_seconds=1.2,
+        policy="requests",
+        quota=1,
+        window_seconds=60,
+        remaining=0,
+        unit=unit,
+    )
 
 
 def test_numbers_that_json_cannot_say_are_told_as_text() -> None:

@@ -18,7 +18,19 @@ from fed_compute.server.documentation import RECORDS, refusals
 PING_SECONDS = 15
 _BATCH = 500
 _LOOK_AGAIN_SECONDS = 5.0
-_NOT_FOR_STRANGERS = frozenset({"operator_key_issued"})
+_NOT_FOR_STRANGERS = frozenset(
+    {
+        "operator_key_issued",
+        "key_issued",
+        "key_rotated",
+        "key_revoked",
+        "invite_created",
+        "invite_revoked",
+        "client_approved",
+        "client_banned",
+        "client_unbanned",
+    }
+)
 
 Seq = Annotated[int | None, Query(ge=0, le=2**53, description="Send what came after this number.")]
 LastSeq = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53)]

@@ -8,12 +8,12 @@ from fastapi.responses import JSONResponse
 from fed_compute.coordinator.queries import RoundView, view_round
 from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.errors import AuthenticationFailed, RoundNotClosed, RoundNotFound
+from fed_compute.errors import RoundNotClosed, RoundNotFound
 from fed_compute.ids import RoundId, format_version
 from fed_compute.protocol.messages import AggregateAnswer, RoundStatusAnswer
 from fed_compute.server.answers import ArrivalAnswer, AsyncStatsAnswer
 from fed_compute.server.dependencies import Core, Key, RoundNumber, ServerState, State
-from fed_compute.server.documentation import BLOBS, DISK, RECORDS, refusals
+from fed_compute.server.documentation import BLOBS, DISK, RECORDS, STAFF, refusals
 from fed_compute.server.routes.models import weights_as_json
 
 RESULT_WAIT_SECONDS = 5.0
@@ -26,7 +26,7 @@ router = APIRouter(tags=["rounds"])
     "/aggregate/{round_id}",
     summary="Get a round's result; an operator may close the round early",
     response_model=AggregateAnswer,
-    responses=refusals(*RECORDS, *BLOBS, *DISK, AuthenticationFailed, RoundNotFound, RoundNotClosed),
+    responses=refusals(*STAFF, *BLOBS, *DISK, RoundNotFound, RoundNotClosed),
 )
 async def aggregate(state: State, round_id: RoundNumber, key: Key) -> Response:
     """Return the result of a closed round, to anyone.

@@ -71,7 +71,7 @@ async def get_task(
     A request without the protocol header comes from a client of the first API: it is given only
     training, and until the round's deadline, since it will send no heartbeats.
     """
-    owner = await anyio.to_thread.run_sync(_sign_in, state.coordinator, key, client_id)
+    owner = await anyio.to_thread.run_sync(_sign_in, request, state.coordinator, key, client_id)
     modern = spoken is not None
     found = await _ask_until(
         request, state, owner, job=job, heartbeats=modern, evaluates=modern and evaluate, wait=wait
@@ -113,8 +113,8 @@ async def _ask_until(
         state.coordinator.presence.note(owner)
 
 
-def _sign_in(core: Coordinator, key: str | None, client_id: str) -> ClientId:
-    return welcome(core, core.auth.require_client(key, client_id))
+def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: str) -> ClientId:
+    return welcome(request, core, core.auth.require_client(key, client_id))
 
 
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:

@@ -34,6 +34,7 @@ from fed_compute.server.documentation import (
     takes,
     takes_json,
 )
+from fed_compute.server.limits import apply_limits, charge_update
 from fed_compute.server.uploads import (
     PARTIAL_UPLOAD,
     Piece,
@@ -71,9 +72,10 @@ async def submit_update(request: Request, state: State, key: Key) -> Response:
     require_json(request)
     core = state.coordinator
     limit = await anyio.to_thread.run_sync(_before_the_body, core, key)
-    body = await read_body(request, limit=limit)
-    async with state.reading_json:
-        return await anyio.to_thread.run_sync(_accept_json, core, key, body)
+    with state.seats.taken(None):
+        body = await read_body(request, limit=limit)
+        async with state.reading_json:
+            return await anyio.to_thread.run_sync(_accept_json, request, core, key, body)
 
 
 def _before_the_body(core: Coordinator, key: str | None) -> int:
@@ -84,12 +86,13 @@ def _before_the_body(core: Coordinator, key: str | None) -> int:
     return min(core.settings.json_max_bytes, SMALL_BODY_BYTES + JSON_BYTES_PER_VALUE * largest)
 
 
-def _accept_json(core: Coordinator, key: str | None, body: bytes) -> Response:
+def _accept_json(request: Request, core: Coordinator, key: str | None, body: bytes) -> Response:
     if key is None:
         core.auth.authenticate(_key_within(body))  # before the body is read as JSON, which takes much memory
     update = parse_json(body, UpdateRequest)
     if key is None:
         key = update.api_key
+    charge_update(core, request, core.auth.require_client(key, update.client_id), num_bytes=len(body))
     if not 1 <= update.round_id <= MAX_ROUND_ID:
         raise RoundNotFound(update.round_id)
     accepted = core.pipeline.accept_json(key, update, max_bytes=core.settings.json_max_bytes)
@@ -127,7 +130,8 @@ async def put_update(request: Request, state: State, task_id: TaskName, key: Key
     announced = announced_digest(request)
     if (settled := await anyio.to_thread.run_sync(_settle, state, admission, announced)) is not None:
         return settled
-    with state.uploads.claim(admission.task.task_id):
+    with state.seats.taken(admission.task.client_id), state.uploads.claim(admission.task.task_id):
+        await _charge(state, request, admission, length)
         digest = await _receive(request, state, admission, offset=0, length=length, is_last=True)
         return await _judge(state, admission, digest, announced)
 
@@ -183,8 +187,9 @@ async def continue_update(
     announced = announced_digest(request) if is_last else None
     if announced and (settled := await anyio.to_thread.run_sync(_settle, state, admission, announced)) is not None:
         return settled
-    with state.uploads.claim(task_id):
+    with state.seats.taken(admission.task.client_id), state.uploads.claim(task_id):
         require_offset(got=upload_offset, stored=state.uploads.stored_bytes(task_id))
+        await _charge(state, request, admission, length)
         digest = await _receive(request, state, admission, offset=upload_offset, length=length, is_last=is_last)
         if announced is None:
             return Response(status_code=204, headers=_progress(upload_offset + length, complete=False))
@@ -225,6 +230,11 @@ async def _receive(
 async def _judge(state: ServerState, admission: Admission, digest: Digest, announced: Digest) -> Response:
     async with state.judging:
         return await anyio.to_thread.run_sync(_accept_file, state, admission, digest, announced)
+
+
+async def _charge(state: ServerState, request: Request, admission: Admission, num_bytes: int) -> None:
+    charge = partial(charge_update, state.coordinator, request, admission.task.client_id, num_bytes=num_bytes)
+    await apply_limits(state.coordinator, charge)
 
 
 def _accept_file(state: ServerState, admission: Admission, digest: Digest, announced: Digest) -> Response:

@@ -1,26 +1,35 @@
-"""Rows of clients and their keys."""
+"""Rows of clients."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 
 from fed_compute.errors import ClientNameTaken
 from fed_compute.ids import ClientId
-from fed_compute.rounds.records import ApiKey, Client, Scope
+from fed_compute.rounds.records import Client, ClientState, TaskKind, TaskState
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, record, values
 
+_C = tables.clients.c
 _CLIENT = columns(tables.clients, Client)
-_KEY = columns(tables.api_keys, ApiKey)
-_BY_ID = select(*_CLIENT).where(tables.clients.c.client_id == bindparam("client_id"))
-_KEY_BY_ID = select(*_KEY).where(tables.api_keys.c.key_id == bindparam("key_id"))
-_COUNT_SEEN = select(func.count()).where(tables.clients.c.last_seen_at >= bindparam("moment"))
-_MARK_SEEN = update(tables.clients).where(tables.clients.c.client_id == bindparam("key"))
+_BY_ID = select(*_CLIENT).where(_C.client_id == bindparam("client_id"))
+# Whoever may not work is nobody to wait for.
+_COUNT_SEEN = select(func.count()).where(_C.last_seen_at >= bindparam("moment"), _C.state == ClientState.ACTIVE)
+_MARK_SEEN = update(tables.clients).where(_C.client_id == bindparam("key"))
+_PUT = update(tables.clients).where(_C.client_id == bindparam("key"))
+_TASK = tables.tasks.c
+# A lease that was given back or taken back was no round of the client's.
+_TRAINED_SINCE = select(func.count(), func.min(_TASK.leased_at)).where(
+    _TASK.client_id == bindparam("client_id"),
+    _TASK.kind == TaskKind.TRAIN,
+    _TASK.leased_at > bindparam("since"),
+    _TASK.state.not_in([TaskState.RELEASED, TaskState.CANCELLED]),
+)
 
 
 class ClientRows:
-    """Registered machines and the keys that speak for them."""
+    """Registered machines."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -39,13 +48,48 @@ class ClientRows:
         row = self._connection.execute(_BY_ID, {"client_id": client_id}).one_or_none()
         return None if row is None else record(Client, row)
 
+    def put(self, client: Client) -> None:
+        """Overwrite a client."""
+        self._connection.execute(_PUT, {"key": client.client_id, **values(client)})
+
     def all(self) -> list[Client]:
         """Return every client, by id."""
-        rows = self._connection.execute(select(*_CLIENT).order_by(tables.clients.c.client_id))
+        rows = self._connection.execute(select(*_CLIENT).order_by(_C.client_id))
         return [record(Client, row) for row in rows]
 
+    def page(
+        self,
+        *,
+        limit: int,
+        after: ClientId | None = None,
+        state: ClientState | None = None,
+        invite_id: str | None = None,
+        inviter: ClientId | None = None,
+    ) -> list[Client]:
+        """Return at most `limit` clients by id, those after the client `after`, of one state, invitation or inviter."""
+        query = select(*_CLIENT).order_by(_C.client_id).limit(limit)
+        if after is not None:
+            query = query.where(_C.client_id > after)
+        if state is not None:
+            query = query.where(_C.state == state)
+        if invite_id is not None:
+            query = query.where(_C.invite_id == invite_id)
+        if inviter is not None:
+            query = query.where(_C.invite_id.in_(_invites_of([inviter])))
+        return [record(Client, row) for row in self._connection.execute(query)]
+
+    def invited_by(self, inviters: Collection[ClientId]) -> list[Client]:
+        """Return the clients that came with an invitation of one of these clients, by id."""
+        query = select(*_CLIENT).where(_C.invite_id.in_(_invites_of(inviters))).order_by(_C.client_id)
+        return [record(Client, row) for row in self._connection.execute(query)]
+
+    def trained_since(self, client_id: ClientId, since: float) -> tuple[int, float | None]:
+        """Return how many training tasks a client took after `since`, and when it took the first of them."""
+        row = self._connection.execute(_TRAINED_SINCE, {"client_id": client_id, "since": since}).one()
+        return row[0], row[1]
+
     def count_seen_since(self, moment: float) -> int:
-        """Return how many clients were seen at or after `moment`."""
+        """Return how many clients that may take part were seen at or after `moment`."""
         return self._connection.execute(_COUNT_SEEN, {"moment": moment}).scalar_one()
 
     def mark_seen(self, seen: Mapping[ClientId, float]) -> None:
@@ -53,21 +97,6 @@ class ClientRows:
         rows = [{"key": client_id, "last_seen_at": moment} for client_id, moment in seen.items()]
         self._connection.execute(_MARK_SEEN, rows)
 
-    def add_key(self, key: ApiKey) -> None:
-        """Insert a key."""
-        self._connection.execute(insert(tables.api_keys).values(**values(key)))
 
-    def key(self, key_id: str) -> ApiKey | None:
-        """Return the key of this public id."""
-        row = self._connection.execute(_KEY_BY_ID, {"key_id": key_id}).one_or_none()
-        return None if row is None else record(ApiKey, row)
-
-    def keys_of_scope(self, scope: Scope) -> list[ApiKey]:
-        """Return the keys of one scope."""
-        rows = self._connection.execute(select(*_KEY).where(tables.api_keys.c.scope == scope))
-        return [record(ApiKey, row) for row in rows]
-
-    def revoke_keys(self, scope: Scope, *, now: float) -> None:
-        """Revoke every live key of one scope."""
-        query = update(tables.api_keys).where(tables.api_keys.c.scope == scope, tables.api_keys.c.revoked_at.is_(None))
-        self._connection.execute(query.values(revoked_at=now))
+def _invites_of(inviters: Collection[ClientId]) -> Select[str]:
+    return select(tables.invites.c.invite_id).where(tables.invites.c.inviter.in_(list(inviters)))

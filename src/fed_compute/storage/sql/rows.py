@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import CursorResult, Row, Table
+from sqlalchemy import Column, ColumnElement, CursorResult, Row, Table, and_, or_
 
 from fed_compute.errors import RecordMissing
 
@@ -42,3 +42,8 @@ def inserted_id(result: CursorResult[Any]) -> int:
 def values(item: Any) -> dict[str, Any]:
     """Return a record as column values."""
     return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+
+
+def older(created_at: Column[float], name: Column[str], place: tuple[float, str]) -> ColumnElement[bool]:
+    """Return the condition that a row comes after `place`, (time, name), where the newest stand first."""
+    return or_(created_at < place[0], and_(created_at == place[0], name < place[1]))

@@ -8,8 +8,10 @@ from sqlalchemy import Connection
 
 from fed_compute.storage.sql.clients import ClientRows
 from fed_compute.storage.sql.database import Database
+from fed_compute.storage.sql.invites import ChallengeRows, InviteRows
 from fed_compute.storage.sql.jobs import JobRows
 from fed_compute.storage.sql.journal import JournalRows
+from fed_compute.storage.sql.keys import KeyRows
 from fed_compute.storage.sql.ledger import LedgerRows
 from fed_compute.storage.sql.projections import Projection, earnings, round_metrics, standings
 from fed_compute.storage.sql.rounds import RoundRows
@@ -24,6 +26,9 @@ class Records:
 
     jobs: JobRows
     clients: ClientRows
+    keys: KeyRows
+    invites: InviteRows
+    challenges: ChallengeRows
     rounds: RoundRows
     tasks: TaskRows
     updates: UpdateRows
@@ -39,6 +44,9 @@ def _records(connection: Connection) -> Records:
     return Records(
         jobs=JobRows(connection),
         clients=ClientRows(connection),
+        keys=KeyRows(connection),
+        invites=InviteRows(connection),
+        challenges=ChallengeRows(connection),
         rounds=RoundRows(connection),
         tasks=TaskRows(connection),
         updates=UpdateRows(connection),

@@ -23,6 +23,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from fed_compute.rounds.records import (
+    ClientState,
     JobState,
     RoundMode,
     RoundState,
@@ -81,6 +82,10 @@ clients = Table(
     Column("capabilities", Text, nullable=False),
     Column("registered_at", Double, nullable=False),
     Column("last_seen_at", Double, nullable=False, index=True),
+    Column("state", Word(ClientState), nullable=False, server_default="active"),
+    Column("state_reason", Text),
+    Column("invite_id", String(16), index=True),  # no foreign key: `invites` has one to here
+    Column("rounds_per_day", Integer),
 )
 
 api_keys = Table(
@@ -92,6 +97,34 @@ api_keys = Table(
     Column("client_id", String(64), ForeignKey("clients.client_id"), index=True),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("label", String(80), nullable=False, server_default=""),
+    Column("expires_at", Double),
+    Column("last_used_at", Double),
+    Column("rotated_to", String(16)),
+)
+
+invites = Table(
+    "invites",
+    metadata,
+    Column("invite_id", String(16), primary_key=True),
+    Column("secret_hmac", String(64), nullable=False),
+    Column("label", String(80), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("created_by", String(16)),
+    Column("inviter", String(64), ForeignKey("clients.client_id"), index=True),
+    Column("expires_at", Double, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Column("used", Integer, nullable=False),
+    Column("rounds_per_day", Integer),
+    Column("revoked_at", Double),
+    CheckConstraint("used >= 0 AND used <= uses", name="within_uses"),
+)
+
+spent_challenges = Table(
+    "spent_challenges",
+    metadata,
+    Column("challenge_id", String(32), primary_key=True),
+    Column("expires_at", Double, nullable=False, index=True),
 )
 
 rounds = Table(
