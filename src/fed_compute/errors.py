@@ -487,6 +487,75 @@ class ModelTooLargeForJson(Refused):
         )
 
 
+class GrantNotFound(Refused):
+    """Nothing was paid for this task."""
+
+    code = "grant_not_found"
+    status = 404
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(
+            f"nothing was paid for task {task_id[:80]!r}; GET /incentives/{{client_id}} names the task of each entry"
+        )
+
+
+class TeamNotFound(Refused):
+    """There is no such team, or no team has this code."""
+
+    code = "team_not_found"
+    status = 404
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"{detail}; GET /teams lists the teams, their members know the code")
+
+
+class TeamNameInvalid(Refused):
+    """A team's name is empty, too long, or has characters outside the allowed set."""
+
+    code = "team_name_invalid"
+    status = 422
+
+    def __init__(self, name: str, *, rule: str) -> None:
+        super().__init__(f"team name {name[:80]!r} is not usable: {rule}", got=name[:80], want=rule)
+
+
+class TeamNameTaken(Refused):
+    """Another team has the name."""
+
+    code = "team_name_taken"
+    status = 409
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"team name {name[:80]!r} is taken; choose another, or join with that team's code")
+
+
+class AlreadyInTeam(Refused):
+    """The client is in a team; nobody is in two."""
+
+    code = "already_in_team"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("this client is in a team already; leave it first with DELETE /teams/membership")
+
+
+class NotInTeam(Refused):
+    """The client is in no team."""
+
+    code = "not_in_team"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("this client is in no team; join one with POST /teams/join and its code")
+
+
+class ContributionUnavailable(Refused):
+    """Nobody can say what each client contributed to this round, or not in the way that was asked for."""
+
+    code = "contribution_unavailable"
+    status = 409
+
+
 # --- refused: the update -----------------------------------------------------------------------
 
 
@@ -1054,6 +1123,15 @@ class OptimizerStateMismatch(Broken):
     """The stored state of a server optimiser is not of this optimiser or this model."""
 
     code = "optimizer_state_mismatch"
+
+
+class LedgerOverdrawn(Broken):
+    """An account of the ledger would fall below zero; nothing was posted."""
+
+    code = "ledger_overdrawn"
+
+    def __init__(self, *, account: str, balance: int, key: str) -> None:
+        super().__init__(f"posting {key!r} would leave account {account!r} at {balance} micro-tokens; not posted")
 
 
 class InvariantBroken(Broken):

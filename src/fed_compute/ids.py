@@ -9,11 +9,15 @@ JobId = NewType("JobId", int)
 RoundId = NewType("RoundId", int)
 TaskId = NewType("TaskId", str)
 UpdateId = NewType("UpdateId", int)
+AuditId = NewType("AuditId", int)
+TeamId = NewType("TeamId", int)
 Digest = NewType("Digest", str)
 """SHA-256 in lower-case hexadecimal, 64 characters."""
 
 DEFAULT_JOB = "default"
 CLIENT_NAME_RULE = "1 to 64 characters: letters, digits, dot, dash, underscore; the first a letter or digit"
+LONGEST_TEAM_NAME = 40
+TEAM_NAME_RULE = "1 to 40 characters: letters, digits, dot, dash, underscore; the first a letter or digit"
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JOB_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
@@ -32,6 +36,16 @@ def is_job_name(text: str) -> bool:
 def new_task_id() -> TaskId:
     """Return a task id that cannot be guessed: 96 random bits."""
     return TaskId(f"t_{secrets.token_hex(12)}")
+
+
+def new_team_code() -> str:
+    """Return a code to join a team with, which cannot be guessed: 96 random bits."""
+    return f"team_{secrets.token_hex(12)}"
+
+
+def is_team_name(text: str) -> bool:
+    """Say whether `text` may name a team: as a client's name, at most 40 characters."""
+    return len(text) <= LONGEST_TEAM_NAME and is_client_name(text)
 
 
 def format_version(number: int) -> str:

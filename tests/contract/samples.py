@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fed_compute.ids import ClientId, Digest, JobId, RoundId, TaskId, UpdateId
+from fed_compute.rounds.bookkeeping import MINT, GroupKind, Posting, account_of
 from fed_compute.rounds.records import (
     ApiKey,
     Client,
@@ -155,8 +156,9 @@ def add_update(records: Records, task: Task) -> Update:
     return replace(update, update_id=records.updates.add(update))
 
 
-def grant(records: Records, key_: str, client_id: str, *, micro_tokens: int = 1) -> bool:
+def grant(records: Records, key_: str, client_id: str, *, micro_tokens: int = 1, team_id: int | None = None) -> bool:
     """Pay a client once for a key."""
-    return records.ledger.grant(
-        key_, client_id=ClientId(client_id), round_id=RoundId(1), reason="base", micro_tokens=micro_tokens, at=NOW
-    )
+    owner = ClientId(client_id)
+    entries = ((MINT, -micro_tokens), (account_of(owner), micro_tokens))
+    posting = Posting(key_, GroupKind.GRANT, owner, "base", NOW, entries, round_id=RoundId(1), team_id=team_id)
+    return records.ledger.post(posting)

@@ -6,13 +6,14 @@ from functools import partial
 
 import pytest
 
+from fed_compute.clock import ManualClock
 from fed_compute.coordinator.incentives import IncentiveManager
 from fed_compute.coordinator.journal_reader import Payload, State, catch_up
 from fed_compute.coordinator.metrics import MetricsCollector
 from fed_compute.ids import RoundId
+from fed_compute.rounds.bookkeeping import MINT, account_of
 from fed_compute.rounds.records import Entry
 from fed_compute.rounds.rewards import RewardRules
-from fed_compute.storage.sql.ledger import MINT, account_of
 from fed_compute.storage.sql.store import Records, Store
 from tests.contract.crowd import at_once
 from tests.contract.samples import NOW, client, grant
@@ -140,4 +141,4 @@ def test_one_key_is_paid_once_however_many_ask_at_the_same_moment(stores: tuple[
     with stores[1].snapshot() as records:
         assert records.ledger.balances() == {MINT: -5, account_of(client("anna").client_id): 5}
     rules = RewardRules(base_tokens=1, speed_threshold_seconds=1, consistency_threshold=1)
-    assert IncentiveManager(stores[1], rules).of("anna").micro_tokens == 5
+    assert IncentiveManager(stores[1], ManualClock(), rules).of("anna").holding.micro_tokens == 5

@@ -6,8 +6,8 @@ import pytest
 
 from fed_compute.errors import ClientNameTaken, JobExists, RecordConflict, RecordMissing, UpdateConflict
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId, UpdateId
+from fed_compute.rounds.bookkeeping import account_of
 from fed_compute.rounds.records import JobState, RoundState, TaskKind, TaskState, UpdateState
-from fed_compute.storage.sql.ledger import MINT, account_of
 from fed_compute.storage.sql.store import Store
 from tests.contract.samples import (
     NOW,
@@ -238,16 +238,6 @@ def test_a_version_is_written_once(store: Store) -> None:
 def test_a_row_that_refers_to_nothing_is_refused(store: Store) -> None:
     with pytest.raises(RecordConflict), store.transaction() as records:
         records.versions.add(version_of(JobId(7), 1))
-
-
-def test_a_grant_happens_once_for_a_key_and_the_books_balance(store: Store) -> None:
-    anna = ClientId("anna")
-    with store.transaction() as records:
-        assert [grant(records, key, "anna", micro_tokens=10**13) for key in "aba"] == [True, True, False]
-    with store.snapshot() as records:
-        assert records.ledger.balances() == {MINT: -2 * 10**13, account_of(anna): 2 * 10**13}
-        assert [line.micro_tokens for line in records.ledger.lines_of(anna)] == [10**13, 10**13]
-        assert records.ledger.unbalanced_groups() == []
 
 
 def test_a_projection_is_written_overwritten_and_forgotten(store: Store) -> None:

@@ -48,7 +48,7 @@ class Policy:
 class Asked:
     """What a task asks of this machine. `own_samples` are those that it would use."""
 
-    kind: Literal["train", "evaluate"]
+    kind: Literal["train", "evaluate", "audit"]
     job: str
     model: str
     model_digest: str

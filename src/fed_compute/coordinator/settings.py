@@ -17,6 +17,7 @@ from fed_compute.coordinator.registration import RegistrationPolicy
 from fed_compute.errors import SettingInvalid
 from fed_compute.protocol.job import MAX_NUM_SAMPLES, JobSpec
 from fed_compute.protocol.proof_of_work import MOST_BITS
+from fed_compute.rounds.quota import QuotaRules
 from fed_compute.rounds.rewards import RewardRules
 
 PREFIX = "FED_COMPUTE_"
@@ -109,6 +110,10 @@ class CoordinatorSettings(BaseSettings):
     max_num_samples: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] | None = Field(
         default=None, description="Largest sample count an update may claim, for jobs that set none. Example: 100000"
     )
+    newcomer_quota: PositiveInt = Field(
+        default=20, description="Tasks that a client may take on its first day; doubles with each valid result."
+    )
+    daily_quota: PositiveInt = Field(default=100_000, description="Most tasks that one client may take on one day.")
     shutdown_seconds: Positive = Field(default=10.0, description="Longest wait for open requests when stopping.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
@@ -125,6 +130,10 @@ class CoordinatorSettings(BaseSettings):
         "INCENTIVE_CONSISTENCY_THRESHOLD", 5, "Updates in a row that earn the consistency bonus."
     )
 
+    incentive_speed_curve: bool = _named(
+        "INCENTIVE_SPEED_CURVE", False, "Let the speed bonus follow the share of the deadline, not the threshold."
+    )
+
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
@@ -136,12 +145,17 @@ class CoordinatorSettings(BaseSettings):
         """Return the numbers of the rate limits."""
         return Quotas(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Quotas)})
 
+    def quota_rules(self) -> QuotaRules:
+        """Return the numbers of the daily quota."""
+        return QuotaRules(newcomer=min(self.newcomer_quota, self.daily_quota), ceiling=self.daily_quota)
+
     def reward_rules(self) -> RewardRules:
         """Return the numbers of the incentive system."""
         return RewardRules(
             base_tokens=self.incentive_base_reward,
             speed_threshold_seconds=self.incentive_speed_threshold,
             consistency_threshold=self.incentive_consistency_threshold,
+            is_speed_curved=self.incentive_speed_curve,
         )
 
     def applied_to(self, spec: JobSpec) -> JobSpec:

@@ -1,15 +1,21 @@
 """Hands out work as leases, extends them, and takes them back. Remembers nothing in memory."""
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from fed_compute.clock import Clock
+from fed_compute.coordinator.audit_offers import audit_for
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.round_manager import RoundManager
+from fed_compute.coordinator.standings import standing_of
 from fed_compute.errors import ClientBanned, JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, TaskId, new_task_id
 from fed_compute.rounds.machine import LeaseGranted, Looked
+from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
 from fed_compute.rounds.records import (
+    Audit,
+    AuditReport,
     ClientState,
     Job,
     JobState,
@@ -20,14 +26,14 @@ from fed_compute.rounds.records import (
     TaskState,
     Version,
 )
+from fed_compute.rounds.scoring import Standing
 from fed_compute.storage.sql.store import Records, Store
 
 MISSED_HEARTBEATS = 3
-DAY_SECONDS = 86_400.0
-QUOTA_LOOK_SECONDS = 3600.0
-"""A client that has used up its quota is asked to look again at least this often."""
 EVALUATION_SECONDS = 60.0
-"""The shortest lease of an evaluation."""
+"""The shortest lease of an evaluation or an audit."""
+LONGEST_REST_SECONDS = 3600.0
+"""A client that has used up its day's quota is told to ask again after this time at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class _Offer:
     round: Round
     version: Version
     kind: TaskKind
+    audit: Audit | None = None
 
 
 class TaskAssigner:
@@ -66,7 +73,13 @@ class TaskAssigner:
         self._heartbeat_seconds = heartbeat_seconds
 
     def next_task(
-        self, client_id: ClientId, *, job: str | None = None, heartbeats: bool = True, evaluates: bool = True
+        self,
+        client_id: ClientId,
+        *,
+        job: str | None = None,
+        heartbeats: bool = True,
+        evaluates: bool = True,
+        audits: bool = False,
     ) -> Assignment | NothingToDo:
         """Return the client's live lease, or a new one, or why there is none.
 
@@ -76,16 +89,19 @@ class TaskAssigner:
             heartbeats: whether the client will send heartbeats. One that does not gets the lease
                 until the round's deadline, one that does loses it after three missed ones.
             evaluates: whether the client understands tasks of kind `evaluate`.
+            audits: whether the client understands tasks of kind `audit`.
 
         Raises:
             JobNotFound: if `job` names none.
             ClientBanned: if the client was shut out meanwhile.
         """
+        kinds = {TaskKind.TRAIN: True, TaskKind.EVALUATE: evaluates, TaskKind.AUDIT: audits}
+        wanted = frozenset(kind for kind, is_wanted in kinds.items() if is_wanted)
         with self._store.snapshot() as records:
-            found = self._find(records, client_id, job, evaluates)
+            found = self._find(records, client_id, job, wanted)
         if isinstance(found, _Offer):
             with self._store.transaction() as records:
-                found = self._find(records, client_id, job, evaluates)
+                found = self._find(records, client_id, job, wanted)
                 if isinstance(found, _Offer):
                     return self._grant(records, client_id, found, heartbeats=heartbeats)
         return found
@@ -150,7 +166,7 @@ class TaskAssigner:
         return bool(overdue)
 
     def _find(
-        self, records: Records, client_id: ClientId, job_name: str | None, evaluates: bool
+        self, records: Records, client_id: ClientId, job_name: str | None, wanted: Set[TaskKind]
     ) -> Assignment | NothingToDo | _Offer:
         if (live := records.tasks.live_of(client_id)) is not None:
             return _assignment(records, live)
@@ -159,13 +175,20 @@ class TaskAssigner:
             jobs = [job for job in jobs if job.name == job_name]
             if not jobs:
                 raise JobNotFound(job_name)
+        now, standing = self._clock.now(), standing_of(records, client_id)
+        rest = _rest_seconds(records, client_id, standing, now=now)
         for job in jobs:
-            offer = evaluates and _evaluation(records, client_id, job)
-            offer = offer or _training(records, client_id, job, now=self._clock.now())
-            if offer:
-                return _within_quota(records, client_id, offer, now=self._clock.now())
+            offer = _evaluation(records, client_id, job) if TaskKind.EVALUATE in wanted else None
+            if offer is None and TaskKind.AUDIT in wanted:
+                offer = _audit(records, client_id, job, standing, now=now)
+            if offer is None and rest == 0:
+                offer = _training(records, client_id, job, now=now)
+            if offer is not None:
+                return offer
         if jobs and all(job.state is JobState.FINISHED for job in jobs):
             return NothingToDo("job_finished", retry_after_seconds=30.0)
+        if rest > 0:
+            return NothingToDo("quota_used", retry_after_seconds=min(rest, LONGEST_REST_SECONDS))
         return NothingToDo("waiting", retry_after_seconds=2.0)
 
     def _grant(self, records: Records, client_id: ClientId, offer: _Offer, *, heartbeats: bool) -> Assignment:
@@ -186,13 +209,15 @@ class TaskAssigner:
             heartbeats=heartbeats,
         )
         records.tasks.add(task)
+        if offer.audit is not None:
+            records.audit_reports.add(AuditReport(task.task_id, offer.audit.audit_id, client_id))
         self._note(records, "task_assigned", task, version=task.base_version)
         return Assignment(task, offer.job, round_, offer.version)
 
     def _lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool) -> float:
         """Three missed heartbeats, but for training never beyond the round's own deadline."""
         now, beats = self._clock.now(), MISSED_HEARTBEATS * self._heartbeat_seconds
-        if kind is TaskKind.EVALUATE:
+        if kind is not TaskKind.TRAIN:
             return now + max(beats, EVALUATION_SECONDS)
         round_deadline = round_.deadline if round_.deadline is not None else now + beats
         return min(now + beats, round_deadline) if heartbeats else round_deadline
@@ -236,8 +261,8 @@ def _assignment(records: Records, task: Task) -> Assignment:
     return Assignment(task, records.jobs.get(task.job_id), round_, version)
 
 
-def _within_quota(records: Records, client_id: ClientId, offer: _Offer, *, now: float) -> _Offer | NothingToDo:
-    """Hold back a training task that would be one too many within 24 hours.
+def _rest_seconds(records: Records, client_id: ClientId, standing: Standing | None, *, now: float) -> float:
+    """Return how long the client may take no training: its standing and its invitation both set a daily quota.
 
     Raises:
         ClientBanned: if the client was shut out since its key was looked at.
@@ -245,12 +270,13 @@ def _within_quota(records: Records, client_id: ClientId, offer: _Offer, *, now: 
     client = records.clients.find(client_id)
     if client is None or client.state is not ClientState.ACTIVE:
         raise ClientBanned()
-    if client.rounds_per_day is None or offer.kind is not TaskKind.TRAIN:
-        return offer
+    rest = wait_seconds(standing.quota if standing is not None else None, now=now)
+    if client.rounds_per_day is None:
+        return rest
     taken, first_at = records.clients.trained_since(client_id, now - DAY_SECONDS)
     if first_at is None or taken < client.rounds_per_day:
-        return offer
-    return NothingToDo("quota_used", retry_after_seconds=min(first_at + DAY_SECONDS - now, QUOTA_LOOK_SECONDS))
+        return rest
+    return max(rest, first_at + DAY_SECONDS - now)
 
 
 def _training(records: Records, client_id: ClientId, job: Job, *, now: float) -> _Offer | None:
@@ -281,3 +307,13 @@ def _evaluation(records: Records, client_id: ClientId, job: Job) -> _Offer | Non
     if counts.get(TaskState.LEASED, 0) + counts.get(TaskState.REPORTED, 0) >= rules.max_clients:
         return None
     return _Offer(job, round_, version, TaskKind.EVALUATE)
+
+
+def _audit(records: Records, client_id: ClientId, job: Job, standing: Standing | None, *, now: float) -> _Offer | None:
+    """Offer a look at somebody else's update, if there is one to be looked at by this client."""
+    audit = audit_for(records, client_id, job, standing, now=now)
+    if audit is None:
+        return None
+    round_, update = records.rounds.get(audit.round_id), records.updates.get(audit.update_id)
+    version = records.versions.get(job.job_id, update.base_version)
+    return _Offer(job, round_, version, TaskKind.AUDIT, audit)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest, weights_of
+from fed_compute.coordinator.reconcile import Books, ledger_breaches, read_books
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId
 from fed_compute.rounds.records import (
@@ -28,7 +29,6 @@ from fed_compute.rounds.records import (
 from fed_compute.storage.blob_stores import open_blobs
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.sql.database import open_database
-from fed_compute.storage.sql.ledger import MINT, account_of
 from fed_compute.storage.sql.store import Records, Store
 
 TERMINAL = (RoundState.CLOSED, RoundState.ABANDONED)
@@ -66,9 +66,7 @@ class _Facts:
     versions: list[Version]
     terminal_entries: Counter[RoundId | None]
     accepted_entries: int
-    balances: dict[str, int]
-    unbalanced_groups: list[int]
-    rewarded: list[tuple[ClientId, RoundId | None]]
+    books: Books
 
 
 def verify_data_dir(data_dir: Path, *, database_url: str | None = None, blob_url: str | None = None) -> Report:
@@ -98,7 +96,7 @@ def verify(store: Store, blobs: BlobStore) -> Report:
         ("I5 the version chain is linear and unbroken", len(facts.versions), _chain_linear(facts)),
         ("I6 every version rebuilds byte for byte", len(facts.versions), _rebuilds(facts, blobs)),
         ("I8 no two live leases, every lease ends once", len(facts.tasks), _leases_sound(facts)),
-        ("I9 the ledger sums to zero and pays only counted work", len(facts.balances), _ledger_sound(facts)),
+        ("I9 the ledger sums to zero and pays only counted work", len(facts.books.rows), _books_sound(facts)),
     ]
     return Report(tuple(Check(name, count, tuple(breaches)) for name, count, breaches in checks))
 
@@ -107,10 +105,12 @@ def _gather(records: Records) -> _Facts:
     jobs = records.jobs.all()
     rounds = {round_.round_id: round_ for job in jobs for round_ in records.rounds.of_job(job.job_id)}
     terminal: Counter[RoundId | None] = Counter()
+    published: dict[RoundId, int] = {}
     accepted, seq = 0, 0
     while entries := records.journal.after(seq):
         seq = entries[-1].seq
         terminal.update(e.round_id for e in entries if e.kind in ("round_closed", "round_abandoned"))
+        published |= {e.round_id: e.seq for e in entries if e.kind == "version_published" and e.round_id is not None}
         accepted += sum(e.kind == "update_accepted" for e in entries)
     return _Facts(
         jobs=jobs,
@@ -120,13 +120,7 @@ def _gather(records: Records) -> _Facts:
         versions=[version for job in jobs for version in records.versions.of_job(job.job_id)],
         terminal_entries=terminal,
         accepted_entries=accepted,
-        balances=records.ledger.balances(),
-        unbalanced_groups=records.ledger.unbalanced_groups(),
-        rewarded=[
-            (line.client_id, line.round_id)
-            for client in records.clients.all()
-            for line in records.ledger.lines_of(client.client_id)
-        ],
+        books=read_books(records, published),
     )
 
 
@@ -243,11 +237,5 @@ def _leases_sound(facts: _Facts) -> Iterator[str]:
             yield f"task {task.task_id} is {task.state} with end time {task.ended_at}"
 
 
-def _ledger_sound(facts: _Facts) -> Iterator[str]:
-    yield from (f"ledger group {group} does not sum to zero" for group in facts.unbalanced_groups)
-    if total := sum(facts.balances.values()):
-        yield f"all accounts together hold {total} micro-tokens, not zero"
-    yield from (f"account {a} is at {n}" for a, n in facts.balances.items() if a != MINT and n < 0)
-    counted = {(u.client_id, u.round_id) for u in facts.updates if facts.rounds[u.round_id].state is RoundState.CLOSED}
-    for client_id, round_id in sorted(set(facts.rewarded) - counted, key=str):
-        yield f"{account_of(client_id)} was paid for round {round_id}, where it has no counted update"
+def _books_sound(facts: _Facts) -> Iterator[str]:
+    return ledger_breaches(facts.books, updates=facts.updates, tasks=facts.tasks, rounds=facts.rounds)

@@ -6,11 +6,15 @@ import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+import numpy as np
+
 from fed_compute.clock import Clock, SystemClock
 from fed_compute.coordinator.async_round_manager import AsyncRoundManager
+from fed_compute.coordinator.audits import AuditDesk, AuditPlanner
 from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
 from fed_compute.coordinator.client_desk import ClientDesk
+from fed_compute.coordinator.contribution import ContributionReader
 from fed_compute.coordinator.data_dir import DataDir, pepper_from, write_private
 from fed_compute.coordinator.evaluations import EvaluationRecorder
 from fed_compute.coordinator.incentives import IncentiveManager
@@ -30,6 +34,7 @@ from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.settings import CoordinatorSettings
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
+from fed_compute.coordinator.teams import TeamDesk
 from fed_compute.coordinator.update_validator import UpdateValidator
 from fed_compute.coordinator.worker import Duty, Worker
 from fed_compute.errors import SettingInvalid
@@ -69,16 +74,27 @@ class Coordinator:
     metrics: MetricsCollector
     reputation: ReputationManager
     incentives: IncentiveManager
+    audits: AuditDesk
+    contributions: ContributionReader
+    teams: TeamDesk
     worker: Worker
+    slow_worker: Worker
+    """Duties that may take long over one thing; a thread of their own, so that no round waits for them."""
 
     def start(self) -> None:
         """Take up where the last process stopped, and start the background duties."""
         self.tasks.revive_leases()
         self.worker.start()
+        self.slow_worker.start()
+
+    def stop(self) -> None:
+        """Stop the background duties."""
+        self.worker.stop()
+        self.slow_worker.stop()
 
     def close(self) -> None:
         """Stop the duties, close the database and give the data folder back."""
-        self.worker.stop()
+        self.stop()
         self.store.close()
         self.data_dir.release()
 
@@ -118,8 +134,9 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     )
     validator = UpdateValidator(store, auth, limiter, limits)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name())
-    metrics, reputation = MetricsCollector(store), ReputationManager(store)
-    incentives = IncentiveManager(store, settings.reward_rules())
+    metrics, reputation = MetricsCollector(store), ReputationManager(store, clock, settings.quota_rules())
+    incentives = IncentiveManager(store, clock, settings.reward_rules())
+    audits, contributions = AuditDesk(store, clock), ContributionReader(store, blobs)
     duties = [
         Duty("presence", presence.flush),
         Duty("leases", tasks.expire_leases),
@@ -128,7 +145,8 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         Duty("metrics", metrics.catch_up),
         Duty("reputation", reputation.catch_up),
         Duty("incentives", incentives.catch_up),
-        Duty("sweep", Sweeper(store, blobs, clock).sweep),
+        Duty("audit_plans", AuditPlanner(store, clock, np.random.default_rng()).catch_up),
+        Duty("audits", audits.close_overdue),
     ]
     return Coordinator(
         settings=settings,
@@ -155,7 +173,11 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         metrics=metrics,
         reputation=reputation,
         incentives=incentives,
-        worker=Worker(duties, bell),
+        audits=audits,
+        contributions=contributions,
+        teams=TeamDesk(store, clock),
+        worker=Worker([*duties, Duty("sweep", Sweeper(store, blobs, clock).sweep)], bell),
+        slow_worker=Worker([Duty("contributions", contributions.catch_up)], bell),
     )
 
 

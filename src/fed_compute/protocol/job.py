@@ -100,6 +100,12 @@ class EvaluationSection(_Section):
     holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
 
+class AuditSection(_Section):
+    """Looks at updates by other clients. Each one shows a single update to strangers, so it is off unless asked for."""
+
+    auditors: Annotated[int, Field(ge=0, le=15)] = 0
+
+
 class JobSpec(_Section):
     """A whole job. `schema` describes a plug-in model's parameters; built-in models need none."""
 
@@ -113,6 +119,16 @@ class JobSpec(_Section):
     privacy: PrivacySection = Field(default_factory=PrivacySection)
     wire: WireSection = Field(default_factory=WireSection)
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    audits: AuditSection = Field(default_factory=AuditSection)
+
+    @model_validator(mode="after")
+    def _audits_need_open_updates(self) -> Self:
+        if self.audits.auditors and self.privacy.mode != "open":
+            raise ValueError(
+                f"audits.auditors is {self.audits.auditors}, but privacy.mode {self.privacy.mode!r} hides single "
+                "updates; set auditors to 0, or mode to open"
+            )
+        return self
 
     @field_validator("name")
     @classmethod

@@ -134,12 +134,13 @@ class TaskAnswer(Answer):
     """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration.
 
     The round closes with `target_updates` updates, or at its deadline with at least `min_updates`;
-    None from a coordinator that does not say.
+    None from a coordinator that does not say. A task of kind `audit` is about the update that hashes
+    to `audited_digest`, at `GET /tasks/{task_id}/audited`.
     """
 
     round_id: _Number
     model_version: Annotated[str, Field(pattern=r"^v[1-9][0-9]{0,8}$")]
-    task: Literal["train", "evaluate"]
+    task: Literal["train", "evaluate", "audit"]
     description: str
     task_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
     job: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -150,6 +151,7 @@ class TaskAnswer(Answer):
     recipe: Recipe
     target_updates: _Number | None = None
     min_updates: _Number | None = None
+    audited_digest: _Digest | None = None
 
 
 class UpdateRequest(Request):
@@ -247,12 +249,78 @@ class EvaluationRequest(Request):
     accuracy: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 
+class AuditRequest(Request):
+    """`POST /tasks/{task_id}/audit`: the base model, and it with the update added, on held-out local data.
+
+    `loss` is null if the update made it NaN or infinite.
+    """
+
+    num_samples: Count
+    base_loss: FiniteFloat
+    loss: FiniteFloat | None
+
+
 class TaskDone(Answer):
-    """An evaluation was recorded, or a lease was given back."""
+    """An evaluation or an audit was recorded, or a lease was given back."""
 
     success: bool
     message: str
     task_id: str
+
+
+# --- teams and credit --------------------------------------------------------------------------
+
+
+class TeamRequest(Request):
+    """`POST /teams`."""
+
+    name: Annotated[str, Field(max_length=200)]
+
+
+class JoinTeamRequest(Request):
+    """`POST /teams/join`."""
+
+    code: Annotated[str, Field(max_length=200)]
+
+
+class ReversalRequest(Request):
+    """`POST /incentives/reversals`: take back all that was paid for one task, and say why."""
+
+    task_id: Annotated[str, Field(max_length=80)]
+    note: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class PlaceAnswer(Answer):
+    """One place of the leaderboard. Who earned the same shares a rank. Averages are in tokens a day."""
+
+    rank: int
+    name: str
+    team: str | None
+    tokens: float
+    micro_tokens: int
+    pending_tokens: float
+    recent_average: float
+    updates_counted: int
+
+
+class TeamPlaceAnswer(Answer):
+    """One team's place: what its members earned for it while they were members."""
+
+    rank: int
+    name: str
+    tokens: float
+    micro_tokens: int
+
+
+class LeaderboardAnswer(Answer):
+    """`GET /leaderboard`: one page of `total` places. `since` is when the window began, Unix seconds."""
+
+    window: Literal["all", "week", "day"]
+    since: float | None
+    total: int
+    offset: int
+    clients: list[PlaceAnswer]
+    teams: list[TeamPlaceAnswer]
 
 
 # --- problems ----------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ Times are Unix seconds. Versions are whole numbers from 1; `v3` is only how the 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fed_compute.ids import ClientId, Digest, JobId, RoundId, TaskId, UpdateId
+from fed_compute.ids import AuditId, ClientId, Digest, JobId, RoundId, TaskId, TeamId, UpdateId
+from fed_compute.rounds.audits import Verdict
 
 
 class JobState(StrEnum):
@@ -41,6 +42,7 @@ class TaskKind(StrEnum):
 
     TRAIN = "train"
     EVALUATE = "evaluate"
+    AUDIT = "audit"
 
 
 class TaskState(StrEnum):
@@ -251,6 +253,54 @@ class Evaluation:
     loss: float
     accuracy: float | None
     recorded_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """An accepted update that others look at. Open while `closed_at` is None, at most until `deadline`.
+
+    `salt` decides by lot who may take part; nobody is told it. `score` is the median of the auditors' scores.
+    """
+
+    audit_id: AuditId
+    update_id: UpdateId
+    job_id: JobId
+    round_id: RoundId
+    client_id: ClientId
+    auditors: int
+    salt: str
+    opened_at: float
+    deadline: float
+    closed_at: float | None = None
+    verdict: Verdict | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """One auditor's part in an audit, and what it measured once `reported_at` is set.
+
+    `loss` is None if the update made it NaN or infinite.
+    """
+
+    task_id: TaskId
+    audit_id: AuditId
+    client_id: ClientId
+    num_samples: int | None = None
+    base_loss: float | None = None
+    loss: float | None = None
+    reported_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """Clients who count together. Only a digest of the code to join with is kept."""
+
+    team_id: TeamId
+    name: str
+    code_digest: Digest
+    founder: ClientId
+    created_at: float
 
 
 @dataclass(frozen=True, slots=True)

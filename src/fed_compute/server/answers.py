@@ -51,64 +51,6 @@ class MetricsAnswer(Answer):
     rounds: list[dict[str, Any]]
 
 
-class ReputationAnswer(Answer):
-    """One client's reputation. A rate without any observation is null."""
-
-    client_id: str
-    reputation_score: float
-    reputation_lower_bound: float
-    update_submission_rate: float | None
-    update_acceptance_rate: float | None
-    round_dropout_rate: float | None
-    consistency_score: float | None
-    mean_latency_seconds: float | None
-    tasks_assigned: int
-    updates_accepted: int
-    updates_refused: int
-    updates_late: int
-    dropouts: int
-    streak: int
-
-
-class ReputationsAnswer(Answer):
-    """`GET /reputation`."""
-
-    total_clients: int
-    reputations: list[ReputationAnswer]
-
-
-class IncentiveEntry(Answer):
-    """One reason why a balance changed."""
-
-    reason: str
-    round_id: int | None
-    tokens: float
-    micro_tokens: int
-    at: float
-
-
-class IncentiveAnswer(Answer):
-    """One client's balance. `micro_tokens` is exact, `total_tokens` the same as a decimal number."""
-
-    client_id: str
-    total_tokens: float
-    micro_tokens: int
-
-
-class IncentiveDetailsAnswer(IncentiveAnswer):
-    """`GET /incentives/{client_id}`: the balance and every reason, oldest first."""
-
-    entries: list[IncentiveEntry]
-
-
-class IncentivesAnswer(Answer):
-    """`GET /incentives`."""
-
-    total_clients: int
-    total_tokens: float
-    incentives: list[IncentiveAnswer]
-
-
 class ArrivalAnswer(Answer):
     """How long one client's update took, from lease to arrival."""
 

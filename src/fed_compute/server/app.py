@@ -18,8 +18,11 @@ from fed_compute.server.routes import (
     admin_invites,
     admin_keys,
     clients,
+    community,
+    contribution,
     events,
     health,
+    incentives,
     jobs,
     measures,
     models,
@@ -33,7 +36,20 @@ from fed_compute.server.uploads import Uploads
 THREADS = 64
 """How many plain functions run at once. The database's pool of connections is larger."""
 
-_PUBLIC = (health, clients, tasks, updates, models, rounds, measures, jobs, events)
+_PUBLIC = (
+    health,
+    clients,
+    tasks,
+    updates,
+    models,
+    rounds,
+    measures,
+    incentives,
+    community,
+    contribution,
+    jobs,
+    events,
+)
 _ADMIN = (admin_keys, admin_invites, admin_clients)
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
@@ -58,7 +74,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
             async with state.news.running():
                 yield
         finally:
-            await anyio.to_thread.run_sync(coordinator.worker.stop)
+            await anyio.to_thread.run_sync(coordinator.stop)
 
     app = FastAPI(
         title="fed-compute",

@@ -18,7 +18,9 @@ COALESCE_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 """The reader looks at least this often: another process may have committed."""
 
-BRINGS_WORK = frozenset({"job_created", "round_opened", "version_published", "task_expired", "task_released"})
+BRINGS_WORK = frozenset(
+    {"job_created", "round_opened", "version_published", "task_expired", "task_released", "audit_opened"}
+)
 """The journal's kinds after which a client that had nothing to do may have something."""
 
 

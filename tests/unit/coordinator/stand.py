@@ -120,7 +120,7 @@ class Stand:
 
     def work(self) -> None:
         """Run the duties until nothing is left to do."""
-        while self.core.worker.run_once():
+        while any([self.core.worker.run_once(), self.core.slow_worker.run_once()]):
             pass
 
     def restart(self, **settings: Any) -> None:

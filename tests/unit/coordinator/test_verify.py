@@ -150,10 +150,24 @@ def sql(*statements: str) -> Callable[[Path], None]:
     return lambda folder: run_sql(folder, *statements)
 
 
+def cook_the_books(*statements: str) -> Callable[[Path], None]:
+    """Return a damage to the ledger, by somebody who first takes away what guards it."""
+    guards = [
+        f"DROP TRIGGER ledger_{table}_no_{act}" for table in ("groups", "entries") for act in ("update", "delete")
+    ]
+    return sql(*guards, *statements)
+
+
+GROUP = (
+    "INSERT INTO ledger_groups (group_id, idempotency_key, client_id, round_id, reason, at, kind, task_id, refers_to)"
+)
+TASK = "(SELECT task_id FROM updates WHERE update_id = 1)"
+
+
 RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
     "an update row is gone": ({"I2/I3", "I6", "I8", "I9"}, sql("DELETE FROM updates WHERE update_id = 1")),
     "an update that nobody sent": (
-        {"I2/I3", "I8"},
+        {"I2/I3", "I8", "I9"},
         sql(
             "UPDATE sqlite_sequence SET seq = 99 WHERE name = 'updates'",
             "INSERT INTO updates SELECT 99, (SELECT task_id FROM tasks WHERE state = 'late' LIMIT 1), job_id, round_id,"
@@ -244,32 +258,66 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
     ),
     "a payment is more than was taken": (
         {"I9"},
-        sql("UPDATE ledger_entries SET micro_tokens = micro_tokens + 1 WHERE group_id = 1 AND account <> 'mint'"),
+        cook_the_books(
+            "UPDATE ledger_entries SET micro_tokens = micro_tokens + 1 WHERE group_id = 1 AND account <> 'mint'"
+        ),
     ),
     "two wrong payments cancel out": (
         {"I9"},
-        sql(
+        cook_the_books(
             "UPDATE ledger_entries SET micro_tokens = micro_tokens + 1 WHERE group_id = 1 AND account <> 'mint'",
-            "UPDATE ledger_entries SET micro_tokens = micro_tokens - 1 WHERE group_id = 2 AND account <> 'mint'",
+            "UPDATE ledger_entries SET micro_tokens = micro_tokens - 1 WHERE group_id = 3 AND account <> 'mint'",
         ),
     ),
     "half of a payment is gone": (
         {"I9"},
-        sql("DELETE FROM ledger_entries WHERE group_id = 1 AND account = 'mint'"),
+        cook_the_books("DELETE FROM ledger_entries WHERE group_id = 1 AND account = 'mint'"),
+    ),
+    "a payment is gone": (
+        {"I9"},
+        cook_the_books(
+            "UPDATE ledger_accounts SET micro_tokens = micro_tokens - (SELECT micro_tokens FROM ledger_entries"
+            " WHERE group_id = 1 AND ledger_entries.account = ledger_accounts.account)"
+            " WHERE account IN (SELECT account FROM ledger_entries WHERE group_id = 1)",
+            "DELETE FROM ledger_entries WHERE group_id = 1",
+            "DELETE FROM ledger_groups WHERE group_id = 1",
+        ),
+    ),
+    "a balance is not that of its entries": (
+        {"I9"},
+        sql("UPDATE ledger_accounts SET micro_tokens = micro_tokens + 1 WHERE account = 'escrow:anna'"),
     ),
     "a client was paid for nothing": (
         {"I9"},
         sql(
-            "INSERT INTO ledger_groups VALUES (999, 'x', 'carl', 1, 'base', 0)",
+            f"{GROUP} VALUES (999, 'x', 'carl', 1, 'base', 0, 'grant', NULL, NULL)",
             "INSERT INTO ledger_entries VALUES (999, 'mint', -5), (999, 'client:carl', 5)",
+            "INSERT INTO ledger_accounts VALUES ('client:carl', 'carl', 5)",
+            "UPDATE ledger_accounts SET micro_tokens = micro_tokens - 5 WHERE account = 'mint'",
         ),
+    ),
+    "a client was paid for another's work": (
+        {"I9"},
+        sql(f"{GROUP} VALUES (999, 'x', 'carl', 1, 'gift', 0, 'grant', {TASK}, NULL)"),
+    ),
+    "a client was paid twice": (
+        {"I9"},
+        sql(f"{GROUP} VALUES (999, 'x', 'anna', 1, 'base', 0, 'grant', {TASK}, NULL)"),
     ),
     "a client owes": (
         {"I9"},
         sql(
-            "INSERT INTO ledger_groups VALUES (999, 'x', 'anna', 1, 'fine', 0)",
+            f"{GROUP} VALUES (999, 'x', 'anna', 1, 'fine', 0, 'grant', {TASK}, NULL)",
             "INSERT INTO ledger_entries VALUES (999, 'mint', 900000000), (999, 'client:anna', -900000000)",
         ),
+    ),
+    "a grant is taken back for another amount": (
+        {"I9"},
+        sql(f"{GROUP} VALUES (999, 'x', 'anna', 1, 'operator', 0, 'reversal', {TASK}, 1)"),
+    ),
+    "a reversal takes back nothing": (
+        {"I9"},
+        sql(f"{GROUP} VALUES (999, 'x', 'anna', 1, 'operator', 0, 'reversal', {TASK}, 77)"),
     ),
 }
 

@@ -18,6 +18,8 @@ LINKS = {
     "metrics": "/metrics",
     "reputation": "/reputation",
     "incentives": "/incentives",
+    "leaderboard": "/leaderboard",
+    "teams": "/teams",
     "events": "/events",
     "health": "/healthz",
     "readiness": "/readyz",

@@ -1,4 +1,4 @@
-"""Metrics, reputation and incentives: what the readers of the journal have counted."""
+"""Metrics and reputation: what the readers of the journal have counted."""
 
 from typing import Any
 
@@ -7,15 +7,14 @@ from fastapi.responses import JSONResponse
 
 from fed_compute.coordinator.metrics import RoundMetrics
 from fed_compute.coordinator.queries import population
-from fed_compute.coordinator.reputation import Reputation
+from fed_compute.coordinator.reputation import PartView, Reputation
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import ClientNotFound, JobNotFound, RoundNotFound
-from fed_compute.server.answers import (
-    IncentiveAnswer,
-    IncentiveDetailsAnswer,
-    IncentiveEntry,
-    IncentivesAnswer,
-    MetricsAnswer,
+from fed_compute.server.answers import MetricsAnswer
+from fed_compute.server.credit_answers import (
+    BeliefAnswer,
+    QuotaAnswer,
+    ReasonAnswer,
     ReputationAnswer,
     ReputationsAnswer,
 )
@@ -23,9 +22,6 @@ from fed_compute.server.dependencies import ClientName, Core, RoundNumber
 from fed_compute.server.documentation import RECORDS, refusals
 from fed_compute.server.prometheus import OPENMETRICS, PLAIN_TEXT, exposition
 from fed_compute.server.ranges import accepts
-
-MICRO_TOKENS = 1_000_000
-"""Micro-tokens in one token."""
 
 router = APIRouter(tags=["measures"])
 
@@ -117,43 +113,31 @@ def _reputation(item: Reputation) -> ReputationAnswer:
         updates_late=standing.updates_late,
         dropouts=standing.dropouts,
         streak=standing.streak,
+        phase="newcomer" if standing.is_newcomer else "established",
+        valid_in_a_row=standing.valid_in_a_row,
+        **{name: _belief(part) for name, part in item.parts.items()},
+        quota=QuotaAnswer(per_day=standing.quota.per_day, used_today=item.used_today),
+        audits_passed=standing.audits_passed,
+        audits_failed=standing.audits_failed,
+        audit_probability=item.audit_probability,
+        may_audit=item.may_audit,
     )
 
 
-@router.get("/incentives", summary="Get every client's balance", responses=refusals(*RECORDS))
-def incentives(core: Core) -> IncentivesAnswer:
-    """Return every registered client's balance, by client id."""
-    balances = core.incentives.balances()
-    return IncentivesAnswer(
-        total_clients=len(balances),
-        total_tokens=sum(balances.values()) / MICRO_TOKENS,
-        incentives=[
-            IncentiveAnswer(client_id=client_id, total_tokens=amount / MICRO_TOKENS, micro_tokens=amount)
-            for client_id, amount in balances.items()
-        ],
-    )
-
-
-@router.get(
-    "/incentives/{client_id}",
-    summary="Get one client's balance and its reasons",
-    responses=refusals(*RECORDS, ClientNotFound),
-)
-def incentive(core: Core, client_id: ClientName) -> IncentiveDetailsAnswer:
-    """Return what one client has earned, with every reason."""
-    balance = core.incentives.of(client_id)
-    return IncentiveDetailsAnswer(
-        client_id=balance.client_id,
-        total_tokens=balance.micro_tokens / MICRO_TOKENS,
-        micro_tokens=balance.micro_tokens,
-        entries=[
-            IncentiveEntry(
-                reason=line.reason,
-                round_id=line.round_id,
-                tokens=line.micro_tokens / MICRO_TOKENS,
-                micro_tokens=line.micro_tokens,
-                at=line.at,
+def _belief(part: PartView) -> BeliefAnswer:
+    return BeliefAnswer(
+        score=part.score,
+        lower_bound=part.lower_bound,
+        good=part.good,
+        bad=part.bad,
+        reasons=[
+            ReasonAnswer(
+                event=reason.event,
+                outcome=reason.outcome,
+                weight=reason.weight,
+                at=reason.at,
+                round_id=reason.round_id,
             )
-            for line in balance.lines
+            for reason in part.reasons
         ],
     )

@@ -1,6 +1,8 @@
 """Tasks: asking for one, keeping it alive, answering an evaluation, giving it back."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import anyio
@@ -13,7 +15,11 @@ from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, TaskId, format_version
+from fed_compute.protocol.digests import format_content_digest
 from fed_compute.protocol.messages import (
+    SAFETENSORS,
+    SAFETENSORS_ZSTD,
+    AuditRequest,
     EvaluationRequest,
     HeartbeatAnswer,
     HeartbeatRequest,
@@ -33,7 +39,7 @@ from fed_compute.server.dependencies import (
     TaskName,
     welcome,
 )
-from fed_compute.server.documentation import BODY, CLIENT, DISK, RECORDS, refusals, takes_json
+from fed_compute.server.documentation import BLOBS, BODY, CLIENT, DISK, RECORDS, binary, refusals, takes_json
 
 LONGEST_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 5.0
@@ -65,6 +71,7 @@ async def get_task(
     job: OfJob = None,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, allow_inf_nan=False)] = 0.0,
     evaluate: Annotated[bool, Query(description="Whether tasks of kind `evaluate` are welcome")] = True,
+    audit: Annotated[bool, Query(description="Whether tasks of kind `audit` are welcome")] = False,
 ) -> Response:
     """Return the client's live lease, or a new one. Asking again while holding one returns the same.
 
@@ -73,9 +80,15 @@ async def get_task(
     """
     owner = await anyio.to_thread.run_sync(_sign_in, request, state.coordinator, key, client_id)
     modern = spoken is not None
-    found = await _ask_until(
-        request, state, owner, job=job, heartbeats=modern, evaluates=modern and evaluate, wait=wait
+    look = partial(
+        state.coordinator.tasks.next_task,
+        owner,
+        job=job,
+        heartbeats=modern,
+        evaluates=modern and evaluate,
+        audits=modern and audit,
     )
+    found = await _ask_until(request, state, owner, look, wait=wait)
     if isinstance(found, NothingToDo):
         retry_after = str(math.ceil(found.retry_after_seconds))
         return Response(status_code=204, headers={"Retry-After": retry_after, REASON_HEADER: found.reason})
@@ -88,22 +101,17 @@ async def _ask_until(
     request: Request,
     state: ServerState,
     owner: ClientId,
+    look: Callable[[], Assignment | NothingToDo],
     *,
-    job: str | None,
-    heartbeats: bool,
-    evaluates: bool,
     wait: float,
 ) -> Assignment | NothingToDo:
-    tasks = state.coordinator.tasks
     give_up_at = anyio.current_time() + wait
     while True:
         news = state.news.work()
         async with state.asking:
             if state.news.closing:  # the server stops: of hundreds who wait, nobody looks once more
                 return NothingToDo("waiting", retry_after_seconds=STOPPING_RETRY_SECONDS)
-            found = await anyio.to_thread.run_sync(
-                lambda: tasks.next_task(owner, job=job, heartbeats=heartbeats, evaluates=evaluates)
-            )
+            found = await anyio.to_thread.run_sync(look)
         left = give_up_at - anyio.current_time()
         if isinstance(found, Assignment) or left <= 0 or state.news.closing:
             return found
@@ -120,9 +128,12 @@ def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: st
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
     limits = core.limits.of(found.job, round_.round_id)
+    is_audit = task.kind.value == "audit"
+    audited = core.audits.audited_update(task.client_id, task.task_id).digest if is_audit else None
     described = {
         "train": f"Train local model for round {round_.round_id}",
         "evaluate": f"Evaluate model {version} of round {round_.round_id} on local data",
+        "audit": f"Look at an update of round {round_.round_id} on local data",
     }
     return TaskAnswer(
         round_id=round_.round_id,
@@ -144,6 +155,7 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         ),
         target_updates=round_.target_updates,
         min_updates=round_.min_updates,
+        audited_digest=audited,
     )
 
 
@@ -189,6 +201,42 @@ def evaluation(
     )
     version = format_version(task.base_version)
     return TaskDone(success=True, message=f"Evaluation of {version} by {client_id} recorded", task_id=task.task_id)
+
+
+@router.get(
+    "/tasks/{task_id}/audited",
+    summary="Get the update that an audit task is about",
+    response_class=Response,
+    responses={
+        200: {"content": {SAFETENSORS: {"schema": binary()}, SAFETENSORS_ZSTD: {"schema": binary()}}},
+        **refusals(*RECORDS, *BLOBS, *CLIENT, TaskNotFound, LeaseExpired),
+    },
+)
+def audited(core: Core, client_id: SignedIn, task_id: TaskName) -> Response:
+    """Return the update as it was sent, to the auditor that holds the task. Whose it is, is not told."""
+    update = core.audits.audited_update(client_id, TaskId(task_id))
+    kind = SAFETENSORS_ZSTD if update.compression == "zstd" else SAFETENSORS
+    headers = {"Cache-Control": "no-store", "Repr-Digest": format_content_digest(update.digest)}
+    return Response(core.blobs.get(update.digest), headers=headers, media_type=kind)
+
+
+@router.post(
+    "/tasks/{task_id}/audit",
+    summary="Report what an update does to a model on local data",
+    responses=refusals(*RECORDS, *DISK, *CLIENT, *BODY, TaskNotFound, LeaseExpired),
+    openapi_extra=takes_json(AuditRequest),
+)
+def audit(
+    core: Core,
+    client_id: SignedIn,
+    task_id: TaskName,
+    body: Annotated[AuditRequest, Depends(json_body(AuditRequest))],
+) -> TaskDone:
+    """Record a measurement. Sending it again changes nothing: the first one stands."""
+    task = core.audits.record(
+        client_id, TaskId(task_id), num_samples=body.num_samples, base_loss=body.base_loss, loss=body.loss
+    )
+    return TaskDone(success=True, message=f"Audit by {client_id} recorded", task_id=task.task_id)
 
 
 @router.delete(

@@ -1,11 +1,14 @@
 """Rows that journal readers keep: one JSON text per key, rebuilt from the journal at any time."""
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from fed_compute.storage.sql import tables
+
+_MOST_PARAMETERS = 1_000
 
 
 class Projection:
@@ -50,3 +53,45 @@ def round_metrics(connection: Connection) -> Projection:
 def earnings(connection: Connection) -> Projection:
     """Return what the incentives need to remember of each client, by client id."""
     return Projection(connection, tables.earnings, "client_id", "earning")
+
+
+def round_contributions(connection: Connection) -> Projection:
+    """Return what each client contributed to each round, by round id."""
+    return Projection(connection, tables.round_contributions, "round_id", "contribution")
+
+
+class Importances:
+    """How much each client's contributions to a job weighed lately, a moving average by job and client."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def of_job(self, job_id: int, clients: Iterable[str]) -> dict[str, float]:
+        """Return the averages of some clients, for those that have one."""
+        table, wanted = tables.contributors.c, sorted(set(clients))
+        query = select(table.client_id, table.importance).where(table.job_id == job_id)
+        found: dict[str, float] = {}
+        for start in range(0, len(wanted), _MOST_PARAMETERS):
+            some = query.where(table.client_id.in_(wanted[start : start + _MOST_PARAMETERS]))
+            found |= {client_id: importance for client_id, importance in self._connection.execute(some)}
+        return found
+
+    def put(self, job_id: int, importances: Mapping[str, float]) -> None:
+        """Write averages."""
+        known = self.of_job(job_id, importances)
+        table = tables.contributors
+        change = update(table).where(table.c.job_id == job_id, table.c.client_id == bindparam("client"))
+        old = [{"client": name, "value": value} for name, value in importances.items() if name in known]
+        new = [
+            {"job_id": job_id, "client_id": name, "importance": value}
+            for name, value in importances.items()
+            if name not in known
+        ]
+        if old:
+            self._connection.execute(change.values(importance=bindparam("value")), old)
+        if new:
+            self._connection.execute(insert(table), new)
+
+    def clear(self) -> None:
+        """Forget everything, before a rebuild."""
+        self._connection.execute(delete(tables.contributors))

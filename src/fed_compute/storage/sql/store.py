@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
 from fed_compute.storage.sql.clients import ClientRows
 from fed_compute.storage.sql.database import Database
 from fed_compute.storage.sql.invites import ChallengeRows, InviteRows
@@ -13,9 +14,18 @@ from fed_compute.storage.sql.jobs import JobRows
 from fed_compute.storage.sql.journal import JournalRows
 from fed_compute.storage.sql.keys import KeyRows
 from fed_compute.storage.sql.ledger import LedgerRows
-from fed_compute.storage.sql.projections import Projection, earnings, round_metrics, standings
+from fed_compute.storage.sql.projections import (
+    Importances,
+    Projection,
+    earnings,
+    round_contributions,
+    round_metrics,
+    standings,
+)
+from fed_compute.storage.sql.rankings import RankingRows
 from fed_compute.storage.sql.rounds import RoundRows
 from fed_compute.storage.sql.tasks import TaskRows
+from fed_compute.storage.sql.teams import TeamRows
 from fed_compute.storage.sql.updates import UpdateRows
 from fed_compute.storage.sql.versions import VersionRows
 
@@ -38,6 +48,12 @@ class Records:
     standings: Projection
     round_metrics: Projection
     earnings: Projection
+    rankings: RankingRows
+    teams: TeamRows
+    audits: AuditRows
+    audit_reports: AuditReportRows
+    round_contributions: Projection
+    importances: Importances
 
 
 def _records(connection: Connection) -> Records:
@@ -56,6 +72,12 @@ def _records(connection: Connection) -> Records:
         standings=standings(connection),
         round_metrics=round_metrics(connection),
         earnings=earnings(connection),
+        rankings=RankingRows(connection),
+        teams=TeamRows(connection),
+        audits=AuditRows(connection),
+        audit_reports=AuditReportRows(connection),
+        round_contributions=round_contributions(connection),
+        importances=Importances(connection),
     )
 
 

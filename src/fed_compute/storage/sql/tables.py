@@ -22,6 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from fed_compute.rounds.audits import Verdict
+from fed_compute.rounds.bookkeeping import GroupKind
 from fed_compute.rounds.records import (
     ClientState,
     JobState,
@@ -283,6 +285,26 @@ earnings = Table(
     Column("earning", Text, nullable=False),
 )
 
+teams = Table(
+    "teams",
+    metadata,
+    Column("team_id", BigId, primary_key=True),
+    Column("name", String(40), nullable=False, unique=True),
+    Column("code_digest", String(64), nullable=False, unique=True),
+    Column("founder", String(64), ForeignKey("clients.client_id"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+team_members = Table(
+    "team_members",
+    metadata,
+    Column("client_id", String(64), ForeignKey("clients.client_id"), primary_key=True),
+    Column("team_id", BigId, ForeignKey("teams.team_id"), nullable=False, index=True),
+    Column("joined_at", Double, nullable=False),
+)
+
+# Nothing in these two is ever changed or deleted: triggers of the migration see to it.
 ledger_groups = Table(
     "ledger_groups",
     metadata,
@@ -291,7 +313,12 @@ ledger_groups = Table(
     Column("client_id", String(64), nullable=False, index=True),
     Column("round_id", BigId),
     Column("reason", String(40), nullable=False),
-    Column("at", Double, nullable=False),
+    Column("at", Double, nullable=False, index=True),
+    Column("kind", Word(GroupKind), nullable=False, server_default="grant"),
+    Column("task_id", String(32), index=True),
+    Column("team_id", BigId, index=True),
+    Column("refers_to", BigId),
+    Column("terms", Text, nullable=False, server_default="{}"),
     sqlite_autoincrement=True,
 )
 
@@ -302,4 +329,61 @@ ledger_entries = Table(
     Column("account", String(80), primary_key=True, index=True),
     Column("micro_tokens", BigInteger, nullable=False),
     CheckConstraint("micro_tokens <> 0", name="not_zero"),
+)
+
+ledger_accounts = Table(
+    "ledger_accounts",
+    metadata,
+    Column("account", String(80), primary_key=True),
+    Column("client_id", String(64), index=True),
+    Column("micro_tokens", BigInteger, nullable=False),
+    CheckConstraint("account = 'mint' OR micro_tokens >= 0", name="not_overdrawn"),
+)
+
+audits = Table(
+    "audits",
+    metadata,
+    Column("audit_id", BigId, primary_key=True),
+    Column("update_id", BigId, ForeignKey("updates.update_id"), nullable=False, unique=True),
+    Column("job_id", BigId, ForeignKey("jobs.job_id"), nullable=False),
+    Column("round_id", BigId, ForeignKey("rounds.round_id"), nullable=False, index=True),
+    Column("client_id", String(64), ForeignKey("clients.client_id"), nullable=False, index=True),
+    Column("auditors", Integer, nullable=False),
+    Column("salt", String(32), nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("deadline", Double, nullable=False),
+    Column("closed_at", Double),
+    Column("verdict", Word(Verdict)),
+    Column("score", Double),
+    sqlite_autoincrement=True,
+)
+Index("ix_audits_job_id_closed_at", audits.c.job_id, audits.c.closed_at)
+
+audit_reports = Table(
+    "audit_reports",
+    metadata,
+    Column("task_id", String(32), ForeignKey("tasks.task_id"), primary_key=True),
+    Column("audit_id", BigId, ForeignKey("audits.audit_id"), nullable=False),
+    Column("client_id", String(64), ForeignKey("clients.client_id"), nullable=False),
+    Column("num_samples", BigInteger),
+    Column("base_loss", Double),
+    Column("loss", Double),
+    Column("reported_at", Double),
+    UniqueConstraint("audit_id", "client_id"),
+)
+
+round_contributions = Table(
+    "round_contributions",
+    metadata,
+    Column("round_id", BigId, primary_key=True, autoincrement=False),
+    Column("job_id", BigId, nullable=False),
+    Column("contribution", Text, nullable=False),
+)
+
+contributors = Table(
+    "contributors",
+    metadata,
+    Column("job_id", BigId, primary_key=True, autoincrement=False),
+    Column("client_id", String(64), primary_key=True),
+    Column("importance", Double, nullable=False),
 )

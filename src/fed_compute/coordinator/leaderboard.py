@@ -1,0 +1,88 @@
+"""Who earned most: clients or teams, since the beginning, this week or today."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fed_compute.coordinator.incentives import average_now, earner_of
+from fed_compute.ids import ClientId, TeamId
+from fed_compute.rounds.bookkeeping import escrow_of
+from fed_compute.storage.sql.rankings import Ranked
+from fed_compute.storage.sql.store import Records, Store
+
+Window = Literal["all", "week", "day"]
+WINDOW_SECONDS: Mapping[Window, float | None] = {"all": None, "week": 7 * 86_400.0, "day": 86_400.0}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPlace:
+    """A client's place. `pending` is what it has in escrow now; `recent_average` is in tokens a day."""
+
+    ranked: Ranked
+    team: str | None
+    pending: int
+    recent_average: float
+    updates_counted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some places of a leaderboard of `total`. `since` is when its window began, Unix seconds."""
+
+    total: int
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPage(Page):
+    """Places of clients."""
+
+    places: list[ClientPlace]
+
+
+@dataclass(frozen=True, slots=True)
+class TeamPage(Page):
+    """Places of teams; `who` is the team's name."""
+
+    places: list[Ranked]
+
+
+def client_page(store: Store, *, window: Window, now: float, limit: int, offset: int) -> ClientPage:
+    """Return clients by what they earned in a window that ends now: whatever was granted and not taken back."""
+    since = _since(window, now)
+    with store.snapshot() as records:
+        ranked = records.rankings.clients(since=since, limit=limit, offset=offset)
+        teams = records.teams.names_of([ClientId(place.who) for place in ranked])
+        places = [_place(records, place, teams, now=now) for place in ranked]
+        return ClientPage(records.rankings.count_clients(since=since), since, places)
+
+
+def team_page(store: Store, *, window: Window, now: float, limit: int, offset: int) -> TeamPage:
+    """Return teams by what their members earned for them in a window that ends now."""
+    since = _since(window, now)
+    with store.snapshot() as records:
+        places = records.rankings.teams(since=since, limit=limit, offset=offset)
+        return TeamPage(records.rankings.count_teams(since=since), since, places)
+
+
+def team_total(store: Store, team_id: TeamId) -> int:
+    """Return what a team's members earned for it, in micro-tokens."""
+    with store.snapshot() as records:
+        return records.rankings.team_total(team_id)
+
+
+def _since(window: Window, now: float) -> float | None:
+    seconds = WINDOW_SECONDS[window]
+    return None if seconds is None else now - seconds
+
+
+def _place(records: Records, ranked: Ranked, teams: Mapping[ClientId, str], *, now: float) -> ClientPlace:
+    client_id = ClientId(ranked.who)
+    earner = earner_of(records, client_id)
+    return ClientPlace(
+        ranked=ranked,
+        team=teams.get(client_id),
+        pending=records.ledger.balance(escrow_of(client_id)),
+        recent_average=average_now(earner, now=now),
+        updates_counted=earner.num_counted,
+    )
