@@ -213,11 +213,11 @@ def test_a_task_is_evaluated_once(store: Store) -> None:
         job, round_ = add_job(records, "anna")
         task = task_of(round_, "anna", kind=TaskKind.EVALUATE)
         records.tasks.add(task)
-        records.updates.add_evaluation(evaluation_of(task, accuracy=None))
+        records.evaluations.add(evaluation_of(task, accuracy=None))
     with pytest.raises(RecordConflict), store.transaction() as records:
-        records.updates.add_evaluation(evaluation_of(task, accuracy=0.5))
+        records.evaluations.add(evaluation_of(task, accuracy=0.5))
     with store.snapshot() as records:
-        assert records.updates.evaluations_of(job.job_id) == [evaluation_of(task, accuracy=None)]
+        assert records.evaluations.of_job(job.job_id) == [evaluation_of(task, accuracy=None)]
 
 
 def test_a_version_is_written_once(store: Store) -> None:

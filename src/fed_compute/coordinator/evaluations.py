@@ -48,7 +48,7 @@ class EvaluationRecorder:
             now = self._clock.now()
             task = replace(task, state=TaskState.REPORTED, progress=1.0, ended_at=now)
             records.tasks.put(task)
-            records.updates.add_evaluation(
+            records.evaluations.add(
                 Evaluation(
                     task_id=task_id,
                     job_id=task.job_id,
@@ -79,7 +79,7 @@ class EvaluationRecorder:
     def of_job(self, job_id: JobId) -> dict[int, VersionQuality]:
         """Return the quality of each measured version of a job, by version number."""
         with self._store.snapshot() as records:
-            evaluations = records.updates.evaluations_of(job_id)
+            evaluations = records.evaluations.of_job(job_id)
         by_version: dict[int, list[Evaluation]] = {}
         for evaluation in evaluations:
             by_version.setdefault(evaluation.version, []).append(evaluation)

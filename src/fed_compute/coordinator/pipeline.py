@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fed_compute.coordinator.folding import stored_delta
+from fed_compute.coordinator.copies import refuse_copy
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_validator import Admission, UpdateValidator, require_open
-from fed_compute.errors import LeaseExpired, RoundOver, UpdateConflict, UpdateCopied, UpdateRefused
+from fed_compute.errors import LeaseExpired, RoundOver, UpdateConflict, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.json_updates import parse_weight_delta
@@ -35,9 +35,6 @@ from fed_compute.rounds.machine import Looked
 from fed_compute.rounds.records import Task, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.sql.store import Records, Store
-
-_SAME_NORM = 1e-9
-"""Equal values have equal norms, but for the order in which another machine adds up their squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,30 +176,18 @@ class UpdatePipeline:
         try:
             with self._noted(task):
                 with self._store.snapshot() as records:  # a copy leaves no blob
-                    self._refuse_copies(records, admission, contents)
+                    refuse_copy(records, self._blobs, admission, contents.delta, norm=contents.l2_norm)
                 keep()
                 with self._store.transaction() as records:
                     if (first := records.updates.of_task(task.task_id)) is not None:
                         return _same_or_refuse(first, task, digest)
-                    self._refuse_copies(records, admission, contents)  # of what was accepted meanwhile
+                    refuse_copy(
+                        records, self._blobs, admission, contents.delta, norm=contents.l2_norm
+                    )  # of what was accepted meanwhile
                     return self._insert(records, task, contents, digest=digest, size_bytes=size_bytes)
         except (RoundOver, LeaseExpired):
             self._record_late(task.task_id)
             raise
-
-    def _refuse_copies(self, records: Records, admission: Admission, contents: _Contents) -> None:
-        """Compare with the round's other updates, those of equal norm, value by value.
-
-        Raises:
-            UpdateCopied: if another client's is, bit for bit, the same.
-        """
-        task, norm = admission.task, contents.l2_norm
-        alike = records.updates.of_norm(task.round_id, lowest=norm * (1 - _SAME_NORM), highest=norm * (1 + _SAME_NORM))
-        for other in alike:
-            if other.client_id != task.client_id and np.array_equal(
-                stored_delta(admission.job, self._blobs, other).view("<u4"), contents.delta.view("<u4")
-            ):
-                raise UpdateCopied
 
     def _insert(
         self, records: Records, task: Task, contents: _Contents, *, digest: Digest, size_bytes: int

@@ -134,19 +134,15 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     )
     validator = UpdateValidator(store, auth, limiter, limits)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name())
-    metrics, reputation = MetricsCollector(store), ReputationManager(store, clock, settings.quota_rules())
-    incentives = IncentiveManager(store, clock, settings.reward_rules())
-    audits, contributions = AuditDesk(store, clock), ContributionReader(store, blobs)
+    books = _books(settings, clock, store)
+    contributions = ContributionReader(store, blobs)
     duties = [
         Duty("presence", presence.flush),
         Duty("leases", tasks.expire_leases),
         Duty("rounds", rounds.look_at_all),
         Duty("versions", publisher.advance),
-        Duty("metrics", metrics.catch_up),
-        Duty("reputation", reputation.catch_up),
-        Duty("incentives", incentives.catch_up),
-        Duty("audit_plans", AuditPlanner(store, clock, np.random.default_rng()).catch_up),
-        Duty("audits", audits.close_overdue),
+        *books.duties(),
+        Duty("sweep", Sweeper(store, blobs, clock).sweep),
     ]
     return Coordinator(
         settings=settings,
@@ -170,14 +166,43 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         pipeline=UpdatePipeline(store, blobs, validator, rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),
-        metrics=metrics,
-        reputation=reputation,
-        incentives=incentives,
-        audits=audits,
+        metrics=books.metrics,
+        reputation=books.reputation,
+        incentives=books.incentives,
+        audits=books.audits,
         contributions=contributions,
         teams=TeamDesk(store, clock),
-        worker=Worker([*duties, Duty("sweep", Sweeper(store, blobs, clock).sweep)], bell),
+        worker=Worker(duties, bell),
         slow_worker=Worker([Duty("contributions", contributions.catch_up)], bell),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    metrics: MetricsCollector
+    reputation: ReputationManager
+    incentives: IncentiveManager
+    audit_planner: AuditPlanner
+    audits: AuditDesk
+
+    def duties(self) -> list[Duty]:
+        return [
+            Duty("metrics", self.metrics.catch_up),
+            Duty("reputation", self.reputation.catch_up),
+            Duty("incentives", self.incentives.catch_up),
+            Duty("audit_plans", self.audit_planner.catch_up),
+            Duty("audits", self.audits.close_overdue),
+        ]
+
+
+def _books(settings: CoordinatorSettings, clock: Clock, store: Store) -> _Books:
+    """Build what follows the journal."""
+    return _Books(
+        MetricsCollector(store),
+        ReputationManager(store, clock, settings.quota_rules()),
+        IncentiveManager(store, clock, settings.reward_rules()),
+        AuditPlanner(store, clock, np.random.default_rng()),
+        AuditDesk(store, clock),
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
 from fed_compute.storage.sql.clients import ClientRows
 from fed_compute.storage.sql.database import Database
+from fed_compute.storage.sql.evaluations import EvaluationRows
 from fed_compute.storage.sql.invites import ChallengeRows, InviteRows
 from fed_compute.storage.sql.jobs import JobRows
 from fed_compute.storage.sql.journal import JournalRows
@@ -42,6 +43,7 @@ class Records:
     rounds: RoundRows
     tasks: TaskRows
     updates: UpdateRows
+    evaluations: EvaluationRows
     versions: VersionRows
     journal: JournalRows
     ledger: LedgerRows
@@ -66,6 +68,7 @@ def _records(connection: Connection) -> Records:
         rounds=RoundRows(connection),
         tasks=TaskRows(connection),
         updates=UpdateRows(connection),
+        evaluations=EvaluationRows(connection),
         versions=VersionRows(connection),
         journal=JournalRows(connection),
         ledger=LedgerRows(connection),

@@ -1,4 +1,4 @@
-"""Rows of accepted updates and of evaluations."""
+"""Rows of accepted updates."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,13 +6,12 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from fed_compute.errors import UpdateConflict
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId, UpdateId
-from fed_compute.rounds.records import Evaluation, RoundState, TaskKind, TaskState, Update, UpdateState
+from fed_compute.rounds.records import RoundState, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
 _UPDATE = columns(tables.updates, Update)
-_EVALUATION = columns(tables.evaluations, Evaluation)
 _U = tables.updates.c
 _INSERT = insert(tables.updates)
 _OF_TASK = select(*_UPDATE).where(_U.task_id == bindparam("task_id"))
@@ -107,16 +106,3 @@ class UpdateRows:
         """Return every update in sequence."""
         query = select(*_UPDATE).order_by(tables.updates.c.update_id)
         return (record(Update, row) for row in self._connection.execute(query))
-
-    def add_evaluation(self, evaluation: Evaluation) -> None:
-        """Insert an evaluation. A second one of a task ends the transaction with `RecordConflict`."""
-        self._connection.execute(insert(tables.evaluations).values(**values(evaluation)))
-
-    def evaluations_of(self, job_id: JobId) -> list[Evaluation]:
-        """Return the evaluations of a job's versions, oldest first."""
-        query = (
-            select(*_EVALUATION)
-            .where(tables.evaluations.c.job_id == job_id)
-            .order_by(tables.evaluations.c.version, tables.evaluations.c.client_id)
-        )
-        return [record(Evaluation, row) for row in self._connection.execute(query)]

@@ -1,0 +1,27 @@
+"""Rows of evaluations: what clients measured on their own data."""
+
+from sqlalchemy import Connection, insert, select
+
+from fed_compute.ids import JobId
+from fed_compute.rounds.records import Evaluation
+from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.rows import columns, record, values
+
+_EVALUATION = columns(tables.evaluations, Evaluation)
+_E = tables.evaluations.c
+
+
+class EvaluationRows:
+    """Evaluations, one per task."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Insert an evaluation. A second one of a task ends the transaction with `RecordConflict`."""
+        self._connection.execute(insert(tables.evaluations).values(**values(evaluation)))
+
+    def of_job(self, job_id: JobId) -> list[Evaluation]:
+        """Return the evaluations of a job's versions, oldest first."""
+        query = select(*_EVALUATION).where(_E.job_id == job_id).order_by(_E.version, _E.client_id)
+        return [record(Evaluation, row) for row in self._connection.execute(query)]
