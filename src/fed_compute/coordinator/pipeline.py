@@ -56,6 +56,26 @@ class _Contents:
     loss: float | None
     delta: Vector
 
+    def of_task(self, task: Task, *, digest: Digest, size_bytes: int, received_at: float) -> Update:
+        """Return the record of a task's update, which has no place in the sequence yet."""
+        return Update(
+            update_id=UpdateId(0),
+            task_id=task.task_id,
+            job_id=task.job_id,
+            round_id=task.round_id,
+            client_id=task.client_id,
+            base_version=task.base_version,
+            state=UpdateState.ACCEPTED,
+            digest=digest,
+            size_bytes=size_bytes,
+            encoding=self.encoding,
+            compression=self.compression,
+            num_samples=self.num_samples,
+            l2_norm=self.l2_norm,
+            loss=self.loss,
+            received_at=received_at,
+        )
+
 
 class UpdatePipeline:
     """Takes updates in. Everything about one update happens here or nowhere."""
@@ -196,23 +216,7 @@ class UpdatePipeline:
         current = records.tasks.get(task.task_id)
         require_open(current, round_)
         now = self._rounds.now()
-        update = Update(
-            update_id=UpdateId(0),
-            task_id=task.task_id,
-            job_id=task.job_id,
-            round_id=task.round_id,
-            client_id=task.client_id,
-            base_version=task.base_version,
-            state=UpdateState.ACCEPTED,
-            digest=digest,
-            size_bytes=size_bytes,
-            encoding=contents.encoding,
-            compression=contents.compression,
-            num_samples=contents.num_samples,
-            l2_norm=contents.l2_norm,
-            loss=contents.loss,
-            received_at=now,
-        )
+        update = contents.of_task(task, digest=digest, size_bytes=size_bytes, received_at=now)
         update = replace(update, update_id=records.updates.add(update))
         records.tasks.put(replace(current, state=TaskState.REPORTED, progress=1.0, ended_at=now))
         self._note(

@@ -129,13 +129,10 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     auth, limiter = access.auth, RateLimiter(settings.quotas(), url=settings.rate_limit_url, clock=clock)
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
-    limits = LimitBook(
-        store, models, max_update_norm=settings.max_update_norm, max_num_samples=settings.max_num_samples
-    )
+    limits = _limits(settings, store, models)
     validator = UpdateValidator(store, auth, limiter, limits)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name())
-    books = _books(settings, clock, store)
-    contributions = ContributionReader(store, blobs)
+    books = _books(settings, clock, store, blobs)
     duties = [
         Duty("presence", presence.flush),
         Duty("leases", tasks.expire_leases),
@@ -170,11 +167,15 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         reputation=books.reputation,
         incentives=books.incentives,
         audits=books.audits,
-        contributions=contributions,
+        contributions=books.contributions,
         teams=TeamDesk(store, clock),
         worker=Worker(duties, bell),
-        slow_worker=Worker([Duty("contributions", contributions.catch_up)], bell),
+        slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
     )
+
+
+def _limits(settings: CoordinatorSettings, store: Store, models: ModelStore) -> LimitBook:
+    return LimitBook(store, models, max_update_norm=settings.max_update_norm, max_num_samples=settings.max_num_samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ class _Books:
     incentives: IncentiveManager
     audit_planner: AuditPlanner
     audits: AuditDesk
+    contributions: ContributionReader
 
     def duties(self) -> list[Duty]:
         return [
@@ -195,7 +197,7 @@ class _Books:
         ]
 
 
-def _books(settings: CoordinatorSettings, clock: Clock, store: Store) -> _Books:
+def _books(settings: CoordinatorSettings, clock: Clock, store: Store, blobs: BlobStore) -> _Books:
     """Build what follows the journal."""
     return _Books(
         MetricsCollector(store),
@@ -203,6 +205,7 @@ def _books(settings: CoordinatorSettings, clock: Clock, store: Store) -> _Books:
         IncentiveManager(store, clock, settings.reward_rules()),
         AuditPlanner(store, clock, np.random.default_rng()),
         AuditDesk(store, clock),
+        ContributionReader(store, blobs),
     )
 
 

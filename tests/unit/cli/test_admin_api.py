@@ -27,7 +27,7 @@ def api_answering(status: int, body: object) -> AdminApi:
 def wire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx2.Request]:
     """Let commands speak to a coordinator that knows one key and one client; return what they sent."""
     sent: list[httpx2.Request] = []
-    made = {"key_id": "0123456789", "api_key": new_key().write(), "expires_at": None, "scope": "observer"}
+    made = {"key_id": "0123456789", "api_key": "sk_0123456789_made", "expires_at": None, "scope": "observer"}
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         sent.append(request)

@@ -57,7 +57,7 @@ def test_the_exact_value_is_worked_out_when_asked_for(crowd: Stand) -> None:
 
 def test_the_share_remembers_former_rounds(crowd: Stand) -> None:
     play(crowd, PUBLISHED)
-    views = crowd.core.contributions.of_round(play(crowd, {**PUBLISHED, "carl": (1, 0, 0)}))
+    views = crowd.core.contributions.of_round(play(crowd, {**PUBLISHED, "carl": (2, 0, 0)}))
     (carl,) = (view for view in views if view.part.client_id == "carl")
     assert carl.part.cosine > 0.9
     assert carl.part.share < 0.2
@@ -123,7 +123,7 @@ def test_a_damaged_update_leaves_its_round_unmeasured_and_the_next_one_is_measur
     crowd.work()
     with pytest.raises(ContributionUnavailable, match="damaged"):
         crowd.core.contributions.of_round(1)
-    other = {name: (x + 1, y, z) for name, (x, y, z) in PUBLISHED.items()}
+    other = {name: (x + 3, y, z) for name, (x, y, z) in PUBLISHED.items()}
     assert len(crowd.core.contributions.of_round(play(crowd, other))) == 3
 
 

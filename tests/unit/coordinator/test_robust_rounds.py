@@ -124,7 +124,7 @@ def test_a_worker_that_takes_over_makes_the_same_bytes(open_stand: OpenStand) ->
     """One kept the updates in its file and died with it; the next reads all of them again."""
     stand = open_job(open_stand, {"rule": "robust", "pre": ["bucketing"]}, updates=9)
     twin = open_job(open_stand, {"rule": "robust", "pre": ["bucketing"]}, updates=9, folder="twin")
-    values = {**HONEST, **LIAR, "gina": 0.12, "hans": 0.1}
+    values = {**HONEST, **LIAR, "gina": 0.125, "hans": 0.105}
     report(twin, values)
     core = stand.core
     gone, after = (
@@ -204,7 +204,7 @@ def test_counted_updates_make_a_client_known_to_the_job(open_stand: OpenStand) -
     """A toy job must not be a cheap way to weight in a costly one."""
     stand = open_job(open_stand, {}, updates=2)
     for _ in range(3):
-        report(stand, {"anna": 0.1, "bob": 0.1})
+        report(stand, {"anna": 0.1, "bob": 0.2})
     report(stand, {"anna": 0.1})
     stand.create(tiny_job("other"))
     assert counted(stand, "anna", "bob", "carl") == [3, 3, 0]
@@ -224,8 +224,8 @@ def test_a_version_is_made_with_capped_weights_and_verified_with_them(open_stand
     stand = open_job(open_stand, {"rule": rule, "weighting": "samples"}, updates=3)
     names = ["anna", "bob", "carl"]
     for _ in range(ESTABLISHED_AFTER):
-        report(stand, dict.fromkeys(names, 0.1))
-    report(stand, {"anna": 0.1, "new1": 1.0, "new2": 1.0})
+        report(stand, dict(zip(names, (0.1, 0.11, 0.12), strict=True)))
+    report(stand, {"anna": 0.1, "new1": 0.9, "new2": 1.1})
     version = stand.versions()[-1]
     weights = [weight for _, _, weight in read_manifest(version.manifest)]
     assert weights == pytest.approx([10, 1.25, 1.25])
