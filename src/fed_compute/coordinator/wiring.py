@@ -130,7 +130,6 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
     limits = _limits(settings, store, models)
-    validator = UpdateValidator(store, auth, limiter, limits)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name())
     books = _books(settings, clock, store, blobs)
     duties = [
@@ -160,7 +159,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         async_rounds=AsyncRoundManager(store, clock),
         tasks=tasks,
         limits=limits,
-        pipeline=UpdatePipeline(store, blobs, validator, rounds),
+        pipeline=UpdatePipeline(store, blobs, UpdateValidator(store, auth, limiter, limits), rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),
         metrics=books.metrics,
