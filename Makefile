@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long docker-test check fmt bench constraints clean
+.PHONY: help setup demo serve test quick long docker-test check fmt bench bench-robust constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: $(DEV)  ## Run every benchmark; the numbers in the README come from here
 	@for script in benchmarks/*.py; do \
 		[ -e "$$script" ] || { echo "there is no script in benchmarks/"; exit 1; }; \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+
+bench-robust: $(DEV)  ## Attack every aggregation rule; tables and picture go to docs/
+	$(BIN)/python benchmarks/robustness.py --docs docs $(ARGS)
 
 constraints: $(DEV)  ## Write constraints.txt anew from what .venv holds
 	$(BIN)/python tools/write_constraints.py

@@ -990,6 +990,12 @@ class TrainingDiverged(Misuse):
     code = "training_diverged"
 
 
+class AttackInvalid(Misuse):
+    """An experiment names an attack, or a setting of one, that does not exist."""
+
+    code = "attack_invalid"
+
+
 class CredentialUnsafe(Misuse):
     """The credential file can be read by others, or cannot be read at all."""
 

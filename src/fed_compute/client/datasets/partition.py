@@ -1,10 +1,11 @@
 """Cutting one data set into disjoint parts, the same on every machine that knows the seed.
 
-Two rules: `iid` shuffles and cuts evenly; `dirichlet` gives each part its own mixture of classes
+Three rules: `iid` shuffles and cuts evenly; `dirichlet` gives each part its own mixture of classes
 (Hsu et al. 2019, arXiv:1909.06335): for each class, the shares of the parts are drawn from
-Dirichlet(alpha). A small alpha means very different parts.
+Dirichlet(alpha), and a small alpha means very different parts; `sorted` sorts by label and cuts evenly,
+so that a part knows one or two classes and nothing of the others, the hardest case there is.
 
-No part is left too small to train and test on: afterwards, while a part has fewer than
+`dirichlet` leaves no part too small to train and test on: afterwards, while a part has fewer than
 min(10, N // parts) samples, it gets one from the part that is largest at that moment.
 """
 
@@ -52,6 +53,22 @@ def dirichlet_parts(labels: npt.NDArray[Any], parts: int, *, alpha: float, seed:
             group.extend(piece.tolist())
     _top_up(groups, smallest=min(SMALLEST_PART, len(labels) // parts))
     return [np.sort(np.array(group, dtype=np.intp)) for group in groups]
+
+
+def sorted_parts(labels: npt.NDArray[Any], parts: int, *, seed: int) -> list[Rows]:
+    """Return the rows of each part, ascending: neighbours in the order of labels, and of chance among equal labels.
+
+    Sizes differ by at most one.
+
+    Raises:
+        DatasetInvalid: if there are fewer samples than parts, or a sample has more than one label.
+    """
+    _check_count(len(labels), parts)
+    if labels.ndim != 1:
+        raise DatasetInvalid(f"split=sorted needs one label per sample, found shape {labels.shape}; use split=iid")
+    shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(len(labels))
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    return [np.sort(rows) for rows in np.array_split(order, parts)]
 
 
 def _check_count(count: int, parts: int) -> None:

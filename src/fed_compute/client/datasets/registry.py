@@ -12,7 +12,7 @@ from fed_compute.client.datasets.dataset import Dataset, RawSamples, settle
 from fed_compute.client.datasets.digits import load_digits
 from fed_compute.client.datasets.idx import load_fashion_mnist
 from fed_compute.client.datasets.imagefolder import load_imagefolder
-from fed_compute.client.datasets.partition import Rows, dirichlet_parts, iid_parts
+from fed_compute.client.datasets.partition import Rows, dirichlet_parts, iid_parts, sorted_parts
 from fed_compute.client.datasets.spec import DataSpec, parse_spec, refuse_unknown_options
 from fed_compute.client.datasets.tables import load_csv, load_npz
 from fed_compute.errors import DatasetInvalid
@@ -97,4 +97,6 @@ def _rows(spec: DataSpec, raw: RawSamples) -> Rows:
     place, parts = spec.part
     if spec.split == "iid":
         return iid_parts(len(raw.x), parts, seed=spec.seed)[place - 1]
+    if spec.split == "sorted":
+        return sorted_parts(raw.y, parts, seed=spec.seed)[place - 1]
     return dirichlet_parts(raw.y, parts, alpha=spec.alpha, seed=spec.seed)[place - 1]

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from fed_compute.errors import DatasetInvalid
 
-Split = Literal["iid", "dirichlet"]
+Split = Literal["iid", "dirichlet", "sorted"]
 COMMON_OPTIONS = ("part", "split", "alpha", "seed")
 _OPTION = re.compile(r",([a-z_]+)=([^,]*)")
 _PART = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
@@ -126,7 +126,7 @@ def _parse_split(value: str) -> Split:
             return known  # type: ignore[no-any-return]
     nearest = difflib.get_close_matches(value, get_args(Split), n=1)
     hint = f", did you mean {nearest[0]!r}?" if nearest else ""
-    raise DatasetInvalid(f"split={value[:40]} is unknown{hint}; wanted {' or '.join(get_args(Split))}")
+    raise DatasetInvalid(f"split={value[:40]} is unknown{hint}; wanted {', '.join(get_args(Split))}")
 
 
 def _parse_alpha(value: str) -> float:

@@ -44,8 +44,9 @@ def test_digits_are_the_real_digits_scaled_to_one() -> None:
     assert sorted(set(digits.y.tolist())) == list(range(10))
 
 
-def test_the_parts_of_the_digits_together_are_the_digits() -> None:
-    parts = [load_dataset(f"digits,part={i}/5,split=dirichlet,alpha=0.3") for i in range(1, 6)]
+@pytest.mark.parametrize("split", ["iid", "dirichlet,alpha=0.3", "sorted"])
+def test_the_parts_of_the_digits_together_are_the_digits(split: str) -> None:
+    parts = [load_dataset(f"digits,part={i}/5,split={split}") for i in range(1, 6)]
     whole = load_dataset("digits")
     joined = np.concatenate([part.x for part in parts])
     assert np.array_equal(np.sort(joined.sum(axis=1)), np.sort(whole.x.sum(axis=1)))

@@ -17,7 +17,7 @@ SPECS = st.builds(
     source=WORDS,
     path=st.none() | PATHS,
     part=PARTS,
-    split=st.sampled_from(["iid", "dirichlet"]),
+    split=st.sampled_from(["iid", "dirichlet", "sorted"]),
     alpha=st.floats(1e-3, 1e6),
     seed=st.integers(0, 10**18 - 1),
     options=st.dictionaries(st.sampled_from(["label", "size", "gray"]), WORDS, max_size=3),
