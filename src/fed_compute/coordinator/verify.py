@@ -174,7 +174,7 @@ def _weights_follow(facts: _Facts) -> Iterator[str]:
                 manifest = read_manifest(version.manifest)
                 updates = [by_id[update_id] for update_id, _, _ in manifest]
                 wanted = weights_of(job, updates, before)
-            except (InvariantBroken, UpdateRefused, KeyError) as error:
+            except (InvariantBroken, UpdateRefused, KeyError, ValueError) as error:
                 yield f"job {job.name}: the weights of v{version.version} cannot be checked: {error}"
                 continue
             before.update(update.client_id for update in updates)
@@ -185,12 +185,15 @@ def _weights_follow(facts: _Facts) -> Iterator[str]:
 
 def _rounds_end_once(facts: _Facts) -> Iterator[str]:
     results = Counter(version.round_id for version in facts.versions)
+    made = {version.round_id: version.version for version in facts.versions}
     for round_id, round_ in facts.rounds.items():
         ended = 1 if round_.state in TERMINAL else 0
         if facts.terminal_entries[round_id] != ended:
             yield f"round {round_id} is {round_.state} and ended {facts.terminal_entries[round_id]} times"
         if results[round_id] != (1 if round_.state is RoundState.CLOSED else 0):
             yield f"round {round_id} is {round_.state} and has {results[round_id]} results"
+        elif round_.result_version != made.get(round_id):
+            yield f"round {round_id} names v{round_.result_version} as its result, which is v{made.get(round_id)}"
 
 
 def _chain_linear(facts: _Facts) -> Iterator[str]:

@@ -265,15 +265,15 @@ def _ensure_operator_key(coordinator: Coordinator) -> None:
 
     Replicas, who share a pepper, share the key as well: the one that starts first writes it down.
     """
-    text: str | None
+    file, auth = coordinator.data_dir.operator_key, coordinator.auth
+
+    def keep(text: str) -> None:
+        write_private(file, text + "\n")
+
     if coordinator.settings.pepper is not None or not _has_operator(coordinator.store):
-        text = coordinator.auth.first_operator_key()
-    elif not coordinator.data_dir.operator_key.exists():
-        text = coordinator.auth.issue_operator_key()
-    else:
-        text = None
-    if text is not None:
-        write_private(coordinator.data_dir.operator_key, text + "\n")
+        auth.first_operator_key(keep=keep)
+    elif not file.exists():
+        auth.issue_operator_key(keep=keep)
 
 
 def _has_operator(store: Store) -> bool:
