@@ -1168,3 +1168,9 @@ class SchemaUnsupported(Broken):
     """The database was written by another version of the product."""
 
     code = "schema_unsupported"
+
+
+def error_kinds() -> dict[str, type[FedComputeError]]:
+    """Return every class of this page by its code."""
+    kinds = (thing for thing in globals().values() if isinstance(thing, type))
+    return {kind.code: kind for kind in kinds if issubclass(kind, FedComputeError)}
