@@ -1,5 +1,6 @@
 """The coordinator over HTTP: one method per call, typed answers, typed errors, retries."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +12,16 @@ import stamina
 from pydantic import BaseModel, ValidationError
 
 from fed_compute.client.answers import error_of, printable, retry_after
-from fed_compute.errors import AnswerUnusable, CoordinatorBusy, CoordinatorUnreachable, NotNow, SettingInvalid
+from fed_compute.client.api_uploads import blocks_of, send_in_pieces
+from fed_compute.errors import (
+    AnswerUnusable,
+    CallRefused,
+    ClientMustAct,
+    CoordinatorBusy,
+    CoordinatorUnreachable,
+    NotNow,
+    SettingInvalid,
+)
 from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.messages import (
     PROTOCOL_HEADER,
@@ -28,6 +38,9 @@ from fed_compute.protocol.messages import (
     UpdateAnswer,
 )
 
+PIECE_BYTES = 8_000_000
+"""Updates longer than this are sent in pieces of this size."""
+
 LONGEST_RETRY_SECONDS = 30.0
 """A call never sleeps longer than this between its tries; longer waits are the caller's to make."""
 
@@ -39,6 +52,7 @@ _PIECES_AFTER_STOP = 8
 """So many reads more may an answer take once the client has to stop; the answer to giving a lease back takes one."""
 
 _JSON = "application/json"
+_PIECE = "application/partial-upload"
 _TIMEOUT = httpx2.Timeout(30.0, connect=10.0, write=60.0)
 _AnswerT = TypeVar("_AnswerT", bound=BaseModel)
 _ResultT = TypeVar("_ResultT")
@@ -88,6 +102,7 @@ class CoordinatorApi:
         retry_delay: float = 2.0,
         before_try: Callable[[], None] = lambda: None,
         give_up: Callable[[], bool] = lambda: False,
+        piece_bytes: int = PIECE_BYTES,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         headers = {
@@ -105,6 +120,7 @@ class CoordinatorApi:
         self._retry_delay = retry_delay
         self._before_try = before_try
         self._give_up = give_up
+        self._piece_bytes = piece_bytes
         if api_key is not None:
             self.authenticate(api_key)
 
@@ -163,10 +179,32 @@ class CoordinatorApi:
 
         return self._retrying(fetch)
 
-    def submit_update(self, task_id: str, body: bytes, content_type: str) -> UpdateAnswer:
-        """`PUT /tasks/{task_id}/update`. Sending the same bytes again is safe: they count once."""
-        headers = {"Content-Type": content_type, "Content-Digest": format_content_digest(sha256_hex(body))}
-        return self._json(UpdateAnswer, "PUT", f"{_task(task_id)}/update", content=body, headers=headers)
+    def submit_update(
+        self, task_id: str, body: bytes, content_type: str, *, on_sent: Callable[[int], None] = lambda num_bytes: None
+    ) -> UpdateAnswer:
+        """Send an update. Sending the same bytes again is safe: they count once. `on_sent` is told how many are sent.
+
+        `PUT /tasks/{task_id}/update`, or for one that is longer than a piece `HEAD` and as many `PATCH` as
+        it takes, from where the coordinator has it: one that broke off, also of an earlier process, goes on.
+        """
+        path, view, digest = f"{_task(task_id)}/update", memoryview(body), format_content_digest(sha256_hex(body))
+        if len(body) <= self._piece_bytes:
+            headers = {"Content-Type": content_type, "Content-Digest": digest}
+            return self._retrying(lambda: _read(UpdateAnswer, self._upload("PUT", path, view, headers, on_sent)))
+
+        def patch(start: int, end: int) -> UpdateAnswer | None:
+            is_last = end >= len(body)
+            headers = {"Content-Type": _PIECE, "Upload-Offset": str(start)}
+            headers |= {"Upload-Complete": "?1", "Content-Digest": digest} if is_last else {"Upload-Complete": "?0"}
+            sent = functools.partial(_sum_to, on_sent, start)
+            reply = self._upload("PATCH", path, view[start:end], headers, sent)
+            return None if reply.status == 204 and not is_last else _read(UpdateAnswer, reply)
+
+        return self._retrying(
+            lambda: send_in_pieces(
+                len(body), piece_bytes=self._piece_bytes, stored=lambda: self._stored_bytes(path), send=patch
+            )
+        )
 
     def submit_evaluation(self, task_id: str, request: EvaluationRequest) -> TaskDone:
         """`POST /tasks/{task_id}/evaluation`."""
@@ -180,6 +218,25 @@ class CoordinatorApi:
     def release_task(self, task_id: str) -> TaskDone:
         """`DELETE /tasks/{task_id}`: give the lease back, one try only."""
         return _read(TaskDone, self._try("DELETE", _task(task_id)))
+
+    def _stored_bytes(self, path: str) -> int:
+        """Ask how much of an upload has arrived. A refusal says nothing here: that of the next piece says why."""
+        try:
+            headers = self._try("HEAD", path).headers
+        except (CallRefused, ClientMustAct):
+            return 0
+        offset = headers.get("upload-offset", "")
+        if not (offset.isascii() and offset.isdecimal()):
+            raise _unusable(
+                f"the answer does not say how much has arrived: Upload-Offset is {printable(offset[:40])!r}"
+            )
+        return int(offset[:18])
+
+    def _upload(
+        self, method: str, path: str, content: memoryview, headers: dict[str, str], on_sent: Callable[[int], None]
+    ) -> _Reply:
+        blocks = blocks_of(content, on_sent=on_sent, give_up=self._give_up)
+        return self._try(method, path, content=blocks, headers={**headers, "Content-Length": str(len(content))})
 
     def _json(self, answer: type[_AnswerT], method: str, path: str, **request: Any) -> _AnswerT:
         return self._retrying(lambda: _read(answer, self._try(method, path, **request)))
@@ -235,6 +292,10 @@ class CoordinatorApi:
             if pieces_after_stop > _PIECES_AFTER_STOP:
                 raise _unusable(f"the answer to {response.request.url.path} had not ended when the client had to stop")
         return bytes(body)
+
+
+def _sum_to(on_sent: Callable[[int], None], before: int, num_bytes: int) -> None:
+    on_sent(before + num_bytes)
 
 
 def _json_body(request: Request) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from fed_compute.client.checkpoints import Checkpointer
 from fed_compute.client.observer import ClientObserver
+from fed_compute.client.own_folder import OwnFolder
 from fed_compute.client.sealed_files import TornFile, read_sealed, write_sealed
 from fed_compute.clock import Clock
 from fed_compute.errors import StateUnusable
@@ -20,7 +21,7 @@ class WorkMemory:
     """Residuals of lossy encodings by job, and the checkpoint of the training under way, in one client's own folder."""
 
     def __init__(
-        self, folder: Path, clock: Clock, observer: ClientObserver, *, checkpoint_seconds: float = 0.0
+        self, folder: OwnFolder, clock: Clock, observer: ClientObserver, *, checkpoint_seconds: float = 0.0
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -55,7 +56,6 @@ class WorkMemory:
         """
         file = self._residual_file(job)
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_sealed(file, {"schema_digest": schema_digest}, [packed(residual)], durable=True)
         except OSError as error:
             raise StateUnusable(
@@ -65,21 +65,17 @@ class WorkMemory:
     def checkpointer(self, plan: str) -> Checkpointer:
         """Return what keeps the state of the training that follows from `plan`."""
         return Checkpointer(
-            self._checkpoint_file, plan=plan, clock=self._clock, observer=self._observer,
+            self._folder.checkpoint, plan=plan, clock=self._clock, observer=self._observer,
             every_seconds=self._checkpoint_seconds,
         )  # fmt: skip
 
     def forget_training(self) -> None:
         """Drop the checkpoint: its task is over, or what came of it is kept elsewhere."""
         with suppress(OSError):  # what cannot be removed is of no later plan, so nobody will go on from it
-            self._checkpoint_file.unlink(missing_ok=True)
-
-    @property
-    def _checkpoint_file(self) -> Path:
-        return self._folder / "training.checkpoint"
+            self._folder.checkpoint.unlink(missing_ok=True)
 
     def _residual_file(self, job: str) -> Path:
-        return self._folder / "unsent" / job
+        return self._folder.unsent / job
 
 
 def packed(residual: Residual) -> memoryview:

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Literal
 
 from fed_compute.client.hours import Hours
+from fed_compute.client.recipes import max_spooled_bytes
 from fed_compute.protocol.messages import TaskAnswer
 
 LOOK_AT_POWER_SECONDS = 60.0
@@ -37,6 +38,7 @@ class Policy:
     max_local_epochs: int | None = None
     max_samples: int | None = None
     max_model_megabytes: float | None = None
+    spool_megabytes: float | None = None
     max_training_seconds: float | None = None
     max_rounds_per_day: int | None = None
     hours: Hours | None = None
@@ -46,7 +48,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a task asks of this machine. `own_samples` are those that it would use."""
+    """What a task asks of this machine. `own_samples` are those that it would use.
+
+    `spooled_bytes` is the most that its update takes on the disk until it is answered.
+    """
 
     kind: Literal["train", "evaluate", "audit"]
     job: str
@@ -58,6 +63,7 @@ class Asked:
     batch_size: int
     own_samples: int
     min_updates: int | None
+    spooled_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +126,19 @@ def decide_to_go_on(policy: Policy, now: Moment, *, seconds_trained: float) -> D
 def asked_of(task: TaskAnswer, *, own_samples: int) -> Asked:
     """Return what a task asks of a machine that would use `own_samples` of its samples."""
     recipe = task.recipe
+    num_parameters = sum(math.prod(shape) for _, shape in recipe.parameters)
     return Asked(
         kind=task.task,
         job=task.job,
         model=recipe.model,
         model_digest=task.model_digest,
         schema_digest=recipe.schema_digest,
-        num_parameters=sum(math.prod(shape) for _, shape in recipe.parameters),
+        num_parameters=num_parameters,
         local_epochs=recipe.training.local_epochs,
         batch_size=recipe.training.batch_size,
         own_samples=own_samples,
         min_updates=task.min_updates,
+        spooled_bytes=max_spooled_bytes(recipe, num_parameters=num_parameters),
     )
 
 
@@ -176,6 +184,9 @@ def _against_training(task: Asked, policy: Policy) -> Iterator[Refused]:
         yield _refused(
             "MAX_LOCAL_EPOCHS", f"{task.local_epochs} local epochs are asked for", f"allows {policy.max_local_epochs}"
         )
+    kept, most = task.spooled_bytes / _MEGABYTE, policy.spool_megabytes
+    if most is not None and kept > most:
+        yield _refused("SPOOL_MEGABYTES", f"its update may take {kept:,.6g} MB on the disk", f"allows {most:g}")
     work = task.local_epochs * task.own_samples
     if policy.max_samples is not None and work > policy.max_samples:
         yield _refused("MAX_SAMPLES", f"{work:,} samples times epochs are asked for", f"allows {policy.max_samples:,}")

@@ -14,6 +14,7 @@ from fed_compute.client.client import Client
 from fed_compute.client.config import load_settings
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.departures import SentLog, read_sent, sent_folder
+from fed_compute.client.observer import MANY
 from fed_compute.client.surroundings import Surroundings
 from fed_compute.client.wiring import assemble
 from fed_compute.clock import ManualClock
@@ -28,13 +29,13 @@ Event = tuple[str, dict[str, Any]]
 
 @dataclass
 class Watcher:
-    """Keeps every event but `progress`; `on` may act on them as they come."""
+    """Keeps every event but those that come many times; `on` may act on them all as they come."""
 
     on: Callable[[str, dict[str, Any]], None] = lambda name, fields: None
     events: list[Event] = field(default_factory=list)
 
     def event(self, name: str, **fields: object) -> None:
-        if name != "progress":
+        if name not in MANY:
             self.events.append((name, fields))
         self.on(name, fields)
 
