@@ -1,31 +1,19 @@
 """The coordinator over HTTP: one method per call, typed answers, typed errors, retries."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx2
-import stamina
-from pydantic import BaseModel, ValidationError
+import numpy as np
+from pydantic import BaseModel
 
-from fed_compute.client.answers import error_of, printable, retry_after
-from fed_compute.client.api_uploads import blocks_of, send_in_pieces
-from fed_compute.errors import (
-    AnswerUnusable,
-    CallRefused,
-    ClientMustAct,
-    CoordinatorBusy,
-    CoordinatorUnreachable,
-    NotNow,
-    SettingInvalid,
-)
-from fed_compute.protocol.digests import format_content_digest, sha256_hex
+from fed_compute.client.answers import printable, retry_after
+from fed_compute.client.api_calls import SHORT_TIMEOUT, SLEEP, Calls, unusable
+from fed_compute.client.api_uploads import Sent, Upload
+from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
-    PROTOCOL_HEADER,
-    PROTOCOL_VERSION,
     SAFETENSORS,
     EvaluationRequest,
     HeartbeatAnswer,
@@ -41,21 +29,11 @@ from fed_compute.protocol.messages import (
 PIECE_BYTES = 8_000_000
 """Updates longer than this are sent in pieces of this size."""
 
-LONGEST_RETRY_SECONDS = 30.0
-"""A call never sleeps longer than this between its tries; longer waits are the caller's to make."""
-
-_MAX_JSON_BYTES = 64 << 10
 _MAX_TASK_BYTES = 2 << 20
 """A task lists the model's tensors, whose names take at most a mebibyte."""
 
-_PIECES_AFTER_STOP = 8
-"""So many reads more may an answer take once the client has to stop; the answer to giving a lease back takes one."""
-
 _JSON = "application/json"
-_PIECE = "application/partial-upload"
-_TIMEOUT = httpx2.Timeout(30.0, connect=10.0, write=60.0)
 _AnswerT = TypeVar("_AnswerT", bound=BaseModel)
-_ResultT = TypeVar("_ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +44,6 @@ class Idle:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 def wire_form(request: Request) -> bytes:
     """Return the bytes in which a request travels: what was set, and nothing else. Equal requests give equal bytes."""
     return request.model_dump_json(exclude_none=True, exclude_unset=True).encode()
@@ -81,10 +52,10 @@ def wire_form(request: Request) -> bytes:
 class CoordinatorApi:
     """One coordinator. May be used from several threads at once. It follows no redirects: a key goes to one host only.
 
-    Each call makes at most `max_retries` + 1 tries. Between them it sleeps `retry_delay` seconds,
-    doubling, plus jitter, up to `LONGEST_RETRY_SECONDS`; a `Retry-After` of the coordinator is
-    obeyed instead, and if it is longer than that the call gives up and says so. Only `NotNow` is
-    ever tried again. `before_try` runs before each try; `give_up` may end the tries early.
+    Each call makes at most `max_retries` + 1 tries, with a `pause` of `retry_seconds` between them. A
+    `Retry-After` of the coordinator that is longer than `LONGEST_RETRY_SECONDS` ends the call. Only
+    `NotNow` is ever tried again. `before_try` runs before each try; `pause` may raise to end them;
+    `give_up` says whether to stop reading an answer that does not end.
 
     Raises (every call):
         NotNow: nothing is wrong with the call; try later.
@@ -101,36 +72,33 @@ class CoordinatorApi:
         max_retries: int = 3,
         retry_delay: float = 2.0,
         before_try: Callable[[], None] = lambda: None,
+        pause: Callable[[float], None] = SLEEP,
         give_up: Callable[[], bool] = lambda: False,
         piece_bytes: int = PIECE_BYTES,
+        rng: np.random.Generator | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        headers = {
-            PROTOCOL_HEADER: str(PROTOCOL_VERSION),
-            "User-Agent": f"fed-compute/{version('fed-compute')}",
-            "Accept-Encoding": "identity",  # a size limit then holds for what is held in memory
-        }
-        try:
-            self._http = httpx2.Client(
-                base_url=base_url, headers=headers, timeout=_TIMEOUT, transport=transport, follow_redirects=False
-            )
-        except httpx2.InvalidURL as error:
-            raise SettingInvalid(f"COORDINATOR_URL {base_url[:200]!r} is not an address: {error}") from error
-        self._max_retries = max_retries
-        self._retry_delay = retry_delay
-        self._before_try = before_try
-        self._give_up = give_up
         self._piece_bytes = piece_bytes
+        self._calls = Calls(
+            base_url,
+            max_retries=max_retries,
+            retry_delay=retry_delay,
+            before_try=before_try,
+            pause=pause,
+            give_up=give_up,
+            rng=rng or np.random.default_rng(),
+            transport=transport,
+        )
         if api_key is not None:
             self.authenticate(api_key)
 
     def authenticate(self, api_key: str) -> None:
         """Use this key from now on."""
-        self._http.headers["Authorization"] = f"Bearer {api_key}"
+        self._calls.authenticate(api_key)
 
     def close(self) -> None:
         """Close all connections; the object is then of no more use."""
-        self._http.close()
+        self._calls.close()
 
     def register(self, request: RegisterRequest) -> RegisterAnswer:
         """`POST /client/register`. The answer holds the key, once."""
@@ -146,7 +114,7 @@ class CoordinatorApi:
         wishes = {} if job is None else {"job": job}
         if not evaluates:
             wishes["evaluate"] = "false"
-        reply = self._send(
+        reply = self._calls.send(
             "GET",
             f"/task/{quote(client_id, safe='')}",
             max_bytes=_MAX_TASK_BYTES,
@@ -156,7 +124,7 @@ class CoordinatorApi:
         if reply.status == 204:
             reason = reply.headers.get("fed-compute-reason", "waiting")
             return Idle(retry_after(reply.headers), printable(reason[:80]))
-        return _read(TaskAnswer, reply)
+        return reply.read(TaskAnswer)
 
     def download_model(self, model_version: str, *, job: str, digest: str, max_bytes: int) -> bytes:
         """`GET /model/{version}` as a model file whose SHA-256 is `digest`.
@@ -166,7 +134,7 @@ class CoordinatorApi:
         """
 
         def fetch() -> bytes:
-            reply = self._try(
+            reply = self._calls.once(
                 "GET",
                 f"/model/{quote(model_version, safe='')}",
                 max_bytes=max_bytes,
@@ -174,37 +142,23 @@ class CoordinatorApi:
                 headers={"Accept": SAFETENSORS},
             )
             if (got := sha256_hex(reply.body)) != digest:
-                raise _unusable(f"model {model_version[:40]} hashes to sha-256 {got}, the task says {digest[:80]}")
+                raise unusable(f"model {model_version[:40]} hashes to sha-256 {got}, the task says {digest[:80]}")
             return reply.body
 
-        return self._retrying(fetch)
+        return self._calls.retrying(fetch)
 
     def submit_update(
-        self, task_id: str, body: bytes, content_type: str, *, on_sent: Callable[[int], None] = lambda num_bytes: None
+        self, task_id: str, body: bytes, content_type: str, *, on_sent: Sent = lambda num_bytes: None
     ) -> UpdateAnswer:
         """Send an update. Sending the same bytes again is safe: they count once. `on_sent` is told how many are sent.
 
         `PUT /tasks/{task_id}/update`, or for one that is longer than a piece `HEAD` and as many `PATCH` as
         it takes, from where the coordinator has it: one that broke off, also of an earlier process, goes on.
         """
-        path, view, digest = f"{_task(task_id)}/update", memoryview(body), format_content_digest(sha256_hex(body))
+        upload = Upload(self._calls, f"{_task(task_id)}/update", body, on_sent=on_sent)
         if len(body) <= self._piece_bytes:
-            headers = {"Content-Type": content_type, "Content-Digest": digest}
-            return self._retrying(lambda: _read(UpdateAnswer, self._upload("PUT", path, view, headers, on_sent)))
-
-        def patch(start: int, end: int) -> UpdateAnswer | None:
-            is_last = end >= len(body)
-            headers = {"Content-Type": _PIECE, "Upload-Offset": str(start)}
-            headers |= {"Upload-Complete": "?1", "Content-Digest": digest} if is_last else {"Upload-Complete": "?0"}
-            sent = functools.partial(_sum_to, on_sent, start)
-            reply = self._upload("PATCH", path, view[start:end], headers, sent)
-            return None if reply.status == 204 and not is_last else _read(UpdateAnswer, reply)
-
-        return self._retrying(
-            lambda: send_in_pieces(
-                len(body), piece_bytes=self._piece_bytes, stored=lambda: self._stored_bytes(path), send=patch
-            )
-        )
+            return self._calls.retrying(lambda: upload.whole(content_type))
+        return self._calls.retrying(lambda: upload.in_pieces(self._piece_bytes))
 
     def submit_evaluation(self, task_id: str, request: EvaluationRequest) -> TaskDone:
         """`POST /tasks/{task_id}/evaluation`."""
@@ -212,90 +166,16 @@ class CoordinatorApi:
 
     def heartbeat(self, task_id: str, progress: float) -> HeartbeatAnswer:
         """`POST /tasks/{task_id}/heartbeat`, one try only: the next heartbeat is the retry."""
-        request = HeartbeatRequest(progress=min(max(progress, 0.0), 1.0))
-        return _read(HeartbeatAnswer, self._try("POST", f"{_task(task_id)}/heartbeat", **_json_body(request)))
+        request = _json_body(HeartbeatRequest(progress=min(max(progress, 0.0), 1.0)))
+        reply = self._calls.once("POST", f"{_task(task_id)}/heartbeat", timeout=SHORT_TIMEOUT, **request)
+        return reply.read(HeartbeatAnswer)
 
     def release_task(self, task_id: str) -> TaskDone:
         """`DELETE /tasks/{task_id}`: give the lease back, one try only."""
-        return _read(TaskDone, self._try("DELETE", _task(task_id)))
-
-    def _stored_bytes(self, path: str) -> int:
-        """Ask how much of an upload has arrived. A refusal says nothing here: that of the next piece says why."""
-        try:
-            headers = self._try("HEAD", path).headers
-        except (CallRefused, ClientMustAct):
-            return 0
-        offset = headers.get("upload-offset", "")
-        if not (offset.isascii() and offset.isdecimal()):
-            raise _unusable(
-                f"the answer does not say how much has arrived: Upload-Offset is {printable(offset[:40])!r}"
-            )
-        return int(offset[:18])
-
-    def _upload(
-        self, method: str, path: str, content: memoryview, headers: dict[str, str], on_sent: Callable[[int], None]
-    ) -> _Reply:
-        blocks = blocks_of(content, on_sent=on_sent, give_up=self._give_up)
-        return self._try(method, path, content=blocks, headers={**headers, "Content-Length": str(len(content))})
+        return self._calls.once("DELETE", _task(task_id), timeout=SHORT_TIMEOUT).read(TaskDone)
 
     def _json(self, answer: type[_AnswerT], method: str, path: str, **request: Any) -> _AnswerT:
-        return self._retrying(lambda: _read(answer, self._try(method, path, **request)))
-
-    def _send(self, method: str, path: str, **request: Any) -> _Reply:
-        return self._retrying(lambda: self._try(method, path, **request))
-
-    def _retrying(self, call: Callable[[], _ResultT]) -> _ResultT:
-        retrying = stamina.RetryingCaller(
-            attempts=self._max_retries + 1,
-            timeout=None,
-            wait_initial=self._retry_delay,
-            wait_max=LONGEST_RETRY_SECONDS,
-            wait_jitter=self._retry_delay / 2,
-        )
-        return retrying(self._retry, call)
-
-    def _retry(self, error: Exception) -> bool | float:
-        """Say whether to try again, or after how many seconds."""
-        if not isinstance(error, NotNow) or self._give_up():
-            return False
-        if isinstance(error, CoordinatorBusy) and error.details["told"]:
-            return error.retry_after_seconds <= LONGEST_RETRY_SECONDS and error.retry_after_seconds
-        return True
-
-    def _try(self, method: str, path: str, *, max_bytes: int = _MAX_JSON_BYTES, **request: Any) -> _Reply:
-        """Make one call; return a 2xx answer or raise what it means."""
-        self._before_try()
-        try:
-            with self._http.stream(method, path, **request) as response:
-                reply = _Reply(response.status_code, response.headers, self._body(response, max_bytes))
-        except httpx2.RequestError as error:
-            raise CoordinatorUnreachable(
-                f"no answer from {self._http.base_url}: {error or type(error).__name__}", retry_after_seconds=0.0
-            ) from error
-        if not 200 <= reply.status < 300:
-            raise error_of(reply.status, reply.headers, reply.body)
-        return reply
-
-    def _body(self, response: httpx2.Response, max_bytes: int) -> bytes:
-        """Read a body of at most `max_bytes`; never more than that and one network read is held.
-
-        Of an error only the beginning is read. A body that drips in for ever ends when the client has to stop.
-        """
-        body, pieces_after_stop = bytearray(), 0
-        for piece in response.iter_bytes():
-            body += piece
-            pieces_after_stop += self._give_up()
-            if not response.is_success and len(body) >= _MAX_JSON_BYTES:
-                break
-            if len(body) > max_bytes:
-                raise _unusable(f"the answer to {response.request.url.path} is longer than {max_bytes} bytes")
-            if pieces_after_stop > _PIECES_AFTER_STOP:
-                raise _unusable(f"the answer to {response.request.url.path} had not ended when the client had to stop")
-        return bytes(body)
-
-
-def _sum_to(on_sent: Callable[[int], None], before: int, num_bytes: int) -> None:
-    on_sent(before + num_bytes)
+        return self._calls.retrying(lambda: self._calls.once(method, path, **request).read(answer))
 
 
 def _json_body(request: Request) -> dict[str, Any]:
@@ -304,20 +184,3 @@ def _json_body(request: Request) -> dict[str, Any]:
 
 def _task(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
-
-
-def _read(answer: type[_AnswerT], reply: _Reply) -> _AnswerT:
-    try:
-        return answer.model_validate_json(reply.body)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise _unusable(
-            f"the answer with status {reply.status} is not a {answer.__name__}: "
-            f"{printable(where[:200])} {problem['msg']}; "
-            "is COORDINATOR_URL the address of a fed-compute coordinator?"
-        ) from error
-
-
-def _unusable(message: str) -> AnswerUnusable:
-    return AnswerUnusable(message, retry_after_seconds=0.0)
