@@ -1031,6 +1031,21 @@ class PolicyRefusal(Misuse):
         self.wait_seconds = wait_seconds
 
 
+class ClientNotRunning(Misuse):
+    """No client that is asked for runs on this machine."""
+
+    code = "client_not_running"
+
+    def __init__(self, name: str | None, *, state_dir: str, names: list[str]) -> None:
+        others = f"; running: {', '.join(names)}" if names else ""
+        super().__init__(
+            f"no client {name[:80]!r} runs with the state folder {state_dir}{others}"
+            if name is not None
+            else f"no client runs with the state folder {state_dir}; start one with fed-compute join, "
+            "or name another folder with --state-dir"
+        )
+
+
 class StateUnusable(Misuse):
     """A file in the client's state folder cannot be read or written; nothing is sent without it."""
 
