@@ -68,7 +68,7 @@ def pause(
 def resume(name: Name = None, state_dir: StateDir = None) -> None:
     """Let paused clients go on, and take a `finish` back."""
     folder = _folder(state_dir)
-    asked = [one for one in residents(folder) if one.wish.kind == "pause" and not one.is_running]
+    asked = [one for one in residents(folder) if one.wish_at(time.time()).kind == "pause" and not one.is_running]
     chosen = [one for one in asked if name in (None, one.name, one.folder.slot)]
     for resident in chosen or running(folder, name):
         ask(resident, Wish())

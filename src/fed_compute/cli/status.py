@@ -54,7 +54,7 @@ def status(
         print_json(
             {
                 "state_dir": str(folder),
-                "clients": [_document(one) for one in chosen],
+                "clients": [_document(one, time.time()) for one in chosen],
                 "updates_sent_today": updates,
             }
         )
@@ -64,7 +64,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _document(one: Resident) -> dict[str, Any]:
+def _document(one: Resident, now: float) -> dict[str, Any]:
     known = {} if one.status is None else asdict(one.status)
     return {
         "client": one.name,
@@ -74,8 +74,8 @@ def _document(one: Resident) -> dict[str, Any]:
             field: known.get(field) if one.is_running else None
             for field in ("doing", "why", "since", "trouble", "task")
         },
-        "wish": one.wish.kind,
-        "pause_ends_at": one.wish.until,
+        "wish": one.wish_at(now).kind,
+        "pause_ends_at": one.wish_at(now).until,
         "spool": {"waiting": _pile(one.waiting), "set_aside": _pile(one.aside)},
         "today": asdict(_today(one.status, date.today())),
     }
@@ -110,7 +110,7 @@ def _facts(one: Resident, now: float) -> Iterator[tuple[str, str | Text]]:
         yield "now", _now(known, now)
         if known.trouble is not None:
             yield "trouble", Text(printable(known.trouble), "yellow")
-        if (wish := _wish(one.wish, known)) is not None:
+        if (wish := _wish(one.wish_at(now), known)) is not None:
             yield "asked", Text(wish, "yellow")
     elif known is not None:
         yield "last seen", when(known.updated_at, now=now)
@@ -123,22 +123,21 @@ def _facts(one: Resident, now: float) -> Iterator[tuple[str, str | Text]]:
 
 def _now(known: Status, now: float) -> Text:
     """Return what a client does, as its owner would say it."""
-    task, words = known.task, known.doing
-    details = f": {printable(known.why)}" if known.why and known.doing in ("waiting", "resting", "paused") else ""
-    if task is not None:
-        what = f"{task.model_version}, round {task.round_id} of job {task.job}"
-        details = f" {printable(what)}{details}"
-        if known.doing == "training" or (known.doing == "paused" and task.fraction):
-            details += f" ({task.fraction:.0%} done)"
+    words: str = known.doing
+    if (task := known.task) is not None:
+        words += f" {task.model_version}, round {task.round_id} of job {task.job}"
         if known.doing == "sending" and task.num_bytes:
-            details += f" ({size(task.sent)} of {size(task.num_bytes)})"
-    return Text.assemble(
-        (f"{words}{details}", _STYLES.get(known.doing, "")), (f", for {span(now - known.since)}", "dim")
-    )
+            words += f" ({size(task.sent)} of {size(task.num_bytes)})"
+        elif known.doing in ("training", "paused"):
+            words += f" ({task.fraction:.0%} done)"
+    if known.why and known.doing in ("waiting", "resting", "paused"):
+        words += f": {known.why}"
+    style, since = _STYLES.get(known.doing, ""), f", for {span(now - known.since)}"
+    return Text.assemble((printable(words), style), (since, "dim"))
 
 
 def _wish(wish: Wish, known: Status) -> str | None:
-    if wish.finishes(known.run):
+    if wish.kind == "finish":
         return "to finish after this task"
     if wish.kind == "pause" and known.doing != "paused":
         return "to pause"

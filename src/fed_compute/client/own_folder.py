@@ -59,7 +59,7 @@ class OwnFolder:
             StateUnusable: if that cannot be.
         """
         try:
-            for folder in (self.root.parent, self.root, self.spool, self.aside, self.unsent):
+            for folder in (self.root.parent, self.root, self.spool, self.unsent):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StateUnusable(

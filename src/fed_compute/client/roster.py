@@ -32,6 +32,11 @@ class Resident:
     waiting: Pile
     aside: Pile
 
+    def wish_at(self, now: float) -> Wish:
+        """Return what is still wanted at a moment: not a pause whose time is over, nor a finish of an earlier run."""
+        runs = self.is_running and self.status is not None and self.wish.finishes(self.status.run)
+        return self.wish if runs or self.wish.pauses(now) else Wish()
+
     @property
     def name(self) -> str:
         """Its name at the coordinator; before it had one, that of its folder."""

@@ -121,6 +121,7 @@ class Spool:
         return self._folder.spool / f"{task_id}{WAITING_SUFFIX}"
 
     def _set_aside(self, file: Path, *, why: str) -> None:
+        self._folder.aside.mkdir(mode=0o700, exist_ok=True)
         kept = self._folder.aside / file.name
         file.replace(kept)
         self._observer.event("update_set_aside", file=str(kept), why=why)
