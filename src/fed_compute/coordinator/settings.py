@@ -27,7 +27,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 
 
 def _named(name: str, default: Any, description: str) -> Any:
-    """Declare a field that the environment may also set under the seed's own `name`."""
+    """Declare a field that the environment may also set under a `name` without the prefix."""
     return Field(
         default=default, validation_alias=AliasChoices(name, f"{PREFIX}{name}", name.lower()), description=description
     )
@@ -63,7 +63,7 @@ class CoordinatorSettings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on. Example: 0.0.0.0")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="TCP port; 0 takes a free one.")
     allow_query_keys: bool = Field(
-        default=True, description="Accept API keys in the query or body as the seed's clients send them."
+        default=True, description="Accept API keys in the query or body, as clients of the first API send them."
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),

@@ -1,6 +1,6 @@
 """JSON messages of the HTTP API, both directions.
 
-The first group is the seed's API, kept field for field; further fields only ever come after the
+The first group is the first API, kept field for field; further fields only ever come after the
 documented ones. Requests refuse unknown fields unless they say otherwise; answers are what they
 are declared to be.
 """
@@ -44,7 +44,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-# --- the seed's API ----------------------------------------------------------------------------
+# --- the first API -----------------------------------------------------------------------------
 
 
 class Capabilities(Request):

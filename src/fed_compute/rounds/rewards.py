@@ -1,6 +1,6 @@
 """Rewards: what one piece of work earns, and why. Whole micro-tokens, never floats.
 
-The seed's incentives: a base reward for each counted update, a bonus for a fast one, a bonus for coming
+Incentives: a base reward for each counted update, a bonus for a fast one, a bonus for coming
 again and again, and less after a dropout. Work that came too late to be counted earns half of the base.
 What is paid is work, never how useful it was: nobody can help having unusual data.
 """

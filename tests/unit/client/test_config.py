@@ -16,7 +16,7 @@ from tests.architecture.source import REPOSITORY
 
 
 def test_the_documented_defaults_hold_in_an_empty_environment() -> None:
-    """The seed's README promises these values."""
+    """The documentation promises these values."""
     settings = load_settings()
     assert settings.coordinator_url == "http://localhost:8000"
     assert (settings.client_name, settings.client_api_key) == (None, None)
