@@ -1,6 +1,7 @@
 """Backups: made while the coordinator works, whole or not at all, and never put in place unless every promise holds."""
 
 import io
+import shutil
 import stat
 import tarfile
 import threading
@@ -20,10 +21,8 @@ from tests.unit.coordinator.stand import Stand, tiny_job
 NOW = 1_800_000_000.0
 
 
-@pytest.fixture
-def busy(open_stand: OpenStand) -> Stand:
-    """A coordinator on disk with two closed rounds and an update in a third."""
-    stand = open_stand("data", database_url=None)
+def play(stand: Stand) -> None:
+    """Let two rounds close and a third get an update."""
     stand.create(tiny_job(min_updates=2, sections={"aggregation": {"server_optimizer": "adam"}}))
     stand.join("anna", "bob")
     for step in (1, 2):
@@ -31,15 +30,31 @@ def busy(open_stand: OpenStand) -> Stand:
         stand.report("bob", 0.2 * step)
         stand.work()
     stand.report("anna", 0.7)
-    return stand
 
 
 @pytest.fixture
-def archive(busy: Stand, tmp_path: Path) -> Path:
-    """A backup of it."""
-    path = tmp_path / "backup.tar"
-    write_backup(busy.core.data_dir.path, path, now=NOW)
-    return path
+def busy(open_stand: OpenStand) -> Stand:
+    """A coordinator on disk that is at work."""
+    stand = open_stand("data", database_url=None)
+    play(stand)
+    return stand
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of such a coordinator."""
+    folder = tmp_path_factory.mktemp("made")
+    stand = Stand(folder / "data")
+    play(stand)
+    write_backup(folder / "data", folder / "backup.tar", now=NOW)
+    stand.close()
+    return folder / "backup.tar"
+
+
+@pytest.fixture
+def archive(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copy(made, tmp_path / "backup.tar"))
 
 
 def left_beside(path: Path) -> list[str]:
@@ -47,9 +62,9 @@ def left_beside(path: Path) -> list[str]:
     return sorted(item.name for item in path.iterdir() if item.name not in ("data", "backup.tar"))
 
 
-def test_a_working_coordinator_comes_back_with_all_that_it_had_and_goes_on(
-    busy: Stand, archive: Path, tmp_path: Path
-) -> None:
+def test_a_working_coordinator_comes_back_with_all_that_it_had_and_goes_on(busy: Stand, tmp_path: Path) -> None:
+    archive = tmp_path / "backup.tar"
+    write_backup(busy.core.data_dir.path, archive, now=NOW)
     target, told = tmp_path / "restored" / "data", list[tuple[int, int]]()
     report = restore_backup(archive, target, on_progress=lambda done, total: told.append((done, total)))
     assert report.breaches == ()
@@ -76,14 +91,14 @@ def test_only_its_owner_can_read_it(archive: Path) -> None:
 def test_a_backup_made_while_rounds_go_on_is_of_one_moment(busy: Stand, tmp_path: Path) -> None:
     done = threading.Event()
 
-    def play() -> None:
+    def go_on() -> None:
         for step in range(6):
             busy.report("bob", 0.3 + step)
             busy.work()
             busy.report("anna", 0.7 + step)
         done.set()
 
-    thread = threading.Thread(target=play)
+    thread = threading.Thread(target=go_on)
     thread.start()
     made = 0
     while not done.is_set() or made == 0:
@@ -200,7 +215,7 @@ def test_what_is_no_backup_of_ours_is_told_so(tmp_path: Path) -> None:
         restore_backup(tmp_path / "other.tar", tmp_path / "restored")
 
 
-def test_a_backup_whose_promises_do_not_hold_is_not_put_in_place(busy: Stand, archive: Path, tmp_path: Path) -> None:
+def test_a_backup_whose_promises_do_not_hold_is_not_put_in_place(archive: Path, tmp_path: Path) -> None:
     """It lacks a blob: whole as a tar, broken as a training."""
     with tarfile.open(archive) as tar, tarfile.open(tmp_path / "less.tar", "w:") as less:
         for member in tar.getmembers()[:-1]:
