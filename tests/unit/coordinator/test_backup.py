@@ -217,6 +217,7 @@ def test_what_is_no_backup_of_ours_is_told_so(tmp_path: Path) -> None:
 
 def test_a_backup_whose_promises_do_not_hold_is_not_put_in_place(archive: Path, tmp_path: Path) -> None:
     """It lacks a blob: whole as a tar, broken as a training."""
+    (tmp_path / "less.tar").touch(0o600)
     with tarfile.open(archive) as tar, tarfile.open(tmp_path / "less.tar", "w:") as less:
         for member in tar.getmembers()[:-1]:
             less.addfile(member, tar.extractfile(member))
