@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from fed_compute.coordinator.recipes import recipe_of
+from fed_compute.coordinator.recipes import recipe_of, spec_of
 from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound, LeaseExpired, TaskNotFound
@@ -155,6 +155,7 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         ),
         target_updates=round_.target_updates,
         min_updates=round_.min_updates,
+        auditors=spec_of(found.job).audits.auditors,
         audited_digest=audited,
     )
 
