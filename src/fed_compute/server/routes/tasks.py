@@ -128,8 +128,6 @@ def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: st
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
     limits = core.limits.of(found.job, round_.round_id)
-    is_audit = task.kind.value == "audit"
-    audited = core.audits.audited_update(task.client_id, task.task_id).digest if is_audit else None
     described = {
         "train": f"Train local model for round {round_.round_id}",
         "evaluate": f"Evaluate model {version} of round {round_.round_id} on local data",
@@ -156,7 +154,7 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         target_updates=round_.target_updates,
         min_updates=round_.min_updates,
         auditors=spec_of(found.job).audits.auditors,
-        audited_digest=audited,
+        audited_digest=found.audited,
     )
 
 
