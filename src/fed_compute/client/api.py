@@ -1,5 +1,6 @@
 """The coordinator over HTTP: one method per call, typed answers, typed errors, retries."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from fed_compute.client.api_uploads import Sent, Upload
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
     SAFETENSORS,
+    AuditRequest,
     EvaluationRequest,
     HeartbeatAnswer,
     HeartbeatRequest,
@@ -46,7 +48,14 @@ class Idle:
 
 def wire_form(request: Request) -> bytes:
     """Return the bytes in which a request travels: what was set, and nothing else. Equal requests give equal bytes."""
-    return request.model_dump_json(exclude_none=True, exclude_unset=True).encode()
+    return json.dumps(said(request), separators=(",", ":"), allow_nan=False).encode()
+
+
+def said(request: Request) -> dict[str, Any]:
+    """Return what a request says: the fields that were set, and null only where a field may not be left out."""
+    needed = {name for name, field in type(request).model_fields.items() if field.is_required()}
+    nothing = {name: None for name in needed if getattr(request, name) is None}
+    return {**request.model_dump(mode="json", exclude_none=True, exclude_unset=True), **nothing}
 
 
 class CoordinatorApi:
@@ -105,15 +114,24 @@ class CoordinatorApi:
         return self._json(RegisterAnswer, "POST", "/client/register", **_json_body(request))
 
     def next_task(
-        self, client_id: str, *, wait_seconds: float, job: str | None = None, evaluates: bool = True
+        self,
+        client_id: str,
+        *,
+        wait_seconds: float,
+        job: str | None = None,
+        evaluates: bool = True,
+        audits: bool = False,
     ) -> TaskAnswer | Idle:
         """`GET /task/{client_id}`, answered as soon as there is a task, after `wait_seconds` at the latest.
 
-        With `job` only a task of that job; without `evaluates` only training. A coordinator may ignore both.
+        With `job` only a task of that job; without `evaluates` no evaluation, without `audits` no audit. A
+        coordinator may ignore all three.
         """
         wishes = {} if job is None else {"job": job}
         if not evaluates:
             wishes["evaluate"] = "false"
+        if audits:
+            wishes["audit"] = "true"
         reply = self._calls.send(
             "GET",
             f"/task/{quote(client_id, safe='')}",
@@ -132,20 +150,24 @@ class CoordinatorApi:
         Raises:
             AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
         """
+        return self._download(
+            f"/model/{quote(model_version, safe='')}",
+            what=f"model {model_version[:40]}",
+            digest=digest,
+            max_bytes=max_bytes,
+            params={"job": job},
+            headers={"Accept": SAFETENSORS},
+        )
 
-        def fetch() -> bytes:
-            reply = self._calls.once(
-                "GET",
-                f"/model/{quote(model_version, safe='')}",
-                max_bytes=max_bytes,
-                params={"job": job},
-                headers={"Accept": SAFETENSORS},
-            )
-            if (got := sha256_hex(reply.body)) != digest:
-                raise unusable(f"model {model_version[:40]} hashes to sha-256 {got}, the task says {digest[:80]}")
-            return reply.body
+    def download_audited(self, task_id: str, *, digest: str, max_bytes: int) -> bytes:
+        """`GET /tasks/{task_id}/audited`: the update that an audit is about, as it was sent. Its SHA-256 is `digest`.
 
-        return self._calls.retrying(fetch)
+        Raises:
+            AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
+        """
+        return self._download(
+            f"{_task(task_id)}/audited", what="the audited update", digest=digest, max_bytes=max_bytes
+        )
 
     def submit_update(
         self, task_id: str, body: bytes, content_type: str, *, on_sent: Sent = lambda num_bytes: None
@@ -160,9 +182,10 @@ class CoordinatorApi:
             return self._calls.retrying(lambda: upload.whole(content_type))
         return self._calls.retrying(lambda: upload.in_pieces(self._piece_bytes))
 
-    def submit_evaluation(self, task_id: str, request: EvaluationRequest) -> TaskDone:
-        """`POST /tasks/{task_id}/evaluation`."""
-        return self._json(TaskDone, "POST", f"{_task(task_id)}/evaluation", **_json_body(request))
+    def submit_measurement(self, task_id: str, request: EvaluationRequest | AuditRequest) -> TaskDone:
+        """`POST /tasks/{task_id}/evaluation`, or `…/audit`. Sending it again is safe: the first one stands."""
+        what = "audit" if isinstance(request, AuditRequest) else "evaluation"
+        return self._json(TaskDone, "POST", f"{_task(task_id)}/{what}", **_json_body(request))
 
     def heartbeat(self, task_id: str, progress: float) -> HeartbeatAnswer:
         """`POST /tasks/{task_id}/heartbeat`, one try only: the next heartbeat is the retry."""
@@ -173,6 +196,15 @@ class CoordinatorApi:
     def release_task(self, task_id: str) -> TaskDone:
         """`DELETE /tasks/{task_id}`: give the lease back, one try only."""
         return self._calls.once("DELETE", _task(task_id), timeout=SHORT_TIMEOUT).read(TaskDone)
+
+    def _download(self, path: str, *, what: str, digest: str, max_bytes: int, **request: Any) -> bytes:
+        def fetch() -> bytes:
+            body = self._calls.once("GET", path, max_bytes=max_bytes, **request).body
+            if (got := sha256_hex(body)) != digest:
+                raise unusable(f"{what} hashes to sha-256 {got}, the task says {digest[:80]}")
+            return body
+
+        return self._calls.retrying(fetch)
 
     def _json(self, answer: type[_AnswerT], method: str, path: str, **request: Any) -> _AnswerT:
         return self._calls.retrying(lambda: self._calls.once(method, path, **request).read(answer))

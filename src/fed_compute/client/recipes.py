@@ -36,10 +36,19 @@ def max_model_bytes(recipe: Recipe) -> int:
 
 def max_spooled_bytes(recipe: Recipe, *, num_parameters: int) -> int:
     """Return the largest size in bytes of an update of the recipe, with what a lossy encoding leaves out of it."""
-    longest_body = max_update_bytes(
+    longest_body = _max_update_bytes(recipe, num_parameters=num_parameters)
+    return longest_body if recipe.encoding == LOSSLESS else longest_body + 4 * num_parameters
+
+
+def max_audited_bytes(recipe: Recipe) -> int:
+    """Return the largest size in bytes that an update of the recipe can have."""
+    return _max_update_bytes(recipe, num_parameters=schema_of(recipe).num_parameters)
+
+
+def _max_update_bytes(recipe: Recipe, *, num_parameters: int) -> int:
+    return max_update_bytes(
         num_parameters=num_parameters,
         encoding=recipe.encoding,
         compression=recipe.compression,
         topk_fraction=recipe.topk_fraction,
     )
-    return longest_body if recipe.encoding == LOSSLESS else longest_body + 4 * num_parameters
