@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+import structlog
 
 from fed_compute.coordinator.settings import load_settings
 from fed_compute.coordinator.verify import verify
@@ -21,6 +23,7 @@ from fed_compute.protocol.job import parse_job_text
 from fed_compute.protocol.messages import SAFETENSORS
 from fed_compute.protocol.updates import encode_update
 from fed_compute.rounds.records import TaskKind
+from fed_compute.server.logs import configure_logging
 from fed_compute.server.serve import serve_in_background
 
 TLS = ssl.create_default_context()
@@ -38,6 +41,19 @@ over_selection = 2
 deadline_seconds = 600
 """
 """A small model; two updates close a round, four clients may work on it at once."""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Let servers log as they do outside tests, into a file: what pytest captures must not be written by threads."""
+    path, root = tmp_path_factory.mktemp("log") / "server.log", logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with path.open("w", buffering=1) as stream:
+        configure_logging(stream=stream)
+        yield path
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @dataclass

@@ -223,10 +223,10 @@ def test_a_wrong_query_opens_nothing(house: House, name: str) -> None:
 WRONG_BODIES: dict[str, tuple[Any, tuple[int, str]]] = {
     "null": (None, FAILED),
     "empty": ("", FAILED),
-    "number": (7, (422, "invalid_request")),
-    "list": (["KEY"], (422, "invalid_request")),
-    "object": ({"key": "KEY"}, (422, "invalid_request")),
-    "true": (True, (422, "invalid_request")),
+    "number": (7, FAILED),
+    "list": (["KEY"], FAILED),
+    "object": ({"key": "KEY"}, FAILED),
+    "true": (True, FAILED),
     "lone surrogate": ("\ud800", FAILED),
     "60 000 letters": ("sk_" + "A" * 60_000, FAILED),
 }

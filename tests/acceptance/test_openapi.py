@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from fed_compute.coordinator.invites import Terms
 from fed_compute.protocol.messages import PROTOCOL_HEADER, SAFETENSORS, SAFETENSORS_ZSTD
 from fed_compute.server.problems import PROBLEM_JSON
 from fed_compute.server.uploads import PARTIAL_UPLOAD
@@ -69,7 +70,12 @@ def fuzzed(serve_job: Serve) -> Iterator[Fuzzed]:
     """A server with a closed round and an open one, and clients in every situation."""
     assert importlib.util.find_spec("niquests") is None, "niquests takes the place of urllib3, which breaks requests"
     served = serve_job(
-        requests_per_minute=10**6, updates_per_minute=10**6, registrations_per_hour=10**6, json_max_bytes=10**6
+        requests_per_minute=10**6,
+        updates_per_minute=10**6,
+        registrations_per_hour=10**6,
+        failed_authentications_per_minute=10**6,
+        network_requests_per_minute=10**6,
+        json_max_bytes=10**6,
     )
     members = [served.join(f"client-{number}") for number in range(3)]
     tasks = [member.task() for member in members]  # of which the first two close the round
@@ -81,7 +87,9 @@ def fuzzed(serve_job: Serve) -> Iterator[Fuzzed]:
         time.sleep(0.02)
     tasks.append(members[0].task())  # of an evaluation
     tasks.append(members[1].get_task(job="default").json())
-    there = {"round_id": 1, "version": "v1", "name": "default"}
+    observer = served.coordinator.keys.issue("observer", label="", lifetime_seconds=None, by="test").key.key_id
+    invite = served.coordinator.invites.create(Terms(), by="test").invite.invite_id
+    there = {"round_id": 1, "version": "v1", "name": "default", "key_id": observer, "invite_id": invite}
     pairs = [*zip(members, tasks, strict=False), *zip(members, tasks[3:], strict=False)]
     players = [
         Player(member.key, {**there, "client_id": member.client_id, "task_id": task["task_id"]})

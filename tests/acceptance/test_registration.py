@@ -1,7 +1,6 @@
 """Each policy of registration over real HTTP: what a stranger is told, and what the product's own client does."""
 
 import contextlib
-import io
 import json
 import re
 import threading
@@ -11,13 +10,18 @@ from typing import Any
 
 import httpx2
 import pytest
-import structlog
 
 from fed_compute.cli.main import main
 from fed_compute.client.account import Account
 from fed_compute.client.api import CoordinatorApi, Idle
 from fed_compute.client.config import ClientSettings
+from fed_compute.client.departures import DepartureLog
+from fed_compute.client.guard import Guard
+from fed_compute.client.history import DayBook
+from fed_compute.client.limits import policy_of
+from fed_compute.client.outbox import Outbox
 from fed_compute.client.security import CredentialStore
+from fed_compute.clock import ManualClock
 from fed_compute.errors import ClientMustAct, CoordinatorBusy
 from fed_compute.protocol.messages import TaskAnswer
 from fed_compute.protocol.proof_of_work import solve
@@ -36,7 +40,9 @@ def product_client(served: Served, folder: Path, name: str, **settings: Any) -> 
     """Sign in as `fed-compute join` does; give the connection and the name."""
     given = ClientSettings(coordinator_url=served.url, client_name=name, client_state_dir=folder, **settings)
     api = CoordinatorApi(served.url, max_retries=0)
-    account = Account(given, CredentialStore(folder), api)
+    log = DepartureLog(folder / "sent", ManualClock(), coordinator=served.url, max_bytes=10**6, keep_updates=0)
+    guard = Guard(policy_of(given), DayBook(folder / "sent"), ManualClock(), on_battery=lambda: None)
+    account = Account(given, CredentialStore(folder), api, Outbox(api, log, guard))
     try:
         yield api, account.sign_in()
     finally:
@@ -51,14 +57,6 @@ def operate(served: Served, *words: str) -> int:
 
 def operator(served: Served) -> dict[str, str]:
     return {"Authorization": f"Bearer {served.operator_key}"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet_servers() -> Iterator[None]:
-    """Keep the servers' log out of what the commands print."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(io.StringIO()))
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

@@ -214,8 +214,8 @@ def test_a_whole_job_over_two_coordinators_ends_sound(
     assert (first.job.state, len(first.versions)) == (JobState.FINISHED, ROUNDS + 1)
     assert replicas[0].metrics.totals()["update_accepted"] == 3 * ROUNDS
     assert replicas[0].metrics.rounds() == replicas[1].metrics.rounds()
-    assert replicas[0].incentives.balances() == replicas[1].incentives.balances()
-    assert all(replicas[0].incentives.balances().values())
+    assert replicas[0].incentives.holdings() == replicas[1].incentives.holdings()
+    assert all(replicas[0].incentives.holdings().values())
     data_dir = replicas[1].data_dir.path
     report = verify_data_dir(data_dir, database_url=place.url, blob_url=s3_url)
     assert report.breaches == ()

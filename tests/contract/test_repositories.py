@@ -74,6 +74,18 @@ def test_signs_of_life_are_recorded_and_counted(store: Store) -> None:
         assert records.clients.find(ClientId("dora")) is None
 
 
+def test_a_round_waits_for_whoever_is_here_and_has_not_reported_however_many_have(store: Store) -> None:
+    with store.transaction() as records:
+        _, round_ = add_job(records, "anna", "bob", "carl", "dora")
+        for name in ("anna", "bob"):
+            add_update(records, task_of(round_, name))
+        records.clients.mark_seen({ClientId("anna"): NOW + 9, ClientId("carl"): NOW + 9})
+    with store.snapshot() as records:
+        assert records.clients.count_awaited(round_.round_id, seen_since=NOW + 9) == 1  # carl; bob and dora are gone
+        assert records.clients.count_awaited(round_.round_id, seen_since=NOW) == 2
+        assert records.clients.count_awaited(RoundId(99), seen_since=NOW) == 4
+
+
 def test_a_round_comes_back_as_it_was_put(store: Store) -> None:
     with store.transaction() as records:
         _, round_ = add_job(records)

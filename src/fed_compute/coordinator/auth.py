@@ -86,26 +86,35 @@ class AuthManager:
             records.journal.append("client_registered", at=now, client_id=client_id, state=client.state)
         return client, text
 
-    def issue_operator_key(self) -> str:
-        """Make a new operator key for the data folder, revoke the earlier one, and return its text."""
+    def issue_operator_key(self, *, keep: Callable[[str], object] | None = None) -> str:
+        """Make a new operator key for the data folder, revoke the earlier one, and return its text.
+
+        `keep` gets the text before the key is on record: a crash between the two leaves a key that opens
+        nothing, never one that nobody has.
+        """
         now = self._clock.now()
         with self._store.transaction() as records:
             for key in records.keys.of_scope(Scope.OPERATOR):
                 if key.label == FIRST_OPERATOR and key.revoked_at is None:
                     records.keys.put(replace(key, revoked_at=now))
-            return self._add_operator_key(records)
+            return self._add_operator_key(records, keep)
 
-    def first_operator_key(self) -> str | None:
-        """Make an operator key and return its text, or None if there is a live one, perhaps of another replica."""
+    def first_operator_key(self, *, keep: Callable[[str], object] | None = None) -> str | None:
+        """Make an operator key and return its text, or None if there is a live one, perhaps of another replica.
+
+        `keep` as for `issue_operator_key`.
+        """
         with self._store.transaction() as records:
             if any(key.is_live(self._clock.now()) for key in records.keys.of_scope(Scope.OPERATOR)):
                 return None
-            return self._add_operator_key(records)
+            return self._add_operator_key(records, keep)
 
-    def _add_operator_key(self, records: Records) -> str:
+    def _add_operator_key(self, records: Records, keep: Callable[[str], object] | None) -> str:
         key, text = self.make(Scope.OPERATOR, label=FIRST_OPERATOR)
         records.keys.add(key)
         records.journal.append("operator_key_issued", at=self._clock.now(), key_id=key.key_id)
+        if keep is not None:
+            keep(text)
         return text
 
     def make(

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.errors import BlobCorrupt, InvariantBroken, UpdateRefused
@@ -171,7 +171,11 @@ def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:
 
     Raises:
         BlobMissing, BlobCorrupt: if its body is not what was accepted.
+        InvariantBroken: if it is recorded in a form that is none.
     """
+    if update.encoding not in get_args(Encoding) or update.compression not in get_args(Compression):
+        form = f"encoding {update.encoding!r} and compression {update.compression!r}"
+        raise InvariantBroken(f"update {update.update_id} is recorded with {form}, of which one is unknown")
     schema, body = schema_of(job), blobs.get(update.digest)
     try:
         return decode_update(

@@ -120,11 +120,11 @@ class RoundManager:
         return bool(due)
 
     def _progress(self, records: Records, round_: Round) -> Progress:
-        leased = records.tasks.count(round_.round_id, TaskKind.TRAIN).get(TaskState.LEASED, 0)
+        seen_since = self._clock.now() - self._active_seconds
         return Progress(
             num_updates=records.updates.count(round_.round_id),
-            num_leased=leased,
-            active_clients=records.clients.count_seen_since(self._clock.now() - self._active_seconds),
+            num_leased=records.tasks.count(round_.round_id, TaskKind.TRAIN).get(TaskState.LEASED, 0),
+            num_awaited=records.clients.count_awaited(round_.round_id, seen_since=seen_since),
         )
 
     def _follow(self, records: Records, round_: Round) -> None:

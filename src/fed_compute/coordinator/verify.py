@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fed_compute.coordinator.data_dir import DATABASE
 from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest, weights_of
 from fed_compute.coordinator.reconcile import Books, ledger_breaches, read_books
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
@@ -75,9 +76,9 @@ def verify_data_dir(data_dir: Path, *, database_url: str | None = None, blob_url
     Raises:
         DataDirUnusable: if there is no coordinator's data in the folder.
     """
-    file = data_dir / "coordinator.sqlite3"
+    file = data_dir / DATABASE
     if database_url is None and not file.is_file():
-        raise DataDirUnusable(f"{data_dir} holds no coordinator data (no coordinator.sqlite3); name a --data-dir")
+        raise DataDirUnusable(f"{data_dir} holds no coordinator data (no {DATABASE}); name a --data-dir")
     store = Store(open_database(database_url or f"sqlite:///{file}"))
     try:
         return verify(store, open_blobs(blob_url, data_dir / "blobs"))
@@ -174,7 +175,7 @@ def _weights_follow(facts: _Facts) -> Iterator[str]:
                 manifest = read_manifest(version.manifest)
                 updates = [by_id[update_id] for update_id, _, _ in manifest]
                 wanted = weights_of(job, updates, before)
-            except (InvariantBroken, UpdateRefused, KeyError) as error:
+            except (InvariantBroken, UpdateRefused, KeyError, ValueError) as error:
                 yield f"job {job.name}: the weights of v{version.version} cannot be checked: {error}"
                 continue
             before.update(update.client_id for update in updates)
@@ -185,12 +186,15 @@ def _weights_follow(facts: _Facts) -> Iterator[str]:
 
 def _rounds_end_once(facts: _Facts) -> Iterator[str]:
     results = Counter(version.round_id for version in facts.versions)
+    made = {version.round_id: version.version for version in facts.versions}
     for round_id, round_ in facts.rounds.items():
         ended = 1 if round_.state in TERMINAL else 0
         if facts.terminal_entries[round_id] != ended:
             yield f"round {round_id} is {round_.state} and ended {facts.terminal_entries[round_id]} times"
         if results[round_id] != (1 if round_.state is RoundState.CLOSED else 0):
             yield f"round {round_id} is {round_.state} and has {results[round_id]} results"
+        elif round_.result_version != made.get(round_id):
+            yield f"round {round_id} names v{round_.result_version} as its result, which is v{made.get(round_id)}"
 
 
 def _chain_linear(facts: _Facts) -> Iterator[str]:

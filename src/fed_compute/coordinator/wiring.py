@@ -45,6 +45,9 @@ from fed_compute.storage.model_store import ModelStore
 from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.store import Store
 
+ALONE = "alone"
+"""The name of a worker that shares its database with nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coordinator:
@@ -130,7 +133,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
     limits = _limits(settings, store, models)
-    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name())
+    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
     books = _books(settings, clock, store, blobs)
     duties = [
         Duty("presence", presence.flush),
@@ -231,8 +234,13 @@ def _access(
     return _Access(auth, invites, Registrar(settings.registration, auth, invites, challenges))
 
 
-def _worker_name() -> str:
-    """Return a name that no other process has: containers may share host name and process number."""
+def _worker_name(settings: CoordinatorSettings) -> str:
+    """Return a name that no other process has: containers may share host name and process number.
+
+    Whoever has a database of its own is alone on it: after a crash it takes up at once what it had claimed.
+    """
+    if settings.database_url is None:
+        return ALONE
     return f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
@@ -265,15 +273,15 @@ def _ensure_operator_key(coordinator: Coordinator) -> None:
 
     Replicas, who share a pepper, share the key as well: the one that starts first writes it down.
     """
-    text: str | None
+    file, auth = coordinator.data_dir.operator_key, coordinator.auth
+
+    def keep(text: str) -> None:
+        write_private(file, text + "\n")
+
     if coordinator.settings.pepper is not None or not _has_operator(coordinator.store):
-        text = coordinator.auth.first_operator_key()
-    elif not coordinator.data_dir.operator_key.exists():
-        text = coordinator.auth.issue_operator_key()
-    else:
-        text = None
-    if text is not None:
-        write_private(coordinator.data_dir.operator_key, text + "\n")
+        auth.first_operator_key(keep=keep)
+    elif not file.exists():
+        auth.issue_operator_key(keep=keep)
 
 
 def _has_operator(store: Store) -> bool:

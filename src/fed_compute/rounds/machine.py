@@ -18,11 +18,11 @@ from fed_compute.rounds.records import Round, RoundMode, RoundState
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a round has got so far. `active_clients` is how many machines were seen lately."""
+    """What a round has got so far. `num_awaited` is how many machines were seen lately and have not reported in it."""
 
     num_updates: int
     num_leased: int
-    active_clients: int
+    num_awaited: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _sync_rule(round_: Round, progress: Progress, overdue: bool) -> tuple[bool, 
     """Target met, or minimum met and nobody else to wait for. Returns (close now, minimum)."""
     enough = progress.num_updates >= round_.min_updates
     full = progress.num_updates >= round_.target_updates
-    all_reported = progress.num_leased == 0 and progress.num_updates >= progress.active_clients
+    all_reported = progress.num_leased == 0 and progress.num_awaited == 0
     return full or (enough and (all_reported or overdue)), round_.min_updates
 
 

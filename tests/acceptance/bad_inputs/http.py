@@ -15,7 +15,7 @@ UPDATE = "/tasks/{task}/update"
 METHODS = {
     "/": ["POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"],
     "/healthz": ["POST", "TRACE"],
-    "/client/register": ["GET", "PUT", "DELETE", "OPTIONS"],
+    "/client/register": ["PUT", "DELETE", "PATCH", "OPTIONS"],
     "/task/{client}": ["POST", "PUT", "DELETE"],
     "/update": ["GET", "PUT", "PATCH", "HEAD"],
     UPDATE: ["GET", "POST", "DELETE"],

@@ -132,7 +132,12 @@ _KEPT = {
 def set_up(serve_job: Serve) -> Stage:
     """Start a server with seven open rounds, one that has ended, and tasks in every state."""
     served = serve_job(
-        None, updates_per_minute=10**6, requests_per_minute=10**6, heartbeat_seconds=3600.0, json_max_bytes=100_000
+        None,
+        updates_per_minute=10**6,
+        requests_per_minute=10**6,
+        failed_authentications_per_minute=10**6,
+        heartbeat_seconds=3600.0,
+        json_max_bytes=100_000,
     )
     operator = {"Authorization": f"Bearer {served.operator_key}", "Content-Type": "application/toml"}
     jobs = {name: (LARGE_MODEL if name == "large" else MODEL) + OPEN_ROUND + wire for name, wire in WIRES.items()}

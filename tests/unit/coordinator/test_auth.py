@@ -115,6 +115,18 @@ def test_there_is_one_first_operator_key(stand: Stand) -> None:
     assert stand.core.auth.first_operator_key() is None  # the start has made one already
 
 
+def test_an_operators_key_that_could_not_be_kept_is_not_on_record_and_the_old_one_stays_good(stand: Stand) -> None:
+    """Otherwise a full disk or a crash would leave a coordinator that nobody can operate."""
+    old = stand.core.auth.issue_operator_key()
+
+    def fail(text: str) -> None:
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        stand.core.auth.issue_operator_key(keep=fail)
+    stand.core.auth.require_operator(old)
+
+
 def test_a_key_of_another_pepper_is_unknown(stand: Stand) -> None:
     """Whoever steals the database without the pepper cannot make keys for it."""
     _, key = AuthManager(stand.core.store, stand.clock, pepper=b"another" * 5).register("anna")

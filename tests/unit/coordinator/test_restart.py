@@ -9,6 +9,7 @@ import pytest
 from fed_compute.coordinator.folding import RoundFold
 from fed_compute.coordinator.publisher import LEASE_SECONDS
 from fed_compute.coordinator.task_assigner import Assignment
+from fed_compute.coordinator.wiring import ALONE
 from fed_compute.ids import RoundId
 from fed_compute.rounds.records import JobState, RoundState, TaskState
 from tests.unit.coordinator.stand import Stand, body_for, tiny_job
@@ -127,6 +128,18 @@ def test_a_process_that_died_while_it_folded_is_replaced(durable: Stand) -> None
     durable.work()
     assert durable.round().state is RoundState.AGGREGATING
     durable.clock.advance(LEASE_SECONDS + 1)
+    durable.work()
+    assert durable.round().state is RoundState.CLOSED
+
+
+def test_a_coordinator_alone_takes_up_at_once_what_it_folded_when_it_died(durable: Stand) -> None:
+    durable.join("anna", "bob")
+    for name in ("anna", "bob"):
+        durable.report(name)
+    with durable.core.store.transaction() as records:
+        now = durable.clock.now()
+        records.rounds.claim(RoundId(1), worker=ALONE, now=now, until=now + LEASE_SECONDS)
+    durable.restart()
     durable.work()
     assert durable.round().state is RoundState.CLOSED
 

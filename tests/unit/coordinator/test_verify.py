@@ -214,6 +214,19 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
         sql("UPDATE versions SET digest = (SELECT digest FROM versions WHERE version = 1) WHERE version = 3"),
     ),
     "a version is gone": ({"I2/I3", "I4", "I5", "I6"}, sql("DELETE FROM versions WHERE job_id = 1 AND version = 2")),
+    "a round names another version as its result": (
+        {"I4"},
+        sql("UPDATE rounds SET result_version = 3 WHERE round_id = 1"),
+    ),
+    "a job's recipe cannot be read": ({"I2/I3", "I6"}, sql("UPDATE jobs SET spec = '{\"name\": 7}' WHERE job_id = 1")),
+    "an update is of an encoding that nobody knows": (
+        {"I6"},
+        sql("UPDATE updates SET encoding = 'morse' WHERE update_id = 1"),
+    ),
+    "an update is of a compression that nobody knows": (
+        {"I6"},
+        sql("UPDATE updates SET compression = 'zip' WHERE update_id = 1"),
+    ),
     "a version is of no round": ({"I2/I3", "I4"}, sql("UPDATE versions SET round_id = NULL WHERE version = 3")),
     "a round that closed is called abandoned": (
         {"I2/I3", "I4", "I9"},

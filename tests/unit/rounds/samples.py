@@ -32,6 +32,6 @@ def a_round(state: RoundState = RoundState.COLLECTING, **changes: Any) -> Round:
     return replace(round_, **changes)
 
 
-def got(updates: int, *, leased: int = 0, active: int = 9) -> Progress:
+def got(updates: int, *, leased: int = 0, awaited: int = 6) -> Progress:
     """Return how far a round has come. Without another word, some clients who are here have not reported."""
-    return Progress(num_updates=updates, num_leased=leased, active_clients=active)
+    return Progress(num_updates=updates, num_leased=leased, num_awaited=awaited)

@@ -63,19 +63,18 @@ def test_a_sync_round_closes_as_soon_as_its_target_is_met(leased: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("updates", "leased", "active", "closes"),
+    ("updates", "leased", "awaited", "closes"),
     [
-        (2, 0, 2, True),  # everybody who is here has reported
-        (2, 0, 1, True),  # one of them has even left
-        (2, 1, 2, False),  # somebody is still at work
-        (2, 0, 3, False),  # somebody who is here may still take a lease
-        (1, 0, 1, False),  # everybody has reported, but too few
+        (2, 0, 0, True),  # everybody who is here has reported
+        (2, 1, 0, False),  # somebody is still at work
+        (2, 0, 1, False),  # somebody who is here may still take a lease
+        (1, 0, 0, False),  # everybody has reported, but too few
     ],
 )
 def test_a_sync_round_closes_early_only_when_there_is_nobody_to_wait_for(
-    updates: int, leased: int, active: int, closes: bool
+    updates: int, leased: int, awaited: int, closes: bool
 ) -> None:
-    after = step(a_round(), LOOK, got(updates, leased=leased, active=active), now=NOW)
+    after = step(a_round(), LOOK, got(updates, leased=leased, awaited=awaited), now=NOW)
     assert (after.state is RoundState.AGGREGATING) == closes
 
 
@@ -97,7 +96,7 @@ def test_an_operator_closes_a_round_that_has_its_minimum() -> None:
 
 def test_an_async_round_closes_at_its_minimum_whoever_is_still_at_work() -> None:
     round_ = a_round(mode=RoundMode.ASYNC)
-    assert step(round_, LOOK, got(1, active=1), now=NOW) == round_
+    assert step(round_, LOOK, got(1, awaited=0), now=NOW) == round_
     assert step(round_, LOOK, got(2, leased=3), now=NOW).state is RoundState.AGGREGATING
 
 
@@ -137,7 +136,7 @@ class RoundLife(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now, self.updates, self.leased, self.active = NOW, 0, 0, 3
+        self.now, self.updates, self.leased, self.awaited = NOW, 0, 0, 3
         self.history: list[Round] = []
 
     @initialize(mode=st.sampled_from(RoundMode), minimum=st.integers(1, 3), extra=st.integers(0, 2))
@@ -150,7 +149,7 @@ class RoundLife(RuleBasedStateMachine):
         return self.history[-1]
 
     def _step(self, event: RoundEvent) -> None:
-        progress = Progress(self.updates, self.leased, self.active)
+        progress = Progress(self.updates, self.leased, self.awaited)
         self.history.append(step(self.round, event, progress, now=self.now))
         if self.round.state not in (RoundState.OPEN, RoundState.COLLECTING):
             self.leased = 0
@@ -180,9 +179,9 @@ class RoundLife(RuleBasedStateMachine):
             self._step(LOOK)
             assert self.round.state is not RoundState.COLLECTING
 
-    @rule(active=st.integers(0, 6))
-    def clients_come_and_go(self, active: int) -> None:
-        self.active = active
+    @rule(awaited=st.integers(0, 6))
+    def clients_come_and_go(self, awaited: int) -> None:
+        self.awaited = awaited
 
     @rule(event=st.sampled_from([LEASE, CLOSE, PUBLISHED, UNUSABLE]))
     def a_message_comes_at_any_time_and_perhaps_twice(self, event: RoundEvent) -> None:

@@ -23,7 +23,7 @@ from fed_compute.server.credit_answers import (
     IncentivesAnswer,
     ReversalAnswer,
 )
-from fed_compute.server.dependencies import ClientName, Core, Operator
+from fed_compute.server.dependencies import ClientName, Core, Observer, Operator
 from fed_compute.server.documentation import BODY, DISK, RECORDS, STAFF, refusals, takes_json
 
 CSV = "text/csv; charset=utf-8"
@@ -59,7 +59,7 @@ def incentives(core: Core) -> IncentivesAnswer:
 )
 def export(
     core: Core,
-    _: Operator,
+    _: Observer,
     format: Annotated[Literal["csv", "json"], Query(description="CSV with a header line, or a JSON array.")] = "csv",
 ) -> StreamingResponse:
     """Return every entry of the ledger in the order of posting, one row each. For operators."""

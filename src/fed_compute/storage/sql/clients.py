@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 
 from fed_compute.errors import ClientNameTaken
-from fed_compute.ids import ClientId
+from fed_compute.ids import ClientId, RoundId
 from fed_compute.rounds.records import Client, ClientState, TaskKind, TaskState
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.failures import unique_or
@@ -16,6 +16,10 @@ _CLIENT = columns(tables.clients, Client)
 _BY_ID = select(*_CLIENT).where(_C.client_id == bindparam("client_id"))
 # Whoever may not work is nobody to wait for.
 _COUNT_SEEN = select(func.count()).where(_C.last_seen_at >= bindparam("moment"), _C.state == ClientState.ACTIVE)
+_REPORTED = select(tables.updates.c.update_id).where(
+    tables.updates.c.round_id == bindparam("round_id"), tables.updates.c.client_id == _C.client_id
+)
+_COUNT_AWAITED = _COUNT_SEEN.where(~_REPORTED.exists())
 _MARK_SEEN = update(tables.clients).where(_C.client_id == bindparam("key"))
 _PUT = update(tables.clients).where(_C.client_id == bindparam("key"))
 _TASK = tables.tasks.c
@@ -91,6 +95,10 @@ class ClientRows:
     def count_seen_since(self, moment: float) -> int:
         """Return how many clients that may take part were seen at or after `moment`."""
         return self._connection.execute(_COUNT_SEEN, {"moment": moment}).scalar_one()
+
+    def count_awaited(self, round_id: RoundId, *, seen_since: float) -> int:
+        """Return how many clients that may take part were seen since a moment and have no update in a round."""
+        return self._connection.execute(_COUNT_AWAITED, {"round_id": round_id, "moment": seen_since}).scalar_one()
 
     def mark_seen(self, seen: Mapping[ClientId, float]) -> None:
         """Record when clients were last heard of."""
