@@ -62,6 +62,13 @@ def replace(file: Path, *parts: bytes | memoryview, durable: bool = True) -> Non
         new.unlink(missing_ok=True)  # still there only if something failed
 
 
+def move(file: Path, target: Path) -> None:
+    """Move a file for good. It is in one of both places at every moment."""
+    file.replace(target)
+    for folder in (target.parent, file.parent):  # in this order: it must not be gone before it is there
+        _settle_folder(folder)
+
+
 def remove(file: Path) -> None:
     """Remove a file for good, if it is there: not even a power cut brings it back."""
     file.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from fed_compute.client.memory import packed, unpacked
 from fed_compute.client.observer import ClientObserver
 from fed_compute.client.own_folder import WAITING_SUFFIX, OwnFolder, waiting_files
-from fed_compute.client.private_files import remove
+from fed_compute.client.private_files import move, remove
 from fed_compute.client.sealed_files import Sealed, TornFile, read_sealed, write_sealed
 from fed_compute.client.work import FinishedUpdate, NormReport
 from fed_compute.errors import StateUnusable
@@ -123,7 +123,7 @@ class Spool:
     def _set_aside(self, file: Path, *, why: str) -> None:
         self._folder.aside.mkdir(mode=0o700, exist_ok=True)
         kept = self._folder.aside / file.name
-        file.replace(kept)
+        move(file, kept)
         self._observer.event("update_set_aside", file=str(kept), why=why)
 
     def _make_room(self, num_bytes: int) -> None:

@@ -98,6 +98,7 @@ def volunteer_at(
         max_retries=max_retries,
         pause=partial(pause, clock=clock, stop=stop),
         give_up=stop.is_set,
+        piece_bytes=round(settings.client_upload_piece_megabytes * 1e6),
         transport=coordinator.transport(),
     )
     around = Surroundings(clock=clock, observer=watcher, rng=np.random.Generator(np.random.PCG64(0)))
