@@ -35,9 +35,9 @@ NUM_PARAMETERS = 64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10
 class Server:
     """A real coordinator process that can be killed and started again on the same port and data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, job: str = JOB, *, heartbeat_seconds: float = 2) -> None:
         self.data_dir = folder / "data"
-        (folder / "job.toml").write_text(JOB)
+        (folder / "job.toml").write_text(job)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -45,11 +45,12 @@ class Server:
         self._log_file = folder / "server.log"
         self._command = [sys.executable, "-m", "fed_compute.cli.main", "serve", "--job", str(folder / "job.toml")]
         self._command += ["--port", str(self.port), "--data-dir", str(self.data_dir)]
+        self._heartbeat_seconds = f"{heartbeat_seconds:g}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the process and return when it answers."""
-        environment = {**os.environ, "FED_COMPUTE_HEARTBEAT_SECONDS": "2"}
+        environment = {**os.environ, "FED_COMPUTE_HEARTBEAT_SECONDS": self._heartbeat_seconds}
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
         until = time.monotonic() + 60
@@ -74,8 +75,10 @@ class Server:
 
 
 @contextmanager
-def real_client(server: Server, folder: Path, name: str, part: str) -> Iterator[None]:
-    """A client process that really trains."""
+def client_process(
+    server: Server, folder: Path, name: str, part: str, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A client process that really trains; it is killed in the end. Its log goes on where an earlier one's ended."""
     environment = {
         **os.environ,
         "COORDINATOR_URL": server.url,
@@ -84,13 +87,14 @@ def real_client(server: Server, folder: Path, name: str, part: str) -> Iterator[
         "CLIENT_STATE_DIR": str(folder / name),
         "SLEEP_BETWEEN_ROUNDS": "0.05",
         "RETRY_DELAY": "0.1",
+        **settings,
     }
-    with (folder / f"{name}.log").open("wb") as log:
+    with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "fed_compute.client"], stdout=log, stderr=log, env=environment
         )
         try:
-            yield
+            yield process
         finally:
             process.kill()
             process.wait()
@@ -133,7 +137,7 @@ def test_twenty_rounds_survive_ten_kills_at_random_moments(tmp_path: Path) -> No
         stack.callback(server.kill)
         clients = stack.enter_context(light_clients(server, 3))
         for index in (1, 2):
-            stack.enter_context(real_client(server, tmp_path, f"client-{index}", f"{index}/2"))
+            stack.enter_context(client_process(server, tmp_path, f"client-{index}", f"{index}/2"))
         kill_on_the_way(server, random.Random(1))
         until = time.monotonic() + 120
         while server.closed_rounds() < ROUNDS:

@@ -68,8 +68,8 @@ def pause(
 def resume(name: Name = None, state_dir: StateDir = None) -> None:
     """Let paused clients go on, and take a `finish` back."""
     folder = _folder(state_dir)
-    asked = [one for one in residents(folder) if one.wish_at(time.time()).kind == "pause" and not one.is_running]
-    chosen = [one for one in asked if name in (None, one.name, one.folder.slot)]
+    wanted = [one for one in residents(folder) if name in (None, one.name, one.folder.slot)]
+    chosen = [one for one in wanted if one.is_running or one.wish_at(time.time()).kind == "pause"]
     for resident in chosen or running(folder, name):
         ask(resident, Wish())
         print_line(f"{resident.name} {'goes on' if resident.is_running else 'will go on at its next start'}")

@@ -243,7 +243,11 @@ def audit(
     summary="Give a lease back",
     responses=refusals(*RECORDS, *DISK, *CLIENT, TaskNotFound, LeaseExpired),
 )
-def release(core: Core, client_id: SignedIn, task_id: TaskName) -> TaskDone:
-    """End the lease at the client's own wish, so that another client can have its place. May be repeated."""
-    task = core.tasks.release(client_id, TaskId(task_id))
+def release(state: State, client_id: SignedIn, task_id: TaskName) -> TaskDone:
+    """End the lease at the client's own wish, so that another client can have its place. May be repeated.
+
+    What has arrived of the task's update is forgotten.
+    """
+    task = state.coordinator.tasks.release(client_id, TaskId(task_id))
+    state.uploads.abandon(task.task_id)
     return TaskDone(success=True, message=f"Task {task.task_id} was given back", task_id=task.task_id)
