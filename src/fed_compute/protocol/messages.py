@@ -15,6 +15,8 @@ from fed_compute.protocol.proof_of_work import MOST_DIGITS
 
 PROTOCOL_HEADER = "Fed-Compute-Protocol"
 PROTOCOL_VERSION = 1
+WINDOW_HEADER = "Fed-Compute-Retry-Window"
+"""Of an answer without work: from and to, in seconds, between which the client asks again at a random moment."""
 SAFETENSORS = "application/vnd.safetensors"
 SAFETENSORS_ZSTD = "application/vnd.safetensors+zstd"
 MAX_LOSS = 1e6
@@ -133,6 +135,8 @@ class Recipe(Answer):
 class TaskAnswer(Answer):
     """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration.
 
+    That is until when the lease holds without a further heartbeat. The work should be done within
+    `soft_seconds_left`, and counts if it comes within `hard_seconds_left`, the end of the round.
     The round closes with `target_updates` updates, or at its deadline with at least `min_updates`;
     None from a coordinator that does not say. A task of kind `audit` is about the update that hashes
     to `audited_digest`, at `GET /tasks/{task_id}/audited`.
@@ -152,6 +156,8 @@ class TaskAnswer(Answer):
     target_updates: _Number | None = None
     min_updates: _Number | None = None
     audited_digest: _Digest | None = None
+    soft_seconds_left: _Seconds | None = None
+    hard_seconds_left: _Seconds | None = None
 
 
 class UpdateRequest(Request):
@@ -232,13 +238,14 @@ class HeartbeatRequest(Request):
 
 
 class HeartbeatAnswer(Answer):
-    """Go on, or stop because the work has become useless."""
+    """Go on, or stop because the work has become useless: why, as a stable code and as a sentence."""
 
     task_id: str
     action: Literal["continue", "abort"]
     reason: str | None
     deadline: FiniteFloat
     seconds_left: _Seconds
+    code: str | None = None
 
 
 class EvaluationRequest(Request):
