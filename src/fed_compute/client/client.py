@@ -2,7 +2,6 @@
 
 import functools
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ from fed_compute.client.api import CoordinatorApi, Idle
 from fed_compute.client.errands import Errands
 from fed_compute.client.guard import Guard
 from fed_compute.client.patience import Patience, StopAsked
+from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.surroundings import Surroundings
 from fed_compute.errors import CallRefused, FedComputeError, ModelMalformed, PolicyRefusal, TrainingDiverged
 from fed_compute.protocol.messages import TaskAnswer
@@ -51,9 +51,7 @@ class Client:
         self._polling = False
         self._rest = 0.0
 
-    def run(
-        self, *, stop: threading.Event | None = None, max_tasks: int | None = None, until_finished: bool = False
-    ) -> int:
+    def run(self, *, stop: StopSign | None = None, max_tasks: int | None = None, until_finished: bool = False) -> int:
         """Serve until asked to stop; return the number of tasks that the coordinator accepted.
 
         Ends after `max_tasks` tasks, whatever became of them, or with `until_finished` when the
@@ -72,7 +70,7 @@ class Client:
         patience = Patience(
             around.clock,
             around.observer,
-            stop=stop or threading.Event(),
+            stop=stop or StopSign(),
             base=around.retry_delay,
             rng=around.rng,
         )
@@ -98,7 +96,7 @@ class Client:
             around.observer.event("stopped", tasks_accepted=accepted)
         return accepted
 
-    def interrupt(self, stop: threading.Event) -> None:
+    def interrupt(self, stop: StopSign) -> None:
         """Set `stop`, for a signal handler: also ends a long poll at once, since no lease is held then."""
         stop.set()
         if self._polling:
@@ -173,7 +171,7 @@ class Client:
 
 
 @contextmanager
-def stop_on_signals(client: Client, stop: threading.Event) -> Iterator[None]:
+def stop_on_signals(client: Client, stop: StopSign) -> Iterator[None]:
     """While the block runs, SIGTERM and SIGINT ask the client to stop. Only for the main thread."""
     previous = {
         number: signal.signal(number, lambda *_: client.interrupt(stop)) for number in (signal.SIGTERM, signal.SIGINT)
