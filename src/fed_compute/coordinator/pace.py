@@ -3,7 +3,7 @@
 from statistics import median
 
 from fed_compute.clock import Clock
-from fed_compute.rounds.pacing import SHORTEST_GAP_SECONDS, Demand, Window, gap_seconds
+from fed_compute.rounds.pacing import SHORTEST_WIDTH_SECONDS, Demand, Window, window_for
 from fed_compute.rounds.records import Job, JobState
 from fed_compute.storage.sql.store import Records
 
@@ -22,7 +22,7 @@ class Pace:
         self._checkins_per_second = checkins_per_second
         self._resumed_at = self._stopped_at = float("-inf")
         self._looked_at = float("-inf")
-        self._window = Window.around(SHORTEST_GAP_SECONDS)
+        self._window = Window.of_width(SHORTEST_WIDTH_SECONDS)
 
     def resume(self, records: Records) -> None:
         """Note that the coordinator was away since the last client was heard of: it counts as no time at all.
@@ -38,12 +38,11 @@ class Pace:
         if self._clock.monotonic() - self._looked_at >= LOOK_SECONDS:
             self._looked_at = self._clock.monotonic()
             jobs = [job for job in records.jobs.all() if job.state is JobState.RUNNING]
-            gap = gap_seconds(
+            self._window = window_for(
                 records.clients.count_seen_since(self._population_since()),
                 sum((_demand_of(records, job) for job in jobs), Demand()),
                 checkins_per_second=self._checkins_per_second,
             )
-            self._window = Window.around(gap)
         return self._window
 
     def last_window(self) -> Window:

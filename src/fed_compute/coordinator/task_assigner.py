@@ -37,7 +37,7 @@ EVALUATION_SECONDS = 60.0
 """The shortest lease of an evaluation or an audit."""
 LONGEST_REST_SECONDS = 3600.0
 """A client that has used up its day's quota is told to ask again after this time, and the usual gap, at the latest."""
-FINISHED_GAP_SECONDS = 30.0
+FINISHED_SECONDS = 30.0
 """Whoever would wait for another job asks no more often."""
 OWN_TASKS = 20
 """How many of a client's last tasks say how long it takes."""
@@ -222,7 +222,7 @@ class TaskAssigner:
                 return offer
         window = self._pace.window(records)
         if jobs and all(job.state is JobState.FINISHED for job in jobs):
-            return _nothing("job_finished", window.at_least(FINISHED_GAP_SECONDS), client_id, now=now)
+            return _nothing("job_finished", window.at_least(FINISHED_SECONDS), client_id, now=now)
         if rest > 0:
             return _nothing("quota_used", window.after(min(rest, LONGEST_REST_SECONDS)), client_id, now=now)
         return _nothing("gathering" if gathering else "waiting", window, client_id, now=now)

@@ -15,8 +15,6 @@ from fed_compute.protocol.proof_of_work import MOST_DIGITS
 
 PROTOCOL_HEADER = "Fed-Compute-Protocol"
 PROTOCOL_VERSION = 1
-WINDOW_HEADER = "Fed-Compute-Retry-Window"
-"""Of an answer without work: from and to, in seconds, between which the client asks again at a random moment."""
 SAFETENSORS = "application/vnd.safetensors"
 SAFETENSORS_ZSTD = "application/vnd.safetensors+zstd"
 MAX_LOSS = 1e6

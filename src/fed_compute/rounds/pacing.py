@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from fed_compute.ids import ClientId
 
-SHORTEST_GAP_SECONDS = 2.0
-LONGEST_GAP_SECONDS = 300.0
-"""Nobody is sent away for longer because there are too many, unless the coordinator could not bear it."""
+SHORTEST_WIDTH_SECONDS = 1.5
+LONGEST_WIDTH_SECONDS = 120.0
+"""No window is wider because there are too many clients, unless the coordinator could not bear them."""
 CROWD = 3
 """Above so many clients for each slot not all of them are needed in a round."""
 ASKED_PER_SLOT = 10
@@ -22,24 +22,28 @@ ASKED_PER_SLOT = 10
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ask again at a moment drawn evenly from `start_seconds` to `end_seconds` from now."""
+    """Ask again at a moment drawn evenly from `start_seconds` to `end_seconds` from now.
+
+    The usual window begins after as long as it is wide. Those who come back after an outage are spread
+    over one width, and so the first of them do not ask again before the last one came.
+    """
 
     start_seconds: float
     end_seconds: float
 
     @classmethod
-    def around(cls, gap_seconds: float) -> "Window":
-        """Return the window whose mean is `gap_seconds`, and its width too."""
-        return cls(0.5 * gap_seconds, 1.5 * gap_seconds)
+    def of_width(cls, seconds: float) -> "Window":
+        """Return the usual window of a width."""
+        return cls(seconds, 2 * seconds)
 
     @property
     def width_seconds(self) -> float:
         """How far apart the first and the last moment are."""
         return self.end_seconds - self.start_seconds
 
-    def at_least(self, gap_seconds: float) -> "Window":
-        """Return the window, or a longer one whose mean is `gap_seconds`."""
-        return self if self.width_seconds >= gap_seconds else Window.around(gap_seconds)
+    def at_least(self, seconds: float) -> "Window":
+        """Return the window, or the usual one of this width if that is wider."""
+        return self if self.width_seconds >= seconds else Window.of_width(seconds)
 
     def after(self, seconds: float) -> "Window":
         """Return a window just as wide that begins in `seconds`."""
@@ -61,22 +65,24 @@ class Demand:
         return Demand(self.slots + other.slots, self.leases_per_second + other.leases_per_second)
 
 
-def gap_seconds(num_clients: int, demand: Demand, *, checkins_per_second: float) -> float:
-    """Return how long a client without work should stay away on average.
+def window_for(num_clients: int, demand: Demand, *, checkins_per_second: float) -> Window:
+    """Return when a client without work should ask again.
 
-    G = N/R, what the coordinator bears; in a crowd, N > 3·S, up to 5 minutes if 10 clients asking for
-    each lease are enough: N / (10 · leases a second). Whoever is needed is never sent away for longer
-    than the coordinator needs: a small fleet meets at the next round.
+    The width is W = N/R, so that no second ever brings more than the coordinator bears; in a crowd,
+    N > 3·S, up to 2 minutes if 10 clients asking for each lease are enough: N / (10 · leases a second).
+    Whoever is needed is never sent away for longer than the coordinator needs: a small fleet meets at
+    the next round.
 
     Args:
         num_clients: N, clients heard of within the last hour.
         demand: what the live rounds want; S is its `slots`.
         checkins_per_second: R, requests for work that the coordinator bears in one second, above 0.
     """
-    bearable = max(SHORTEST_GAP_SECONDS, num_clients / checkins_per_second)
-    if demand.slots == 0 or num_clients <= CROWD * demand.slots:
-        return bearable
-    return max(bearable, min(num_clients / (ASKED_PER_SLOT * demand.leases_per_second), LONGEST_GAP_SECONDS))
+    width = max(SHORTEST_WIDTH_SECONDS, num_clients / checkins_per_second)
+    if num_clients > CROWD * demand.slots > 0:
+        enough = num_clients / (ASKED_PER_SLOT * demand.leases_per_second)
+        width = max(width, min(enough, LONGEST_WIDTH_SECONDS))
+    return Window.of_width(width)
 
 
 def lot_of(client_id: ClientId, *, now: float) -> float:

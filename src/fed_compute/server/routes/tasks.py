@@ -21,7 +21,6 @@ from fed_compute.protocol.digests import format_content_digest
 from fed_compute.protocol.messages import (
     SAFETENSORS,
     SAFETENSORS_ZSTD,
-    WINDOW_HEADER,
     AuditRequest,
     EvaluationRequest,
     HeartbeatAnswer,
@@ -29,6 +28,7 @@ from fed_compute.protocol.messages import (
     TaskAnswer,
     TaskDone,
 )
+from fed_compute.protocol.retry_window import RETRY_WINDOW, write_retry_window
 from fed_compute.server.bodies import json_body
 from fed_compute.server.dependencies import (
     ClientName,
@@ -62,7 +62,7 @@ router = APIRouter(tags=["tasks"])
             "description": "Nothing to do now; ask again at a random moment of the window, or after Retry-After",
             "headers": {
                 "Retry-After": {"description": "A moment in the window, in seconds.", "schema": {"type": "integer"}},
-                WINDOW_HEADER: {
+                RETRY_WINDOW: {
                     "description": "From and to, in seconds from now. Example: 1.5-4.5",
                     "schema": {"type": "string"},
                 },
@@ -137,7 +137,7 @@ async def _ask_until(
 def _headers_of(nothing: NothingToDo) -> dict[str, str]:
     return {
         "Retry-After": str(math.ceil(nothing.retry_after_seconds)),
-        WINDOW_HEADER: f"{nothing.window.start_seconds:.3f}-{nothing.window.end_seconds:.3f}",
+        RETRY_WINDOW: write_retry_window(nothing.window.start_seconds, nothing.window.end_seconds),
         REASON_HEADER: nothing.reason,
     }
 
