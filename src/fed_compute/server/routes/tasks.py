@@ -148,7 +148,7 @@ def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: st
 
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
-    limits = core.limits.of(found.job, round_.round_id)
+    limits, now = core.limits.of(found.job, round_.round_id), core.clock.now()
     is_audit = task.kind.value == "audit"
     audited = core.audits.audited_update(task.client_id, task.task_id).digest if is_audit else None
     described = {
@@ -165,9 +165,9 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         job=found.job.name,
         model_digest=found.version.digest,
         deadline=task.deadline,
-        seconds_left=max(0.0, task.deadline - core.clock.now()),
-        soft_seconds_left=_left(core, task.soft_deadline),
-        hard_seconds_left=_left(core, round_.deadline) if task.kind.value == "train" else None,
+        seconds_left=max(0.0, task.deadline - now),
+        soft_seconds_left=_until(task.soft_deadline, now),
+        hard_seconds_left=_until(round_.deadline if task.kind.value == "train" else None, now),
         heartbeat_seconds=core.settings.heartbeat_seconds,
         recipe=recipe_of(
             found.job,
@@ -182,8 +182,8 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     )
 
 
-def _left(core: Coordinator, deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - core.clock.now())
+def _until(moment: float | None, now: float) -> float | None:
+    return None if moment is None else max(0.0, moment - now)
 
 
 @router.post(
