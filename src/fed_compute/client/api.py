@@ -1,5 +1,6 @@
 """The coordinator over HTTP: one method per call, typed answers, typed errors, retries."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from fed_compute.protocol.messages import (
     PROTOCOL_HEADER,
     PROTOCOL_VERSION,
     SAFETENSORS,
+    AuditRequest,
     EvaluationRequest,
     HeartbeatAnswer,
     HeartbeatRequest,
@@ -67,7 +69,14 @@ class _Reply:
 
 def wire_form(request: Request) -> bytes:
     """Return the bytes in which a request travels: what was set, and nothing else. Equal requests give equal bytes."""
-    return request.model_dump_json(exclude_none=True, exclude_unset=True).encode()
+    return json.dumps(said(request), separators=(",", ":"), allow_nan=False).encode()
+
+
+def said(request: Request) -> dict[str, Any]:
+    """Return what a request says: the fields that were set, and null only where a field may not be left out."""
+    needed = {name for name, field in type(request).model_fields.items() if field.is_required()}
+    nothing = {name: None for name in needed if getattr(request, name) is None}
+    return {**request.model_dump(mode="json", exclude_none=True, exclude_unset=True), **nothing}
 
 
 class CoordinatorApi:
@@ -134,15 +143,24 @@ class CoordinatorApi:
         return self._json(RegisterAnswer, "POST", "/client/register", **_json_body(request))
 
     def next_task(
-        self, client_id: str, *, wait_seconds: float, job: str | None = None, evaluates: bool = True
+        self,
+        client_id: str,
+        *,
+        wait_seconds: float,
+        job: str | None = None,
+        evaluates: bool = True,
+        audits: bool = False,
     ) -> TaskAnswer | Idle:
         """`GET /task/{client_id}`, answered as soon as there is a task, after `wait_seconds` at the latest.
 
-        With `job` only a task of that job; without `evaluates` only training. A coordinator may ignore both.
+        With `job` only a task of that job; without `evaluates` no evaluation, without `audits` no audit. A
+        coordinator may ignore all three.
         """
         wishes = {} if job is None else {"job": job}
         if not evaluates:
             wishes["evaluate"] = "false"
+        if audits:
+            wishes["audit"] = "true"
         reply = self._send(
             "GET",
             f"/task/{quote(client_id, safe='')}",
@@ -164,29 +182,34 @@ class CoordinatorApi:
         Raises:
             AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
         """
+        return self._download(
+            f"/model/{quote(model_version, safe='')}",
+            what=f"model {model_version[:40]}",
+            digest=digest,
+            max_bytes=max_bytes,
+            params={"job": job},
+            headers={"Accept": SAFETENSORS},
+        )
 
-        def fetch() -> bytes:
-            reply = self._try(
-                "GET",
-                f"/model/{quote(model_version, safe='')}",
-                max_bytes=max_bytes,
-                params={"job": job},
-                headers={"Accept": SAFETENSORS},
-            )
-            if (got := sha256_hex(reply.body)) != digest:
-                raise _unusable(f"model {model_version[:40]} hashes to sha-256 {got}, the task says {digest[:80]}")
-            return reply.body
+    def download_audited(self, task_id: str, *, digest: str, max_bytes: int) -> bytes:
+        """`GET /tasks/{task_id}/audited`: the update that an audit is about, as it was sent. Its SHA-256 is `digest`.
 
-        return self._retrying(fetch)
+        Raises:
+            AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
+        """
+        return self._download(
+            f"{_task(task_id)}/audited", what="the audited update", digest=digest, max_bytes=max_bytes
+        )
 
     def submit_update(self, task_id: str, body: bytes, content_type: str) -> UpdateAnswer:
         """`PUT /tasks/{task_id}/update`. Sending the same bytes again is safe: they count once."""
         headers = {"Content-Type": content_type, "Content-Digest": format_content_digest(sha256_hex(body))}
         return self._json(UpdateAnswer, "PUT", f"{_task(task_id)}/update", content=body, headers=headers)
 
-    def submit_evaluation(self, task_id: str, request: EvaluationRequest) -> TaskDone:
-        """`POST /tasks/{task_id}/evaluation`."""
-        return self._json(TaskDone, "POST", f"{_task(task_id)}/evaluation", **_json_body(request))
+    def submit_measurement(self, task_id: str, request: EvaluationRequest | AuditRequest) -> TaskDone:
+        """`POST /tasks/{task_id}/evaluation`, or `…/audit`. Sending it again is safe: the first one stands."""
+        what = "audit" if isinstance(request, AuditRequest) else "evaluation"
+        return self._json(TaskDone, "POST", f"{_task(task_id)}/{what}", **_json_body(request))
 
     def heartbeat(self, task_id: str, progress: float) -> HeartbeatAnswer:
         """`POST /tasks/{task_id}/heartbeat`, one try only: the next heartbeat is the retry."""
@@ -199,6 +222,15 @@ class CoordinatorApi:
     def release_task(self, task_id: str) -> TaskDone:
         """`DELETE /tasks/{task_id}`: give the lease back, one try only."""
         return _read(TaskDone, self._try("DELETE", _task(task_id), timeout=_SHORT_TIMEOUT))
+
+    def _download(self, path: str, *, what: str, digest: str, max_bytes: int, **request: Any) -> bytes:
+        def fetch() -> bytes:
+            body = self._try("GET", path, max_bytes=max_bytes, **request).body
+            if (got := sha256_hex(body)) != digest:
+                raise _unusable(f"{what} hashes to sha-256 {got}, the task says {digest[:80]}")
+            return body
+
+        return self._retrying(fetch)
 
     def _json(self, answer: type[_AnswerT], method: str, path: str, **request: Any) -> _AnswerT:
         return self._retrying(lambda: _read(answer, self._try(method, path, **request)))

@@ -11,7 +11,14 @@ from fed_compute.client.guard import Guard
 from fed_compute.client.patience import Patience, StopAsked
 from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.surroundings import Surroundings
-from fed_compute.errors import CallRefused, FedComputeError, ModelMalformed, PolicyRefusal, TrainingDiverged
+from fed_compute.errors import (
+    CallRefused,
+    FedComputeError,
+    ModelMalformed,
+    PolicyRefusal,
+    TrainingDiverged,
+    UpdateRefused,
+)
 from fed_compute.protocol.messages import TaskAnswer
 
 LONG_POLL_SECONDS = 25.0
@@ -24,7 +31,7 @@ SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS = 60.0, 3600.0
 _LOOK_AGAIN_SECONDS = 600.0
 """A wait for midnight or for opening hours looks again this often: clocks are set, and machines sleep."""
 
-_FAILURES = (CallRefused, TrainingDiverged, ModelMalformed)
+_FAILURES = (CallRefused, TrainingDiverged, ModelMalformed, UpdateRefused)
 
 
 def rest_seconds(refusals: int) -> float:
@@ -64,7 +71,7 @@ class Client:
         Raises:
             ClientMustAct, Misuse: if only the owner of this machine can help.
             PolicyRefusal: with `until_finished`, if the owner's limits forbid this job.
-            CallRefused, TrainingDiverged, ModelMalformed: after `FAILURES_IN_A_ROW` failed tasks.
+            CallRefused, TrainingDiverged, ModelMalformed, UpdateRefused: after `FAILURES_IN_A_ROW` failed tasks.
         """
         around = self._around
         patience = Patience(around.clock, around.observer, stop=stop or StopSign(), backoff=self._api.backoff)
@@ -131,8 +138,9 @@ class Client:
     def _poll(self, client_id: str, job: str | None, *, wait_seconds: float) -> TaskAnswer | Idle:
         self._polling = True
         try:
+            policy = self._guard.policy
             return self._api.next_task(
-                client_id, wait_seconds=wait_seconds, job=job, evaluates=self._guard.policy.evaluate
+                client_id, wait_seconds=wait_seconds, job=job, evaluates=policy.evaluate, audits=policy.audits
             )
         finally:
             self._polling = False
@@ -159,6 +167,7 @@ class Client:
 
     def _note_failure(self, task: TaskAnswer, error: FedComputeError) -> None:
         name = "update_refused" if isinstance(error, CallRefused) else "training_failed"
+        name = name if task.task == "train" else "measuring_failed"
         self._around.observer.event(
             name, task_id=task.task_id, code=error.details.get("answered", error.code), why=error.message
         )
