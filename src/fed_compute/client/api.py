@@ -59,6 +59,11 @@ class Idle:
     window: tuple[float, float] | None
     reason: str
 
+    @property
+    def spread_seconds(self) -> float:
+        """How far apart the coordinator wants its clients."""
+        return 0.0 if self.window is None else self.window[1] - self.window[0]
+
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
@@ -80,7 +85,7 @@ def said(request: Request) -> dict[str, Any]:
 
 
 class CoordinatorApi:
-    """One coordinator. May be used from several threads at once. It follows no redirects: a key goes to one host only.
+    """One coordinator. Heartbeats may come from another thread. It follows no redirects: a key goes to one host only.
 
     Each call makes at most `max_retries` + 1 tries, with a `pause` between them as long as `backoff` says;
     one that would be longer than `LONGEST_RETRY_SECONDS` ends the call. Only `NotNow` is ever tried again.
@@ -118,17 +123,12 @@ class CoordinatorApi:
         except httpx2.InvalidURL as error:
             raise SettingInvalid(f"COORDINATOR_URL {base_url[:200]!r} is not an address: {error}") from error
         self._max_retries = max_retries
-        self._backoff = backoff or Backoff(SystemClock(), np.random.default_rng(), base=2.0)
+        self.backoff = backoff or Backoff(SystemClock(), np.random.default_rng(), base=2.0)
         self._before_try = before_try
         self._pause = pause
         self._give_up = give_up
         if api_key is not None:
             self.authenticate(api_key)
-
-    @property
-    def backoff(self) -> Backoff:
-        """When this coordinator may be called again."""
-        return self._backoff
 
     def authenticate(self, api_key: str) -> None:
         """Use this key from now on."""
@@ -169,11 +169,9 @@ class CoordinatorApi:
             timeout=httpx2.Timeout(30.0, connect=10.0, read=30.0 + wait_seconds),
         )
         if reply.status == 204:
-            reason = reply.headers.get("fed-compute-reason", "waiting")
-            window = retry_window(reply.headers)
-            if window is not None:
-                self._backoff.keep_pace(window[1] - window[0])
-            return Idle(window, printable(reason[:80]))
+            idle = _idle(reply)
+            self.backoff.keep_pace(idle.spread_seconds)
+            return idle
         return _read(TaskAnswer, reply)
 
     def download_model(self, model_version: str, *, job: str, digest: str, max_bytes: int) -> bytes:
@@ -243,14 +241,13 @@ class CoordinatorApi:
         while True:
             try:
                 answer = call()
+                self.backoff.succeeded()
+                return answer
             except NotNow as error:
-                self._backoff.failed(error)
-                seconds = self._backoff.seconds_left()
+                self.backoff.failed(error)
+                seconds = self.backoff.seconds_left()
                 if retries_left == 0 or seconds > LONGEST_RETRY_SECONDS:
                     raise
-            else:
-                self._backoff.succeeded()
-                return answer
             retries_left -= 1
             self._pause(seconds)
 
@@ -292,6 +289,11 @@ def _json_body(request: Request) -> dict[str, Any]:
 
 def _task(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
+
+
+def _idle(reply: _Reply) -> Idle:
+    reason = reply.headers.get("fed-compute-reason", "waiting")
+    return Idle(retry_window(reply.headers), printable(reason[:80]))
 
 
 def _read(answer: type[_AnswerT], reply: _Reply) -> _AnswerT:
