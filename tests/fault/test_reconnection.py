@@ -6,6 +6,7 @@ from math import ceil
 import numpy as np
 import pytest
 
+from fed_compute.client.api import Idle
 from fed_compute.client.backoff import Backoff
 from fed_compute.clock import ManualClock
 from fed_compute.errors import CoordinatorUnreachable
@@ -18,6 +19,7 @@ DEMAND = Demand(slots=25, leases_per_second=25 / 60)
 WINDOW = window_for(CLIENTS, DEMAND, checkins_per_second=50.0)
 OUTAGE = 3600.0
 END = OUTAGE + WINDOW.end_seconds
+IDLE = Idle((WINDOW.start_seconds, WINDOW.end_seconds), "waiting")
 
 
 class Volunteer:
@@ -26,7 +28,7 @@ class Volunteer:
     def __init__(self, number: int, rng: np.random.Generator, *, draws_itself: bool) -> None:
         self._clock = ManualClock(start=0.0)
         self._backoff = Backoff(self._clock, rng, base=2.0)
-        self._backoff.keep_pace(WINDOW.width_seconds)
+        self._backoff.keep_pace(IDLE.gap_seconds)
         self._name = ClientId(f"client-{number}")
         self._rng = rng
         self._draws_itself = draws_itself
@@ -47,7 +49,7 @@ class Volunteer:
     def _wait_for_work(self) -> float:
         self._backoff.succeeded()
         if self._draws_itself:
-            return float(self._rng.uniform(WINDOW.start_seconds, WINDOW.end_seconds))
+            return IDLE.draw_seconds(self._rng, otherwise=5.0)
         return ceil(WINDOW.at(lot_of(self._name, now=self._clock.now())))
 
 

@@ -60,9 +60,13 @@ class Idle:
     reason: str
 
     @property
-    def spread_seconds(self) -> float:
-        """How far apart the coordinator wants its clients."""
-        return 0.0 if self.window is None else self.window[1] - self.window[0]
+    def gap_seconds(self) -> float:
+        """How often the coordinator wants each client: the usual window, one width ahead, makes it 1.5 widths."""
+        return 0.0 if self.window is None else 1.5 * (self.window[1] - self.window[0])
+
+    def draw_seconds(self, rng: np.random.Generator, *, otherwise: float) -> float:
+        """Return how long to wait: an even draw from the window, or `otherwise` where none was given."""
+        return otherwise if self.window is None else float(rng.uniform(*self.window))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,7 @@ class CoordinatorApi:
         )
         if reply.status == 204:
             idle = _idle(reply)
-            self.backoff.keep_pace(idle.spread_seconds)
+            self.backoff.keep_pace(idle.gap_seconds)
             return idle
         return _read(TaskAnswer, reply)
 

@@ -48,9 +48,9 @@ class Backoff:
         """Take note that the coordinator answered."""
         self._failures, self._rest, self._last = 0, 0.0, None
 
-    def keep_pace(self, window_seconds: float) -> None:
-        """Take note of how far apart the coordinator wants its clients: no window is shorter than that."""
-        self._pace = window_seconds
+    def keep_pace(self, gap_seconds: float) -> None:
+        """Take note of how often the coordinator wants to be asked: no window is shorter than that."""
+        self._pace = gap_seconds
 
     def seconds_left(self) -> float:
         """Return how long to wait before the next call, at least 0."""

@@ -123,11 +123,11 @@ class Client:
                 case Idle(reason="job_finished") if until_finished and finished | {job} == set(wanted):
                     around.observer.event("job_finished")
                     return
-                case Idle(window, reason):
+                case Idle(reason=reason) as idle:
                     finished = finished | {job} if reason == "job_finished" else finished - {job}
                     around.observer.event("idle", why=reason)
-                    start, end = window or (around.sleep_between_rounds, around.sleep_between_rounds)
-                    patience.pause(around.rng.uniform(start, end) / len(wanted))
+                    seconds = idle.draw_seconds(around.rng, otherwise=around.sleep_between_rounds)
+                    patience.pause(seconds / len(wanted))
                 case TaskAnswer() as task:
                     count += 1
                     finished.clear()
