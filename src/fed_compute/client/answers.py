@@ -41,6 +41,7 @@ from fed_compute.errors import (
     error_kinds,
 )
 from fed_compute.protocol.messages import Problem
+from fed_compute.protocol.retry_window import RETRY_WINDOW, read_retry_window
 
 _KINDS = error_kinds()
 _OVER = frozenset({RoundOver, LeaseExpired, TaskOver, TaskNotFound, NotAssigned, RoundNotFound})
@@ -92,6 +93,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return min(seconds, _LONGEST_ADVICE) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def retry_window(headers: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return from and to how many seconds from now to ask again: the window that is told, else `Retry-After`."""
+    window = read_retry_window(headers.get(RETRY_WINDOW.lower(), ""))
+    if window is None and (moment := retry_after(headers)) is not None:
+        return moment, moment
+    return window
 
 
 def printable(text: str) -> str:

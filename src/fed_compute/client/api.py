@@ -10,9 +10,11 @@ import httpx2
 import numpy as np
 from pydantic import BaseModel
 
-from fed_compute.client.answers import printable, retry_after
-from fed_compute.client.api_calls import SHORT_TIMEOUT, SLEEP, Calls, unusable
+from fed_compute.client.answers import printable, retry_window
+from fed_compute.client.api_calls import SHORT_TIMEOUT, SLEEP, Calls, Reply, unusable
 from fed_compute.client.api_uploads import Sent, Upload
+from fed_compute.client.backoff import Backoff
+from fed_compute.clock import SystemClock
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
     SAFETENSORS,
@@ -40,10 +42,19 @@ _AnswerT = TypeVar("_AnswerT", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing to do now. `retry_after_seconds` is the coordinator's wish, None if it has none."""
+    """Nothing to do now. `window` is when to ask again, from and to in seconds; None if that is not said."""
 
-    retry_after_seconds: float | None
+    window: tuple[float, float] | None
     reason: str
+
+    @property
+    def gap_seconds(self) -> float:
+        """How often the coordinator wants each client: the usual window, one width ahead, makes it 1.5 widths."""
+        return 0.0 if self.window is None else 1.5 * (self.window[1] - self.window[0])
+
+    def draw_seconds(self, rng: np.random.Generator, *, otherwise: float) -> float:
+        """Return how long to wait: an even draw from the window, or `otherwise` where none was given."""
+        return otherwise if self.window is None else float(rng.uniform(*self.window))
 
 
 def wire_form(request: Request) -> bytes:
@@ -59,12 +70,12 @@ def said(request: Request) -> dict[str, Any]:
 
 
 class CoordinatorApi:
-    """One coordinator. May be used from several threads at once. It follows no redirects: a key goes to one host only.
+    """One coordinator. Heartbeats may come from another thread. It follows no redirects: a key goes to one host only.
 
-    Each call makes at most `max_retries` + 1 tries, with a `pause` of `retry_seconds` between them. A
-    `Retry-After` of the coordinator that is longer than `LONGEST_RETRY_SECONDS` ends the call. Only
-    `NotNow` is ever tried again. `before_try` runs before each try; `pause` may raise to end them;
-    `give_up` says whether to stop reading an answer that does not end.
+    Each call makes at most `max_retries` + 1 tries, with a `pause` between them as long as `backoff` says;
+    one that would be longer than `LONGEST_RETRY_SECONDS` ends the call. Only `NotNow` is ever tried again.
+    `before_try` runs before each try; `pause` may raise to end them; `give_up` says whether to stop
+    reading an answer that does not end.
 
     Raises (every call):
         NotNow: nothing is wrong with the call; try later.
@@ -79,23 +90,22 @@ class CoordinatorApi:
         *,
         api_key: str | None = None,
         max_retries: int = 3,
-        retry_delay: float = 2.0,
+        backoff: Backoff | None = None,
         before_try: Callable[[], None] = lambda: None,
         pause: Callable[[float], None] = SLEEP,
         give_up: Callable[[], bool] = lambda: False,
         piece_bytes: int = PIECE_BYTES,
-        rng: np.random.Generator | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self._piece_bytes = piece_bytes
+        self.backoff = backoff or Backoff(SystemClock(), np.random.default_rng(), base=2.0)
         self._calls = Calls(
             base_url,
             max_retries=max_retries,
-            retry_delay=retry_delay,
+            backoff=self.backoff,
             before_try=before_try,
             pause=pause,
             give_up=give_up,
-            rng=rng or np.random.default_rng(),
             transport=transport,
         )
         if api_key is not None:
@@ -135,8 +145,9 @@ class CoordinatorApi:
             timeout=httpx2.Timeout(30.0, connect=10.0, read=30.0 + wait_seconds),
         )
         if reply.status == 204:
-            reason = reply.headers.get("fed-compute-reason", "waiting")
-            return Idle(retry_after(reply.headers), printable(reason[:80]))
+            idle = _idle(reply)
+            self.backoff.keep_pace(idle.gap_seconds)
+            return idle
         return reply.read(TaskAnswer)
 
     def download_model(self, model_version: str, *, job: str, digest: str, max_bytes: int) -> bytes:
@@ -217,3 +228,8 @@ def _wishes(job: str | None, *, evaluates: bool, audits: bool) -> dict[str, str]
 
 def _task(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
+
+
+def _idle(reply: Reply) -> Idle:
+    reason = reply.headers.get("fed-compute-reason", "waiting")
+    return Idle(retry_window(reply.headers), printable(reason[:80]))

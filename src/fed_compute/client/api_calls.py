@@ -6,12 +6,12 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import httpx2
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from fed_compute.client.answers import error_of, printable
+from fed_compute.client.backoff import Backoff
 from fed_compute.clock import SystemClock
-from fed_compute.errors import AnswerUnusable, CoordinatorBusy, CoordinatorUnreachable, NotNow, SettingInvalid
+from fed_compute.errors import AnswerUnusable, CoordinatorUnreachable, NotNow, SettingInvalid
 from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
 
 LONGEST_RETRY_SECONDS = 30.0
@@ -56,30 +56,18 @@ class Reply:
             ) from error
 
 
-def retry_seconds(failures: int, *, delay: float, told: float | None, chance: float) -> float:
-    """Return the pause after so many failures of one call, at least 1.
-
-    What the coordinator told; else `delay`, doubled for each further failure, and up to half of `delay` more by
-    `chance` from 0 to 1, at most `LONGEST_RETRY_SECONDS`.
-    """
-    if told is not None:
-        return told
-    return min(delay * 2.0 ** min(failures - 1, 30) + delay / 2 * chance, LONGEST_RETRY_SECONDS)
-
-
 class Calls:
-    """Calls to one coordinator, with retries as `CoordinatorApi` promises them. May be used from several threads."""
+    """Calls to one coordinator, with retries as `CoordinatorApi` promises them."""
 
     def __init__(
         self,
         base_url: str,
         *,
         max_retries: int,
-        retry_delay: float,
+        backoff: Backoff,
         before_try: Callable[[], None],
         pause: Callable[[float], None],
         give_up: Callable[[], bool],
-        rng: np.random.Generator,
         transport: httpx2.BaseTransport | None,
     ) -> None:
         headers = {
@@ -94,10 +82,9 @@ class Calls:
         except httpx2.InvalidURL as error:
             raise SettingInvalid(f"COORDINATOR_URL {base_url[:200]!r} is not an address: {error}") from error
         self._max_retries = max_retries
-        self._retry_delay = retry_delay
+        self.backoff = backoff
         self._before_try = before_try
         self._pause = pause
-        self._rng = rng
         self.give_up = give_up
 
     def authenticate(self, api_key: str) -> None:
@@ -114,15 +101,18 @@ class Calls:
 
     def retrying(self, call: Callable[[], _ResultT]) -> _ResultT:
         """Return what `call` returns, after as many tries and pauses as are allowed."""
-        failures = 0
+        retries_left = self._max_retries
         while True:
             try:
-                return call()
+                answer = call()
+                self.backoff.succeeded()
+                return answer
             except NotNow as error:
-                failures += 1
-                seconds = self._seconds_after(error, failures)
-                if failures > self._max_retries or seconds > LONGEST_RETRY_SECONDS:
+                self.backoff.failed(error)
+                seconds = self.backoff.seconds_left()
+                if retries_left == 0 or seconds > LONGEST_RETRY_SECONDS:
                     raise
+            retries_left -= 1
             self._pause(seconds)
 
     def once(self, method: str, path: str, *, max_bytes: int = _MAX_JSON_BYTES, **request: Any) -> Reply:
@@ -138,15 +128,6 @@ class Calls:
         if not 200 <= reply.status < 300:
             raise error_of(reply.status, reply.headers, reply.body)
         return reply
-
-    def _seconds_after(self, error: NotNow, failures: int) -> float:
-        told = isinstance(error, CoordinatorBusy) and error.details["told"]
-        return retry_seconds(
-            failures,
-            delay=self._retry_delay,
-            told=error.retry_after_seconds if told else None,
-            chance=float(self._rng.random()),
-        )
 
     def _body(self, response: httpx2.Response, max_bytes: int) -> bytes:
         """Read a body of at most `max_bytes`; never more than that and one network read is held.

@@ -51,7 +51,10 @@ class Upload:
         if is_last:
             headers["Content-Digest"] = self._digest
         reply = self._send("PATCH", start, end, headers)
-        return None if reply.status == 204 and not is_last else reply.read(UpdateAnswer)
+        if reply.status == 204 and not is_last:
+            self._calls.backoff.succeeded()
+            return None
+        return reply.read(UpdateAnswer)
 
     def _send(self, method: str, start: int, end: int, headers: dict[str, str]) -> Reply:
         blocks = _blocks(self._body[start:end], start, on_sent=self._on_sent, give_up=self._calls.give_up)

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from fed_compute.client.api import CoordinatorApi
 from fed_compute.client.api_uploads import BLOCK_BYTES, send_in_pieces
+from fed_compute.client.backoff import Backoff
+from fed_compute.clock import ManualClock
 from fed_compute.errors import AnswerUnusable, CallRefused, CoordinatorUnreachable, NotNow, TaskOver
 from fed_compute.protocol.messages import SAFETENSORS
 from tests.unit.client.fake_coordinator import FakeCoordinator, answering, problem
 from tests.unit.client.test_api import an_update, api_to
+from tests.unit.client.test_backoff import Loaded
 
 CUT = CoordinatorUnreachable("cut", retry_after_seconds=0.0)
 
@@ -111,6 +114,20 @@ def test_a_piece_that_is_cut_goes_on_where_the_coordinator_has_it() -> None:
     offsets = [int(r.headers["upload-offset"]) for r in coordinator.requests if r.method == "PATCH"]
     assert offsets[:4] == [0, 5000, 6234, 11_234]
     assert offsets[4] == 11_241
+
+
+def test_a_piece_that_arrives_ends_the_row_of_failures() -> None:
+    """A long upload over a bad line is not slowed down by what it has overcome."""
+    coordinator = FakeCoordinator(cuts=[7, 7, None, 7, 7])
+    waits: list[float] = []
+    api = CoordinatorApi(
+        "http://coordinator.test", pause=waits.append, piece_bytes=5000, transport=coordinator.transport(),
+        backoff=Backoff(ManualClock(), Loaded(1.0), base=2.0),
+    )  # fmt: skip
+    coordinator.keys["me"] = "sk_me_secret"
+    api.authenticate("sk_me_secret")
+    api.submit_update("t_1", an_update(coordinator), SAFETENSORS)
+    assert waits == [2, 2]
 
 
 def test_an_update_whose_answer_was_lost_is_answered_without_being_sent_again() -> None:
