@@ -24,6 +24,7 @@ class Upload:
         self._body = memoryview(body)
         self._digest = format_content_digest(sha256_hex(body))
         self._on_sent = on_sent
+        self._arrived = 0
 
     def whole(self, content_type: str) -> UpdateAnswer:
         """`PUT` it, one try."""
@@ -35,7 +36,10 @@ class Upload:
         return send_in_pieces(len(self._body), piece_bytes=piece_bytes, stored=self._stored, send=self._piece)
 
     def _stored(self) -> int:
-        """Ask how much has arrived. A refusal has no body here to say why: that of the next piece has."""
+        """Ask how much has arrived. A refusal has no body here to say why: that of the next piece has.
+
+        A line that lets blocks through is not in a row of failures.
+        """
         try:
             headers = self._calls.once("HEAD", self._path).headers
         except (CallRefused, ClientMustAct):
@@ -43,7 +47,11 @@ class Upload:
         offset = headers.get("upload-offset", "")
         if not (offset.isascii() and offset.isdecimal()):
             raise unusable(f"Upload-Offset is {printable(offset[:40])!r}, wanted the number of bytes that arrived")
-        return int(offset[:18])
+        arrived = int(offset[:18])
+        if arrived >= self._arrived + BLOCK_BYTES:
+            self._calls.backoff.succeeded()
+        self._arrived = arrived
+        return arrived
 
     def _piece(self, start: int, end: int) -> UpdateAnswer | None:
         is_last = end >= len(self._body)
@@ -51,10 +59,7 @@ class Upload:
         if is_last:
             headers["Content-Digest"] = self._digest
         reply = self._send("PATCH", start, end, headers)
-        if reply.status == 204 and not is_last:
-            self._calls.backoff.succeeded()
-            return None
-        return reply.read(UpdateAnswer)
+        return None if reply.status == 204 and not is_last else reply.read(UpdateAnswer)
 
     def _send(self, method: str, start: int, end: int, headers: dict[str, str]) -> Reply:
         blocks = _blocks(self._body[start:end], start, on_sent=self._on_sent, give_up=self._calls.give_up)

@@ -14,6 +14,7 @@ from fed_compute.clock import ManualClock
 from fed_compute.errors import AnswerUnusable, CallRefused, CoordinatorUnreachable, NotNow, TaskOver
 from fed_compute.protocol.messages import SAFETENSORS
 from tests.unit.client.fake_coordinator import FakeCoordinator, answering, problem
+from tests.unit.client.recipes import recipe_for
 from tests.unit.client.test_api import an_update, api_to
 from tests.unit.client.test_backoff import Loaded
 
@@ -116,12 +117,13 @@ def test_a_piece_that_is_cut_goes_on_where_the_coordinator_has_it() -> None:
     assert offsets[4] == 11_241
 
 
-def test_a_piece_that_arrives_ends_the_row_of_failures() -> None:
+def test_a_line_that_lets_blocks_through_is_not_in_a_row_of_failures() -> None:
     """A long upload over a bad line is not slowed down by what it has overcome."""
-    coordinator = FakeCoordinator(cuts=[7, 7, None, 7, 7])
+    coordinator = FakeCoordinator(recipe=recipe_for(args={"input_dim": 64, "hidden_dim": 512, "output_dim": 10}))
+    coordinator.cuts = [7, 7, 2 * BLOCK_BYTES, 7, 7, 2 * BLOCK_BYTES, 7]
     waits: list[float] = []
     api = CoordinatorApi(
-        "http://coordinator.test", pause=waits.append, piece_bytes=5000, transport=coordinator.transport(),
+        "http://coordinator.test", pause=waits.append, piece_bytes=10**6, transport=coordinator.transport(),
         backoff=Backoff(ManualClock(), Loaded(1.0), base=2.0),
     )  # fmt: skip
     coordinator.keys["me"] = "sk_me_secret"
