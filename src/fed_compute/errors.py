@@ -883,6 +883,17 @@ class DiskFull(NotNow):
         super().__init__("the coordinator has no disk space left; keep the update and retry", retry_after_seconds=60.0)
 
 
+class DiskFailed(NotNow):
+    """The coordinator's disk answers with errors, or can no longer be written. An operator has to look."""
+
+    code = "disk_failed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the coordinator cannot use its disk at this moment; keep the update and retry", retry_after_seconds=60.0
+        )
+
+
 class CoordinatorUnreachable(NotNow):
     """The coordinator does not answer."""
 

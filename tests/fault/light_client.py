@@ -57,14 +57,16 @@ class LightClient:
         timeout_seconds: how long it waits for an answer before it asks again on a new connection.
         train_seconds: from and to; it sends heartbeats meanwhile.
         poll_seconds: how long its requests for a task wait at the coordinator.
+        tolerated: statuses that are no surprise to it.
     """
 
     url: str
     name: str
     num_parameters: int
     timeout_seconds: float = 10.0
-    train_seconds: tuple[float, float] = (0.0, 0.0)
+    train_seconds: tuple[float, float] = (0.0, 0.3)
     poll_seconds: float = 1.0
+    tolerated: frozenset[int] = frozenset()
     memory: Memory = field(default_factory=Memory)
     stop: threading.Event = field(default_factory=threading.Event)
     _key: str = ""
@@ -107,27 +109,32 @@ class LightClient:
 
     def _train(self, http: httpx2.Client, task: dict[str, Any]) -> None:
         rng = np.random.default_rng(zlib.crc32(task["task_id"].encode()))
-        self._download(http, task)
-        until = time.monotonic() + rng.uniform(*self.train_seconds)
-        while (left := until - time.monotonic()) > 0 and not self.stop.wait(min(left, task["heartbeat_seconds"])):
+        if not self._download(http, task):
+            return
+        until, beat_seconds = time.monotonic() + rng.uniform(*self.train_seconds), task["heartbeat_seconds"]
+        while (left := until - time.monotonic()) > beat_seconds and not self.stop.wait(beat_seconds):
             beat = self._ask(http, "POST", f"/tasks/{task['task_id']}/heartbeat", {200}, json={"progress": 0.5})
             if beat.is_success and beat.json()["action"] == "abort":
                 return
+        self.stop.wait(max(0.0, left))
         self._send(http, task["task_id"], self._body(task, rng))
 
-    def _download(self, http: httpx2.Client, task: dict[str, Any]) -> None:
-        """Fetch the base model if it is new, and hold the coordinator to what it said of it."""
+    def _download(self, http: httpx2.Client, task: dict[str, Any]) -> bool:
+        """Fetch the base model if it is new, and hold the coordinator to what it said of it. Say whether it is here."""
         version = int(task["model_version"].removeprefix("v"))
         if version < self._version:
             self.memory.unexpected.append(f"the model fell from v{self._version} to v{version}")
         self._version = version
         if version in self.memory.models:
-            return
+            return True
         answer = self._ask(http, "GET", f"/model/v{version}", {200}, headers={"Accept": SAFETENSORS})
-        if answer.is_success:
-            self.memory.models[version] = sha256_hex(answer.content)
-            if self.memory.models[version] != task["model_digest"]:
-                self.memory.unexpected.append(f"v{version} came with other bytes than its digest")
+        if not answer.is_success:
+            self._pause(answer)
+            return False
+        self.memory.models[version] = sha256_hex(answer.content)
+        if self.memory.models[version] != task["model_digest"]:
+            self.memory.unexpected.append(f"v{version} came with other bytes than its digest")
+        return True
 
     def _send(self, http: httpx2.Client, task_id: str, body: bytes) -> None:
         """Send an update until there is a word on it. After a broken connection, go on where it broke."""
@@ -148,6 +155,8 @@ class LightClient:
                 self._pause(answer)
                 offset = 0
                 continue
+            else:
+                self._pause(answer)
             return
 
     def _put(self, http: httpx2.Client, task_id: str, body: bytes, digest: str, offset: int) -> httpx2.Response:
@@ -173,13 +182,13 @@ class LightClient:
         headers = request.pop("headers", {}) | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
         answer = http.request(method, path, headers=headers, **request)
         self.memory.answers[answer.status_code] += 1
-        if answer.status_code not in expected and "retry-after" not in answer.headers:
+        if answer.status_code not in expected | self.tolerated and "retry-after" not in answer.headers:
             self.memory.unexpected.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
         return answer
 
     def _pause(self, answer: httpx2.Response) -> None:
         told = float(answer.headers.get("retry-after", PAUSE_SECONDS))
-        self.stop.wait(PAUSE_SECONDS if answer.status_code == 204 else min(told, LONGEST_PAUSE_SECONDS))
+        self.stop.wait(PAUSE_SECONDS if answer.is_success else min(told, LONGEST_PAUSE_SECONDS))
 
     def _body(self, task: dict[str, Any], rng: np.random.Generator) -> bytes:
         """Return the update of a task: always the same for the same task, and like that of no other task."""

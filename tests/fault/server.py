@@ -140,9 +140,13 @@ class Server:
         assert self._process is not None
         return len(os.listdir(f"/proc/{self._process.pid}/fd"))
 
+    def log(self) -> str:
+        """Return what the processes so far have logged."""
+        return self._log_file.read_text(errors="replace")
+
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield what the processes so far have logged; a line that a kill cut short is left out."""
-        for line in self._log_file.read_text(errors="replace").splitlines():
+        """Yield the lines of the log; one that a kill cut short is left out."""
+        for line in self.log().splitlines():
             with contextlib.suppress(json.JSONDecodeError):
                 event = json.loads(line)
                 if isinstance(event, dict):
@@ -150,7 +154,7 @@ class Server:
 
     def last_log_line(self) -> str:
         """Return the last line of the log, for a message."""
-        return (self._log_file.read_text(errors="replace").splitlines() or ["(no log)"])[-1][:500]
+        return (self.log().splitlines() or ["(no log)"])[-1][:500]
 
 
 def free_port() -> int:

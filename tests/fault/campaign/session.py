@@ -101,12 +101,19 @@ class Session:
         self.outcome.details[variant] += 1
         self._watch(self.outcome)
 
-    def goes_on(self, *, rounds: int = 2) -> None:
-        """Wait until so many more rounds have closed; that they do not is unexpected."""
-        wanted, until = self._version() + rounds, time.monotonic() + GOES_ON_SECONDS
-        while self._version() < wanted:
+    def version(self) -> int:
+        """Return the newest version of the model, 0 if nobody answers."""
+        try:
+            return int(self.server.get("/").raise_for_status().json()["model_version"].removeprefix("v"))
+        except (httpx2.TransportError, httpx2.HTTPStatusError):
+            return 0
+
+    def goes_on(self, *, rounds: int) -> None:
+        """Wait until so many more rounds have closed; that they do not is unexpected. Nobody waits after a loss."""
+        wanted, until = self.version() + rounds, time.monotonic() + GOES_ON_SECONDS
+        while self.version() < wanted and not self.outcome.lost:
             if time.monotonic() > until:
-                self.outcome.unexpected.append(f"training stood still at v{self._version()}, v{wanted} was to come")
+                self.outcome.unexpected.append(f"training stood still at v{self.version()}, v{wanted} was to come")
                 return
             time.sleep(0.05)
 
@@ -141,12 +148,6 @@ class Session:
         self.server.close()
         self._at_work.close()
 
-    def _version(self) -> int:
-        try:
-            return int(self.server.get("/").raise_for_status().json()["model_version"].removeprefix("v"))
-        except (httpx2.TransportError, httpx2.HTTPStatusError):
-            return 0
-
 
 @contextmanager
 def session(
@@ -155,6 +156,8 @@ def session(
     *,
     clients: int = 8,
     job: Job = Job(),
+    rounds_after: int = 2,
+    tolerated: frozenset[int] = frozenset(),
     environment: dict[str, str] | None = None,
     **server: Any,
 ) -> Iterator[Session]:
@@ -163,9 +166,9 @@ def session(
     running = Session(kind, Server(ground.folder, job=job.text(), environment=environment, **server), job, ground.watch)
     try:
         running.start()
-        running.employ(clients)
+        running.employ(clients, tolerated=tolerated)
         yield running
-        running.goes_on()
+        running.goes_on(rounds=rounds_after)
         running.conclude()
     finally:
         running.abandon()
