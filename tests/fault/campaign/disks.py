@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fed_compute.coordinator.verify import verify_data_dir
@@ -17,17 +16,17 @@ from tests.fault.examination import read_books
 from tests.fault.light_client import LightClient
 
 FEW_BYTES = 400_000
-PATIENCE_SECONDS = 60.0
 STARVED = Job(target=5, minimum=5, deadline_seconds=600)
 """Its rounds wait for five clients."""
 
 
 def power_cuts(ground: Ground, count: int, *, synced: bool = True) -> Outcome:
     """The machine loses its power: what was written and not synced is gone, on a real file system."""
-    program = () if synced else (str(Path(altered.__file__)), "--unsynced")
+    program = () if synced else (altered.__file__, "--unsynced")
     with _on_a_disk("power cut", ground, **({"program": program} if program else {})) as (running, ground_disk):
         for _ in range(count):
-            time.sleep(ground.rng.uniform(0.3, 2.0))
+            time.sleep(ground.rng.uniform(0.0, 2.0))
+            running.until_acknowledged()
             running.server.signal(signal.SIGSTOP)  # a machine without power says nothing any more
             ground_disk.fail()
             running.server.kill()
@@ -93,16 +92,16 @@ def flipped_updates(ground: Ground, count: int) -> Outcome:
     """A byte of an accepted update changes while nobody looks: it is noticed and named, and nothing is folded."""
     with session("flipped byte", ground, clients=3, job=STARVED, rounds_after=0) as running:
         for _ in range(count):
-            _until(lambda: len(_live_updates(running)) >= 3, "three updates of one round")
+            running.until(lambda: len(_live_updates(running)) >= 3, "three updates of one round")
             running.server.kill()
             digest = ground.rng.choice(_live_updates(running))
             with _flipped(running, digest, ground):
                 running.server.launch()
-                _until(lambda: running.server.readiness() == 503, "the coordinator to say that it is not ready")
+                running.until(lambda: running.server.readiness() == 503, "the coordinator to say that it is not ready")
                 before = running.version()
                 late = running.employ(2)
                 _must_name(running, digest)
-                _until(lambda: len(_live_updates(running)) >= 5, "five updates of the same round")
+                running.until(lambda: len(_live_updates(running)) >= 5, "five updates of the same round")
                 if running.version() != before:
                     running.outcome.broken.append(f"a round was closed over the changed update {digest}")
             running.struck("update")
@@ -124,7 +123,7 @@ def flipped_models(ground: Ground, count: int) -> Outcome:
             with _flipped(running, digest, ground):
                 running.start()
                 (newcomer,) = running.employ(1, tolerated=tolerated)
-                _until(partial(_was_answered, newcomer, 500), "the refusal to give the changed model")
+                running.until(partial(_was_answered, newcomer, 500), "the refusal to give the changed model")
                 newcomer.stop.set()
                 _must_name(running, digest)
             running.struck("model")
@@ -160,7 +159,7 @@ def _live_updates(running: Session) -> list[str]:
 
 def _must_name(running: Session, digest: str) -> None:
     """Look whether the log and `verify` name a changed blob."""
-    _until(lambda: digest in running.server.log(), "the log to name the changed blob")
+    running.until(lambda: digest in running.server.log(), "the log to name the changed blob")
     if not any(digest in breach for breach in verify_data_dir(running.server.data_dir).breaches):
         running.outcome.broken.append(f"verify does not name the changed blob {digest}")
 
@@ -181,11 +180,4 @@ def _felt(running: Session, statuses: set[int]) -> None:
         return sum(client.memory.answers[status] for client in running.clients for status in statuses)
 
     before = heard()
-    _until(lambda: heard() > before or running.server.readiness() == 503, f"an answer among {sorted(statuses)}")
-
-
-def _until(holds: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < until, f"waited {PATIENCE_SECONDS:.0f} s for {what}"
-        time.sleep(0.05)
+    running.until(lambda: heard() > before or running.server.readiness() == 503, f"an answer among {sorted(statuses)}")

@@ -1,5 +1,6 @@
 """One coordinator, its clients, and what they are owed at the end."""
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -76,6 +77,7 @@ class Session:
         self._job = job
         self._watch = watch
         self._at_work = ExitStack()
+        self._version = 1
 
     def start(self) -> None:
         """Start the coordinator, note how long it took, and hold its records against what was acknowledged before."""
@@ -102,11 +104,23 @@ class Session:
         self._watch(self.outcome)
 
     def version(self) -> int:
-        """Return the newest version of the model, 0 if nobody answers."""
-        try:
-            return int(self.server.get("/").raise_for_status().json()["model_version"].removeprefix("v"))
-        except (httpx2.TransportError, httpx2.HTTPStatusError):
-            return 0
+        """Return the newest version of the model that the coordinator has told of."""
+        with contextlib.suppress(httpx2.TransportError, httpx2.HTTPStatusError):
+            told = self.server.get("/").raise_for_status().json()["model_version"]
+            self._version = max(self._version, int(told.removeprefix("v")))
+        return self._version
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait for something without which the session makes no sense."""
+        until = time.monotonic() + GOES_ON_SECONDS
+        while not holds():
+            assert time.monotonic() < until, f"waited {GOES_ON_SECONDS:.0f} s for {what}"
+            time.sleep(0.02)
+
+    def until_acknowledged(self) -> None:
+        """Wait until one more update is acknowledged."""
+        before = self._num_acknowledged()
+        self.until(lambda: self._num_acknowledged() > before, "an acknowledged update")
 
     def goes_on(self, *, rounds: int) -> None:
         """Wait until so many more rounds have closed; that they do not is unexpected. Nobody waits after a loss."""
@@ -135,13 +149,16 @@ class Session:
         self.drain()
         memories = [client.memory for client in self.clients]
         found = examine(self.server.data_dir, memories)
-        self.outcome.acknowledged = sum(len(memory.acknowledged) for memory in memories)
+        self.outcome.acknowledged = self._num_acknowledged()
         self.outcome.lost += found.lost
         self.outcome.doubled += found.doubled
         self.outcome.broken += [*found.invented, *found.breaches]
         for memory in memories:
             self.outcome.unexpected += memory.unexpected
             self.outcome.answers += memory.answers
+
+    def _num_acknowledged(self) -> int:
+        return sum(len(client.memory.acknowledged) for client in self.clients)
 
     def abandon(self) -> None:
         """End everything at once."""
@@ -158,6 +175,7 @@ def session(
     job: Job = Job(),
     rounds_after: int = 2,
     tolerated: frozenset[int] = frozenset(),
+    timeout_seconds: float = 10.0,
     environment: dict[str, str] | None = None,
     **server: Any,
 ) -> Iterator[Session]:
@@ -166,7 +184,7 @@ def session(
     running = Session(kind, Server(ground.folder, job=job.text(), environment=environment, **server), job, ground.watch)
     try:
         running.start()
-        running.employ(clients, tolerated=tolerated)
+        running.employ(clients, tolerated=tolerated, timeout_seconds=timeout_seconds)
         yield running
         running.goes_on(rounds=rounds_after)
         running.conclude()
