@@ -163,16 +163,11 @@ class CoordinatorApi:
         With `job` only a task of that job; without `evaluates` no evaluation, without `audits` no audit. A
         coordinator may ignore all three.
         """
-        wishes = {} if job is None else {"job": job}
-        if not evaluates:
-            wishes["evaluate"] = "false"
-        if audits:
-            wishes["audit"] = "true"
         reply = self._send(
             "GET",
             f"/task/{quote(client_id, safe='')}",
             max_bytes=_MAX_TASK_BYTES,
-            params={"wait": f"{wait_seconds:g}", **wishes},
+            params={"wait": f"{wait_seconds:g}", **_wishes(job, evaluates=evaluates, audits=audits)},
             timeout=httpx2.Timeout(30.0, connect=10.0, read=30.0 + wait_seconds),
         )
         if reply.status == 204:
@@ -297,6 +292,12 @@ class CoordinatorApi:
 
 def _json_body(request: Request) -> dict[str, Any]:
     return {"content": wire_form(request), "headers": {"Content-Type": _JSON}}
+
+
+def _wishes(job: str | None, *, evaluates: bool, audits: bool) -> dict[str, str]:
+    """Return what is asked for besides the next best task; nothing where the coordinator would do so anyhow."""
+    wanted = {"job": job, "evaluate": None if evaluates else "false", "audit": "true" if audits else None}
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _task(task_id: str) -> str:
