@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -39,7 +40,7 @@ class Server:
         folder: where the job file, the log and, if no `data_dir` is given, the data lie.
         job: the job file's text.
         environment: settings beside those that lift the limits of rates.
-        prefix: a command that starts the command, such as `prlimit --fsize=…`.
+        prefix: a command that starts the command, such as `ip netns exec …`.
         program: what Python is given instead of the product's own main module.
     """
 
@@ -134,6 +135,18 @@ class Server:
         assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    @contextlib.contextmanager
+    def files_limited(self, *, size_bytes: int) -> Iterator[None]:
+        """Let the process make no file larger than this for as long as the block runs; it gets EFBIG."""
+        assert self._process is not None
+        _, most = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (size_bytes, most))
+        try:
+            yield
+        finally:
+            if self.is_alive:
+                resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (most, most))
 
     def num_handles(self) -> int:
         """Return how many files and sockets the process has open."""

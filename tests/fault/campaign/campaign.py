@@ -3,57 +3,94 @@
 import random
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from tests.fault.campaign.kinds import Kind
 from tests.fault.campaign.outcome import Outcome
+from tests.fault.campaign.progress import Bars
 from tests.fault.campaign.session import Ground
 
 BATCHES_A_SEED = 100_000
 
 
+@dataclass(frozen=True)
+class Batch:
+    """A few trials on one data folder. The seed is told if they find something, and repeats them."""
+
+    kind: Kind
+    count: int
+    seed: int
+
+
+def batches(wanted: Mapping[Kind, int], *, seed: int) -> Iterator[Batch]:
+    """Yield the batches of all kinds, the kind first that is furthest behind."""
+    done: Counter[Kind] = Counter()
+    number = seed * BATCHES_A_SEED
+    while behind := [kind for kind, count in wanted.items() if done[kind] < count]:
+        kind = min(behind, key=lambda kind: Fraction(done[kind], wanted[kind]))
+        number += 1
+        batch = Batch(kind, min(kind.batch, wanted[kind] - done[kind]), number)
+        done[kind] += batch.count
+        yield batch
+
+
 class Campaign:
-    """Runs trials and keeps what came of them. Each batch has a seed of its own, which is told if it finds something."""
+    """Runs trials and keeps what came of them."""
 
-    def __init__(self, wanted: Mapping[Kind, int], *, seed: int, place: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, wanted: Mapping[Kind, int], *, seed: int, place: Path, bars: Bars) -> None:
         self.outcomes = {kind: Outcome(kind.name) for kind in wanted}
-        self._wanted = wanted
-        self._seed = seed * BATCHES_A_SEED
+        self._batches = list(batches(wanted, seed=seed))
         self._place = place
-        self._tell = tell
+        self._bars = bars
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
 
-    def run(self, *, minutes: float = float("inf")) -> None:
-        """Run until every kind has had its trials, or so much time is over that no further batch is begun."""
-        began = time.monotonic()
-        while (kind := self._furthest_behind()) is not None and time.monotonic() - began < minutes * 60:
-            self._seed += 1
-            so_far, wanted = self.outcomes[kind], self._wanted[kind]
-            so_far.add(self._batch(kind, min(kind.batch, wanted - so_far.trials)))
-            spent = (time.monotonic() - began) / 60
-            self._tell(
-                f"{spent:6.1f} min  {kind.name}: {so_far.trials} of {wanted}, {so_far.acknowledged} acknowledged"
-            )
+    def run(self, *, minutes: float = float("inf"), workers: int = 1) -> None:
+        """Run all batches, so many at a time; none is begun after `minutes`."""
 
-    def _furthest_behind(self) -> Kind | None:
-        shares = {kind: self.outcomes[kind].trials / wanted for kind, wanted in self._wanted.items() if wanted}
-        kind = min(shares, key=lambda kind: shares[kind], default=None)
-        return None if kind is None or shares[kind] >= 1 else kind
+        def work(batch: Batch) -> None:
+            if time.monotonic() - self._began < minutes * 60:
+                self._run(batch)
 
-    def _batch(self, kind: Kind, count: int) -> Outcome:
-        """Run a few trials in a folder of their own, which stays if they found something."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{kind.name}-{self._seed}-", dir=self._place))
-        seen = [Outcome(kind.name)]
+        with ThreadPoolExecutor(workers) as pool:
+            for done in [pool.submit(work, batch) for batch in self._batches]:
+                done.result()
+
+    def _run(self, batch: Batch) -> None:
+        """Run a batch in a folder of its own, which stays if something is found."""
+        kind, began = batch.kind, time.monotonic()
+        folder = Path(tempfile.mkdtemp(prefix=f"{kind.name}-{batch.seed}-", dir=self._place))
+        seen = Outcome(kind.name)
+
+        def watch(outcome: Outcome) -> None:
+            nonlocal seen
+            seen = outcome
+            self._bars.move(kind.name, self.outcomes[kind].trials + outcome.trials)
+
         try:
-            outcome = kind.run(Ground(folder, random.Random(self._seed), seen.append), count)
+            outcome = kind.run(Ground(folder, random.Random(batch.seed), watch), batch.count)
         except AssertionError as failure:  # a session that could not go on
-            outcome = seen[-1]
+            outcome = seen
             outcome.trials = max(1, outcome.trials)
             outcome.unexpected.append(str(failure))
         if outcome.is_sound:
             shutil.rmtree(folder)
         else:
-            lines = [f"{kind.name}, seed {self._seed}: see {folder}", *outcome.complaints()]
-            self._tell("\n    ".join(lines))
-        return outcome
+            self._bars.tell("\n    ".join([f"{kind.name}, seed {batch.seed}: see {folder}", *outcome.complaints()]))
+        self._take_in(kind, outcome, seconds=time.monotonic() - began)
+
+    def _take_in(self, kind: Kind, outcome: Outcome, *, seconds: float) -> None:
+        with self._lock:
+            self.outcomes[kind].add(outcome)
+            minutes = (time.monotonic() - self._began) / 60
+            self._bars.tell(
+                f"{minutes:6.1f} min  {kind.name}: {outcome.trials} more in {seconds:.0f} s, "
+                f"{self.outcomes[kind].trials} so far, {self.outcomes[kind].acknowledged} acknowledged"
+            )

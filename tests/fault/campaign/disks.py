@@ -16,6 +16,7 @@ from tests.fault.examination import read_books
 from tests.fault.light_client import LightClient
 
 FEW_BYTES = 400_000
+MOST_BYTES_ALLOWED = 4_000
 STARVED = Job(target=5, minimum=5, deadline_seconds=600)
 """Its rounds wait for five clients."""
 
@@ -52,6 +53,19 @@ def full_disks(ground: Ground, count: int) -> Outcome:
                 _must_live(running)
                 running.struck("full")
                 small_disk.empty()
+            running.goes_on(rounds=1)
+    return running.outcome
+
+
+def quotas(ground: Ground, count: int) -> Outcome:
+    """No file may grow beyond a small size for a while, the log neither, as for one who has used up a quota."""
+    with session("quota", ground) as running:
+        for _ in range(count):
+            running.until_acknowledged()
+            with running.server.files_limited(size_bytes=ground.rng.randint(0, MOST_BYTES_ALLOWED)):
+                _felt(running, {503, 507})
+                _must_live(running)
+            running.struck("quota")
             running.goes_on(rounds=1)
     return running.outcome
 

@@ -32,7 +32,7 @@ class Outcome:
     @property
     def bound(self) -> float | None:
         """The largest rate of failures that no failure in so many trials leaves likely, at 95 %: 3/n."""
-        return 3 / self.trials if self.trials and self.is_sound else None
+        return min(1.0, 3 / self.trials) if self.trials and self.is_sound else None
 
     def add(self, other: "Outcome") -> None:
         """Take in what came of more trials of the same kind."""

@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx2
@@ -48,16 +49,18 @@ class Course:
 
     def facts(self) -> dict[str, object]:
         """Return what a table says of the course."""
+        settled, handles = self.memory_mib[self.after_warm_up()], self.handles[self.after_warm_up()]
         return {
             "minutes": round(self.minutes[-1], 1),
-            "rounds": self.rounds,
-            "memory_mib": {"first": round(self.memory_mib[0], 1), "last": round(self.memory_mib[-1], 1)},
-            "mib_per_minute": round(self.mib_per_minute, 3),
-            "handles": {"least": min(self.handles), "most": max(self.handles)},
-            "handles_per_minute": round(self.handles_per_minute, 3),
-            "ask_seconds": percentiles(self.ask_seconds),
-            "accept_seconds": percentiles(self.accept_seconds),
-            "answers_5xx": {status: count for status, count in sorted(self.answers.items()) if status >= 500},
+            "rounds closed": self.rounds,
+            "memory after the warm-up, MiB": f"{min(settled):.0f} to {max(settled):.0f}",
+            "its slope by least squares, MiB a minute": round(self.mib_per_minute, 3),
+            "open handles after the warm-up": f"{min(handles)} to {max(handles)}",
+            "their slope, a minute": round(self.handles_per_minute, 3),
+            "a small question, p50 / p99, ms": percentiles_ms(self.ask_seconds),
+            "an update until its answer, p50 / p99, ms": percentiles_ms(self.accept_seconds),
+            "answers": sum(self.answers.values()),
+            "answers 5xx": sum(count for status, count in self.answers.items() if status >= 500),
         }
 
 
@@ -66,18 +69,26 @@ def slope(xs: list[float], ys: list[float] | list[int]) -> float:
     return statistics.linear_regression(xs, ys).slope if len(xs) > 1 else 0.0
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
-    """Return the middle and the 99th percentile, in the unit of the values."""
-    if not values:
-        return {}
-    return {"p50": round(float(np.percentile(values, 50)), 4), "p99": round(float(np.percentile(values, 99)), 4)}
+def percentiles_ms(seconds: list[float]) -> str:
+    """Return the middle and the 99th percentile, in milliseconds."""
+    if not seconds:
+        return "–"
+    return f"{np.percentile(seconds, 50) * 1000:.0f} / {np.percentile(seconds, 99) * 1000:.0f}"
 
 
-def soak(ground: Ground, *, minutes: float, clients: int, num_inputs: int = 2500) -> tuple[Outcome, Course]:
+def soak(
+    ground: Ground,
+    *,
+    minutes: float,
+    clients: int,
+    num_inputs: int = 2500,
+    tell: Callable[[float], None] = lambda seconds: None,
+) -> tuple[Outcome, Course]:
     """Let clients train for most of a round each, round after round, and watch the process.
 
     Args:
         num_inputs: a fortieth of the model's parameters.
+        tell: called with the seconds that are over.
     """
     job = Job(inputs=num_inputs, outputs=40, target=max(2, clients * 3 // 4), deadline_seconds=ROUND_SECONDS)
     calm = {"FED_COMPUTE_HEARTBEAT_SECONDS": "10"}
@@ -86,7 +97,7 @@ def soak(ground: Ground, *, minutes: float, clients: int, num_inputs: int = 2500
         running.employ(
             clients, train_seconds=(0.1 * ROUND_SECONDS, 0.8 * ROUND_SECONDS), poll_seconds=20.0, timeout_seconds=40.0
         )
-        _watch(running, course, minutes, ground)
+        _watch(running, course, minutes, tell)
         course.rounds = running.version() - 1
     for client in running.clients:
         course.accept_seconds += client.memory.accept_seconds
@@ -95,7 +106,7 @@ def soak(ground: Ground, *, minutes: float, clients: int, num_inputs: int = 2500
     return running.outcome, course
 
 
-def _watch(running: Session, course: Course, minutes: float, ground: Ground) -> None:
+def _watch(running: Session, course: Course, minutes: float, tell: Callable[[float], None]) -> None:
     began = time.monotonic()
     while (spent := time.monotonic() - began) < minutes * 60:
         course.minutes.append(spent / 60)
@@ -107,7 +118,7 @@ def _watch(running: Session, course: Course, minutes: float, ground: Ground) -> 
         except httpx2.TransportError as error:
             running.outcome.unexpected.append(f"no answer to GET /: {error!r}")
         course.ask_seconds.append(time.monotonic() - asked)
-        ground.watch(running.outcome)
+        tell(spent)
         time.sleep(SAMPLE_SECONDS)
 
 

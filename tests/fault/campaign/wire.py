@@ -1,5 +1,6 @@
 """A wire of its own between two network namespaces, that loses packets, is cut, or is thin. Linux, root, iptables."""
 
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -10,13 +11,17 @@ NETWORK = "198.18"
 """The block for tests of devices, RFC 2544."""
 
 
+_NUMBERS = itertools.count()
+
+
 class Wire:
     """A pair of virtual devices; the coordinator is behind the far one."""
 
     def __init__(self) -> None:
-        number = os.getpid()
-        self._namespace, self._near, self._far = f"fed-{number}", f"fc{number}a", f"fc{number}b"
-        self._here, self.there = (f"{NETWORK}.{number % 256}.{end}" for end in (1, 2))
+        process, number = os.getpid(), next(_NUMBERS)
+        self._namespace = f"fed-{process}-{number}"
+        self._near, self._far = f"fc{process}-{number}a", f"fc{process}-{number}b"
+        self._here, self.there = (f"{NETWORK}.{(process + number) % 256}.{end}" for end in (1, 2))
         self.prefix = ("ip", "netns", "exec", self._namespace)
         """What starts a command at the far end, which has the address `there`."""
 
