@@ -1081,7 +1081,7 @@ class BlobMissing(Broken):
     code = "blob_missing"
 
     def __init__(self, digest: str) -> None:
-        super().__init__(f"blob {digest} is recorded but not in the store")
+        super().__init__(f"blob {digest} is recorded but not in the store; put it back, or restore a backup")
 
 
 class BlobCorrupt(Broken):

@@ -143,17 +143,20 @@ class TaskAssigner:
         task = records.tasks.live_of(client_id)
         return None if task is None else self._end(records, task, TaskState.CANCELLED)
 
-    def revive_leases(self) -> None:
+    def revive_leases(self) -> int:
         """Give every client that sends heartbeats time to be heard again, after this process was away.
 
         A lease that ran out because nobody could answer its heartbeats goes on; the deadline of its
-        round still holds.
+        round still holds. Returns how many had run out and go on.
         """
+        revived, now = 0, self._clock.now()
         with self._store.transaction() as records:
             for round_ in records.rounds.in_states([RoundState.COLLECTING]):
                 for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
                     deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats)
                     records.tasks.put(replace(task, deadline=max(task.deadline, deadline)))
+                    revived += task.deadline < now <= deadline
+        return revived
 
     def expire_leases(self) -> bool:
         """Take back every lease that ran out. Say whether there was one."""

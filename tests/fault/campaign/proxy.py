@@ -182,6 +182,7 @@ class Proxy:
         self._carrying: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = threading.Event()
+        self._over = asyncio.Event()
 
     def change(self, line: type[Line]) -> None:
         """Use another kind of line from now on. Whoever is connected has to connect anew, but for the half-open."""
@@ -200,7 +201,11 @@ class Proxy:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         ready.set()
         await asyncio.to_thread(self._end.wait)
-        server.close()  # what it carries is cancelled with the loop
+        self._over.set()
+        server.close()
+        while self._carrying:
+            self._hang_up()
+            await asyncio.sleep(0)
 
     def _hang_up(self) -> None:
         for task in self._carrying:
@@ -222,7 +227,7 @@ class Proxy:
                 _reset(writer)
                 _reset(up_writer)
             except Hush:
-                await asyncio.Event().wait()  # until the proxy ends
+                await self._over.wait()
 
     async def _both_ways(self, *pumps: Coroutine[Any, Any, None]) -> None:
         """Pump until one way ends, or `change` is called; raise what the line says of the end."""
