@@ -15,7 +15,10 @@ from typing import Any
 
 import httpx2
 
+from tests.fault.warm import Forked
+
 START_SECONDS = 60.0
+MAIN_MODULE = ("-m", "fed_compute.cli.main")
 UNHURRIED = {
     f"FED_COMPUTE_{name}": "1000000"
     for name in (
@@ -42,6 +45,7 @@ class Server:
         environment: settings beside those that lift the limits of rates.
         prefix: a command that starts the command, such as `ip netns exec …`.
         program: what Python is given instead of the product's own main module.
+        warm: whether to start it from a process that has imported it already, where neither prefix nor program forbid.
     """
 
     def __init__(
@@ -53,17 +57,20 @@ class Server:
         host: str = "127.0.0.1",
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
-        program: Sequence[str] = ("-m", "fed_compute.cli.main"),
+        program: Sequence[str] = MAIN_MODULE,
+        warm: bool = False,
     ) -> None:
         self.data_dir = data_dir or folder / "data"
         self.port = free_port()
         self.url = f"http://{host}:{self.port}"
         (folder / "job.toml").write_text(job)
         self._log_file = folder / "server.log"
-        self._command = [*prefix, sys.executable, *program, "serve", "--job", str(folder / "job.toml")]
-        self._command += ["--host", host, "--port", str(self.port), "--data-dir", str(self.data_dir)]
+        self._arguments = ["serve", "--job", str(folder / "job.toml"), "--data-dir", str(self.data_dir)]
+        self._arguments += ["--host", host, "--port", str(self.port)]
+        self._command = [*prefix, sys.executable, *program]
+        self._is_warm = warm and not prefix and program == MAIN_MODULE
         self._environment = {**os.environ, **UNHURRIED, **(environment or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._http = httpx2.Client(base_url=self.url, timeout=10)
 
     @property
@@ -73,8 +80,12 @@ class Server:
 
     def launch(self) -> None:
         """Start the process and return at once."""
+        if self._is_warm:
+            self._process = Forked(self._arguments, self._environment, self._log_file)
+            return
         with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+            command = [*self._command, *self._arguments]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
 
     def start(self) -> float:
         """Start the process, wait until it is ready, and return how many seconds that took."""

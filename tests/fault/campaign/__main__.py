@@ -63,7 +63,7 @@ def _faults(options: argparse.Namespace, place: Path) -> Report:
         elif count:
             wanted[kind] = count
     with bars({kind.name: count for kind, count in wanted.items()}) as shown:
-        campaign = Campaign(wanted, seed=options.seed, place=place, bars=shown)
+        campaign = Campaign(wanted, seed=options.seed, place=place, bars=shown, warm=options.warm)
         campaign.run(minutes=options.minutes, workers=options.workers)
     return Report.of_faults([outcome for outcome in campaign.outcomes.values() if outcome.trials])
 
@@ -103,6 +103,7 @@ def _options() -> argparse.Namespace:
         parser.add_argument(f"--{kind.name}", type=int, metavar="N", help=f"how many (default {kind.total})")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after so many")
     parser.add_argument("--workers", type=int, default=2, help="coordinators at a time (default %(default)s)")
+    parser.add_argument("--warm", action="store_true", help="fork coordinators from a process that imported them")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="no faults; many clients for so long")
     parser.add_argument("--clients", type=int, default=200, help="of the soak (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of all chance but the threads' (default %(default)s)")

@@ -44,10 +44,11 @@ def batches(wanted: Mapping[Kind, int], *, seed: int) -> Iterator[Batch]:
 class Campaign:
     """Runs trials and keeps what came of them."""
 
-    def __init__(self, wanted: Mapping[Kind, int], *, seed: int, place: Path, bars: Bars) -> None:
+    def __init__(self, wanted: Mapping[Kind, int], *, seed: int, place: Path, bars: Bars, warm: bool = False) -> None:
         self.outcomes = {kind: Outcome(kind.name) for kind in wanted}
         self._batches = list(batches(wanted, seed=seed))
         self._place = place
+        self._warm = warm
         self._bars = bars
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -75,7 +76,7 @@ class Campaign:
             self._bars.move(kind.name, self.outcomes[kind].trials + outcome.trials)
 
         try:
-            outcome = kind.run(Ground(folder, random.Random(batch.seed), watch), batch.count)
+            outcome = kind.run(Ground(folder, random.Random(batch.seed), watch, self._warm), batch.count)
         except AssertionError as failure:  # a session that could not go on
             outcome = seen
             outcome.trials = max(1, outcome.trials)

@@ -11,7 +11,7 @@ DIES_STARTING = 0.2
 """Share of the kills after which the next process is killed too, before it is ready."""
 
 
-def kills(ground: Ground, count: int, *, after_seconds: tuple[float, float] = (0.2, 3.0)) -> Outcome:
+def kills(ground: Ground, count: int, *, after_seconds: tuple[float, float] = (0.1, 2.0)) -> Outcome:
     """SIGKILL at a random moment, sometimes twice in a row; then a new process takes up what is there."""
     with session("SIGKILL", ground, clients=CLIENTS) as running:
         while running.outcome.trials < count:

@@ -19,7 +19,7 @@ from tests.fault.campaign.session import Ground
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:
-    return Ground(tmp_path, random.Random(5))
+    return Ground(tmp_path, random.Random(5), warm=True)
 
 
 @pytest.fixture

@@ -12,6 +12,6 @@ from tests.fault.campaign.session import Ground
 
 @pytest.mark.timeout(300)
 def test_no_line_however_bad_loses_or_doubles_an_update(tmp_path: Path) -> None:
-    outcome = proxy_faults(Ground(tmp_path, random.Random(4)), len(LINES), seconds=0.5)
+    outcome = proxy_faults(Ground(tmp_path, random.Random(4), warm=True), len(LINES), seconds=0.5)
     assert outcome.complaints() == []
     assert outcome.details.keys() == LINES.keys()
