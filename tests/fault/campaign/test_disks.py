@@ -12,6 +12,7 @@ from tests.fault.campaign.disks import (
     flipped_updates,
     full_disks,
     power_cuts,
+    quotas,
     read_only_disks,
 )
 from tests.fault.campaign.session import Ground
@@ -55,6 +56,11 @@ def test_a_disk_that_turns_read_only_is_told_and_loses_nothing(ground: Ground) -
 @pytest.mark.usefixtures("_own_disk")
 def test_a_disk_that_answers_with_errors_loses_nothing(ground: Ground) -> None:
     assert failing_disks(ground, 1).complaints() == []
+
+
+def test_a_quota_that_is_used_up_is_told_and_forgotten_when_it_is_lifted(ground: Ground) -> None:
+    outcome = quotas(ground, 2)
+    assert outcome.complaints() == []
 
 
 def test_a_byte_that_changed_in_an_update_is_noticed_named_and_never_folded(ground: Ground) -> None:
