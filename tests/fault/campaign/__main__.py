@@ -5,6 +5,7 @@
     make fault ARGS="--minutes 10"                        as much as fits, every kind in turn
     make fault ARGS="--only kills power-cuts --kills 50"
     make fault ARGS="--soak 30 --clients 200"             no faults, for half an hour
+    make fault ARGS="--restarts 20"                       how long a start takes, with and without a history
     make fault ARGS="--docs docs/reliability.md"          write the table into the page
 
 The exit code is 1 if an acknowledged update was lost or doubled, a promise broken, or an answer unexpected.
@@ -18,6 +19,7 @@ import random
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -26,10 +28,12 @@ from tests.fault.campaign.campaign import Campaign
 from tests.fault.campaign.kinds import KINDS, Kind
 from tests.fault.campaign.progress import bars
 from tests.fault.campaign.report import Report, write_into
+from tests.fault.campaign.restarts import imports, restarts
 from tests.fault.campaign.session import Ground
 from tests.fault.campaign.soak import soak
 
 QUICK_SHARE = 20
+HISTORIES = (0, 100)
 WIDTH = 160
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -39,7 +43,8 @@ def main() -> int:
     options = _options()
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     place = Path(tempfile.mkdtemp(prefix="fed-compute-faults-", dir=options.folder))
-    report = _soak(options, place) if options.soak else _faults(options, place)
+    run = _soak if options.soak else _restarts if options.restarts else _faults
+    report = run(options, place)
     console = Console(width=WIDTH, markup=False, highlight=False)
     console.print(report.table())
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, seed {options.seed}"
@@ -90,6 +95,23 @@ def _soak(options: argparse.Namespace, place: Path) -> Report:
     return Report.of_soak(outcome, course)
 
 
+def _restarts(options: argparse.Namespace, place: Path) -> Report:
+    count, taken = options.restarts, {}
+    with bars({"imports": count, **{_after(rounds): count for rounds in HISTORIES}}) as shown:
+        taken["imports alone: no start can be faster"] = imports(count, tell=partial(shown.move, "imports"))
+        for rounds in HISTORIES:
+            folder = place / str(rounds)
+            folder.mkdir()
+            name = _after(rounds)
+            taken[name] = restarts(folder, count, rounds=rounds, tell=partial(shown.move, name))
+            shutil.rmtree(folder)
+    return Report.of_restarts(taken)
+
+
+def _after(rounds: int) -> str:
+    return f"coordinator after SIGKILL, {rounds} rounds on record"
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.fault.campaign",
@@ -105,6 +127,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="coordinators at a time (default %(default)s)")
     parser.add_argument("--warm", action="store_true", help="fork coordinators from a process that imported them")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="no faults; many clients for so long")
+    parser.add_argument("--restarts", type=int, metavar="N", help="no faults; N starts of each, timed")
     parser.add_argument("--clients", type=int, default=200, help="of the soak (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of all chance but the threads' (default %(default)s)")
     parser.add_argument("--folder", type=Path, help="where data lies meanwhile (default: the system's)")

@@ -1,6 +1,7 @@
 """What came of a campaign: for people on a screen and on a page, and for programs."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,16 @@ class Report:
         """Return one line for each thing that was measured."""
         rows = [["acknowledged updates", str(outcome.acknowledged)], ["lost, doubled", _misses(outcome)]]
         rows += [[name, str(value)] for name, value in course.facts().items()]
-        return cls("soak", ("measured", "value"), rows, [outcome], course.facts())
+        return cls("soak", ("measured", "value"), rows, [outcome], {**course.facts(), "samples": course.samples()})
+
+    @classmethod
+    def of_restarts(cls, seconds: Mapping[str, Sequence[float]]) -> "Report":
+        """Return one line for each thing that was started again and again."""
+        rows = [
+            [name, str(len(taken)), f"{statistics.median(taken):.2f} s", f"{max(taken):.2f} s"]
+            for name, taken in seconds.items()
+        ]
+        return cls("restarts", ("started", "times", "p50", "max"), rows, ())
 
     @property
     def complaints(self) -> list[str]:

@@ -47,6 +47,11 @@ class Course:
         """The slope of the open files and sockets after the warm-up, by least squares."""
         return slope(self.minutes[self.after_warm_up()], self.handles[self.after_warm_up()])
 
+    def samples(self) -> list[tuple[float, float, int]]:
+        """Return minute, memory in MiB and open handles, sample by sample."""
+        pairs = zip(self.minutes, self.memory_mib, self.handles, strict=True)
+        return [(round(minute, 2), round(memory, 1), handles) for minute, memory, handles in pairs]
+
     def facts(self) -> dict[str, object]:
         """Return what a table says of the course."""
         settled, handles = self.memory_mib[self.after_warm_up()], self.handles[self.after_warm_up()]

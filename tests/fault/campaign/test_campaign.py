@@ -86,6 +86,12 @@ def test_a_report_takes_the_place_of_the_last_one_on_its_page(tmp_path: Path) ->
         write_into(page, Report("soak", (), (), ()), machine="a machine")
 
 
+def test_the_table_of_starts_has_the_middle_and_the_longest_of_each_sort() -> None:
+    report = Report.of_restarts({"imports": [1.0, 1.5, 1.25], "after a kill": [2.0, 4.0]})
+    assert report.rows == [["imports", "3", "1.25 s", "1.50 s"], ["after a kill", "2", "3.00 s", "4.00 s"]]
+    assert report.complaints == []
+
+
 def test_a_slope_is_taken_after_the_warm_up() -> None:
     course = Course(minutes=[0, 1, 2, 3, 4, 5, 6], memory_mib=[0, 50, 100, 100.5, 101, 101.5, 102], handles=[9] * 7)
     assert course.mib_per_minute == pytest.approx(0.5)
