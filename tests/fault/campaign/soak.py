@@ -17,6 +17,8 @@ SAMPLE_SECONDS = 3.0
 WARM_UP_SHARE, LONGEST_WARM_UP_SECONDS = 1 / 3, 600.0
 MOST_MIB_PER_MINUTE = 1.0
 MOST_HANDLES_PER_MINUTE = 1.0
+NOT_NOW = frozenset({503, 507})
+"""With `Retry-After`, or the client complains."""
 
 
 @dataclass
@@ -47,6 +49,10 @@ class Course:
         """The slope of the open files and sockets after the warm-up, by least squares."""
         return slope(self.minutes[self.after_warm_up()], self.handles[self.after_warm_up()])
 
+    def failures(self) -> dict[int, int]:
+        """Return how often each status came that says neither yes nor no nor not now."""
+        return {status: count for status, count in self.answers.items() if status >= 500 and status not in NOT_NOW}
+
     def samples(self) -> list[tuple[float, float, int]]:
         """Return minute, memory in MiB and open handles, sample by sample."""
         pairs = zip(self.minutes, self.memory_mib, self.handles, strict=True)
@@ -65,7 +71,8 @@ class Course:
             "a small question, p50 / p99, ms": percentiles_ms(self.ask_seconds),
             "an update until its answer, p50 / p99, ms": percentiles_ms(self.accept_seconds),
             "answers": sum(self.answers.values()),
-            "answers 5xx": sum(count for status, count in self.answers.items() if status >= 500),
+            "of them 503, come back later": self.answers[503],
+            "other answers 5xx": sum(self.failures().values()),
         }
 
 
@@ -134,6 +141,5 @@ def _judge(outcome: Outcome, course: Course) -> None:
         outcome.unexpected.append(f"the memory grew by {course.mib_per_minute:.2f} MiB a minute")
     if course.handles_per_minute >= MOST_HANDLES_PER_MINUTE:
         outcome.unexpected.append(f"the open handles grew by {course.handles_per_minute:.2f} a minute")
-    failures = {status: count for status, count in course.answers.items() if status >= 500}
-    if failures:
+    if failures := course.failures():
         outcome.unexpected.append(f"answers 5xx: {failures}")
