@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long docker-test check fmt bench bench-robust constraints clean
+.PHONY: help setup demo serve test quick long fault docker-test check fmt bench bench-robust constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ quick: $(DEV)  ## Run the unit and architecture tests only
 
 long: $(DEV)  ## Run every test with many more random examples
 	$(BIN)/python -m pytest --hypothesis-profile=long --timeout=1800 $(ARGS)
+
+fault: $(DEV)  ## Kill, cut off and starve a real coordinator by the hundred; 40 minutes, or --quick
+	$(BIN)/python -m tests.fault.campaign $(ARGS)
 
 docker-test:  ## Build the images and run them for real; needs Docker, or root on Debian
 	tests/docker/run.sh $(ARGS)

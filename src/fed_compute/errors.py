@@ -886,6 +886,17 @@ class DiskFull(NotNow):
         super().__init__("the coordinator has no disk space left; keep the update and retry", retry_after_seconds=60.0)
 
 
+class DiskFailed(NotNow):
+    """The coordinator's disk answers with errors, or can no longer be written. An operator has to look."""
+
+    code = "disk_failed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the coordinator cannot use its disk at this moment; keep the update and retry", retry_after_seconds=60.0
+        )
+
+
 class CoordinatorUnreachable(NotNow):
     """The coordinator does not answer."""
 
@@ -1088,7 +1099,7 @@ class BlobMissing(Broken):
     code = "blob_missing"
 
     def __init__(self, digest: str) -> None:
-        super().__init__(f"blob {digest} is recorded but not in the store")
+        super().__init__(f"blob {digest} is recorded but not in the store; put it back, or restore a backup")
 
 
 class BlobCorrupt(Broken):

@@ -18,8 +18,9 @@ from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.trainer import set_threads
 from fed_compute.client.wiring import build_client
 from fed_compute.coordinator.verify import verify_data_dir
+from tests.fault.client_process import client_process
 from tests.fault.cutting_proxy import CuttingProxy
-from tests.fault.test_kill import Server, client_process
+from tests.fault.server import Server
 from tests.unit.client.volunteer import Watcher
 
 JOB = """
@@ -55,7 +56,9 @@ def test_an_upload_goes_through_a_line_that_breaks_every_100_kilobytes_and_a_coo
 ) -> None:
     """What has arrived stays arrived, whoever dies; from the beginning it would never get through."""
     set_threads(1)
-    server = Server(tmp_path, JOB.format(hidden_dim=512, local_epochs=1))
+    server = Server(
+        tmp_path, job=JOB.format(hidden_dim=512, local_epochs=1), environment={"FED_COMPUTE_HEARTBEAT_SECONDS": "2"}
+    )
     server.start()
 
     def kill_once(cuts: int) -> None:
@@ -80,13 +83,15 @@ def test_an_upload_goes_through_a_line_that_breaks_every_100_kilobytes_and_a_coo
         (own,) = own_folders(state_dir)
         assert waiting_files(own.spool) == []
     finally:
-        server.kill()
+        server.close()
     assert verify_data_dir(server.data_dir).breaches == ()
 
 
 @pytest.mark.timeout(150)
 def test_a_client_that_is_killed_while_it_trains_goes_on_with_its_lease_where_it_was(tmp_path: Path) -> None:
-    server = Server(tmp_path, JOB.format(hidden_dim=32, local_epochs=8), heartbeat_seconds=30)
+    server = Server(
+        tmp_path, job=JOB.format(hidden_dim=32, local_epochs=8), environment={"FED_COMPUTE_HEARTBEAT_SECONDS": "30"}
+    )
     server.start()
     state_dir, log = tmp_path / "me", tmp_path / "me.log"
     how = {"CLIENT_CHECKPOINT_SECONDS": "0", "CLIENT_THREADS": "1"}
@@ -102,7 +107,7 @@ def test_a_client_that_is_killed_while_it_trains_goes_on_with_its_lease_where_it
             await_that(lambda: server.closed_rounds() == 1, "its update is in")
             await_that(lambda: not waiting_files(own.spool), "it has heard the answer")
     finally:
-        server.kill()
+        server.close()
     begun = [one["task_id"] for one in events_in(log) if one["event"] == "task_received"]
     assert len(begun) == 2
     assert len(set(begun)) == 1, "it goes on with the lease that it had"

@@ -120,7 +120,7 @@ class CoordinatorSettings(BaseSettings):
         default=20, description="Tasks that a client may take on its first day; doubles with each valid result."
     )
     daily_quota: PositiveInt = Field(default=100_000, description="Most tasks that one client may take on one day.")
-    shutdown_seconds: Positive = Field(default=10.0, description="Longest wait for open requests when stopping.")
+    shutdown_seconds: Positive = Field(default=10.0, description="Longest time from SIGTERM to the end of the process.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
     enable_async_rounds: bool = _named(

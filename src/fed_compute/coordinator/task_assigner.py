@@ -170,23 +170,25 @@ class TaskAssigner:
         task = records.tasks.live_of(client_id)
         return None if task is None else self._end(records, task, TaskState.CANCELLED)
 
-    def revive_leases(self) -> None:
+    def revive_leases(self) -> int:
         """Give every client that sends heartbeats time to be heard again, after this process was away.
 
-        A lease that ran out because nobody could answer its heartbeats goes on, and its progress may
-        have grown unheard; the deadline of its round still holds. One that ran out all the same was
-        kept from reporting: it is taken back, which is nobody's failure.
+        A lease that ran out because nobody could answer its heartbeats goes on, and its progress may have grown
+        unheard; the deadline of its round still holds. One that ran out all the same was kept from reporting: it
+        is taken back, which is nobody's failure. Returns how many had run out and go on.
         """
-        now = self._clock.now()
+        revived, now = 0, self._clock.now()
         with self._store.transaction() as records:
             self._pace.resume(records)
             for round_ in records.rounds.in_states([RoundState.COLLECTING]):
                 for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
                     deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats)
                     records.tasks.put(replace(task, progress_at=now, deadline=max(task.deadline, deadline)))
+                    revived += task.deadline < now <= deadline
             while overdue := records.tasks.overdue(now, limit=1000):
                 for task in overdue:
                     self._close(records, task, TaskState.CANCELLED)
+        return revived
 
     def expire_leases(self) -> bool:
         """Take back every lease that ran out. Say whether there was one."""

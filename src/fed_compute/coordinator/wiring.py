@@ -29,6 +29,7 @@ from fed_compute.coordinator.presence import Presence
 from fed_compute.coordinator.proof_of_work import Challenges
 from fed_compute.coordinator.publisher import VersionPublisher
 from fed_compute.coordinator.rate_limiter import RateLimiter
+from fed_compute.coordinator.recovery import Recovery, RecoveryReport
 from fed_compute.coordinator.registration import Registrar
 from fed_compute.coordinator.reputation import ReputationManager
 from fed_compute.coordinator.round_manager import RoundManager
@@ -81,15 +82,21 @@ class Coordinator:
     audits: AuditDesk
     contributions: ContributionReader
     teams: TeamDesk
+    recovery: Recovery
     worker: Worker
     slow_worker: Worker
     """Duties that may take long over one thing; a thread of their own, so that no round waits for them."""
 
-    def start(self) -> None:
-        """Take up where the last process stopped, and start the background duties."""
-        self.tasks.revive_leases()
+    def start(self) -> RecoveryReport:
+        """Take up where the last process stopped, start the background duties, and return what was found.
+
+        Raises:
+            BlobMissing: if a file without which training cannot go on is gone; nothing was started.
+        """
+        report = self.recovery.take_up()
         self.worker.start()
         self.slow_worker.start()
+        return report
 
     def stop(self) -> None:
         """Stop the background duties."""
@@ -133,9 +140,8 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     auth, limiter = access.auth, RateLimiter(settings.quotas(), url=settings.rate_limit_url, clock=clock)
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = _assigner(settings, clock, store, rounds)
-    limits = _limits(settings, store, models)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
-    books = _books(settings, clock, store, blobs)
+    books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
     duties = [
         Duty("presence", presence.flush),
         Duty("leases", tasks.expire_leases),
@@ -172,6 +178,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         audits=books.audits,
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
+        recovery=Recovery(store, blobs, tasks, clock),
         worker=Worker(duties, bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
     )

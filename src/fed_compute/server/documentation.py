@@ -23,7 +23,7 @@ _EVERYWHERE = (
     errors.Broken,
 )
 
-RECORDS = (errors.StorageBusy, errors.StorageUnreachable)
+RECORDS = (errors.StorageBusy, errors.StorageUnreachable, errors.DiskFailed)
 """What a call that reads or writes records may be refused with."""
 
 BLOBS = (errors.BlobStoreUnreachable,)

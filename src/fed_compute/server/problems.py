@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fed_compute.errors import (
     AuthenticationFailed,
     Broken,
+    DiskFailed,
     DiskFull,
     FedComputeError,
     MethodNotAllowed,
@@ -40,7 +41,13 @@ TYPE_PREFIX = "urn:fed-compute:error:"
 RESERVED = frozenset({"type", "title", "status", "detail", "code", "instance"})
 SHOWN_ERRORS = 10
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_DISK: Mapping[int | None, type[DiskFull] | type[DiskFailed]] = {
+    errno.ENOSPC: DiskFull,
+    errno.EDQUOT: DiskFull,
+    errno.EFBIG: DiskFull,
+    errno.EIO: DiskFailed,
+    errno.EROFS: DiskFailed,
+}
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +115,8 @@ async def _on_product_error(request: Request, error: Exception) -> Response:
         raise error
     if isinstance(error, Broken):
         log.error("request_failed", code=error.code, path=redact(request.url.path), exc_info=error)
+    elif isinstance(error, DiskFull | DiskFailed):  # no fault of ours, and yet an operator has to act
+        log.error(error.code, path=redact(request.url.path), cause=str(error.__cause__))
     return problem_response(error)
 
 
@@ -134,10 +143,12 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_os_error(request: Request, error: Exception) -> Response:
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        log.error("disk_full", path=redact(request.url.path))
-        return problem_response(DiskFull())
-    raise error
+    meant = _OF_THE_DISK.get(error.errno) if isinstance(error, OSError) else None
+    if meant is None:
+        raise error
+    told = meant()
+    told.__cause__ = error
+    return await _on_product_error(request, told)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
