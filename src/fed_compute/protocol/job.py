@@ -39,7 +39,12 @@ DIGITS_MODEL = ModelSection(name="simple_mlp", args={"input_dim": 64, "hidden_di
 
 
 class TrainingSection(_Section):
-    """What a client does with its own data in one task."""
+    """What a client does with its own data in one task.
+
+    `proximal_mu` is the μ of FedProx (Li et al. 2020, arXiv:1812.06127): each step's gradient gets μ (w - w₀), where w₀
+    is the global model. At 0, where it changes nothing, it is not written either: then clients from before it was
+    there understand the task, and otherwise they refuse it.
+    """
 
     loss: Loss = "cross_entropy"
     optimizer: ClientOptimizer = "sgd"
@@ -49,6 +54,17 @@ class TrainingSection(_Section):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
     local_epochs: Annotated[int, Field(ge=1, le=1_000)] = 1
     max_grad_norm: Positive | None = None
+    proximal_mu: Annotated[float, Field(ge=0, allow_inf_nan=False, exclude_if=lambda mu: mu == 0)] = 0.0
+
+    @model_validator(mode="after")
+    def _pull_is_no_push(self) -> Self:
+        limit = 2 * (1 + self.momentum)
+        if self.optimizer == "sgd" and (step := self.lr * self.proximal_mu) >= limit:
+            raise ValueError(
+                f"lr · proximal_mu is {step:g}: from 2 · (1 + momentum) = {limit:g} on the pull to the global model "
+                "overshoots it by more each step; lower one of them"
+            )
+        return self
 
 
 class RoundsSection(_Section):

@@ -50,10 +50,36 @@ def test_an_empty_file_is_the_default_job() -> None:
     assert JobSpec().name == "default"
 
 
-def test_a_job_survives_being_plain_data() -> None:
+@pytest.mark.parametrize("proximal_mu", [0.0, 0.25])
+def test_a_job_survives_being_plain_data(proximal_mu: float) -> None:
     """This is how the store keeps it."""
-    job = parse_job_text(FULL)
+    job = parse_job_text(FULL.replace("local_epochs = 1", f"local_epochs = 1\nproximal_mu = {proximal_mu}"))
     assert parse_job(job.model_dump(mode="json")) == job
+    assert job.training.proximal_mu == proximal_mu
+
+
+def test_a_proximal_term_is_written_only_where_there_is_one() -> None:
+    """Clients from before it was there refuse unknown keys: they go on with jobs that do without, and with no other."""
+    assert "proximal_mu" not in JobSpec().model_dump_json()
+    assert '"proximal_mu":0.25' in parse_job({"training": {"proximal_mu": 0.25}}).model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("training", "fits"),
+    [
+        ({"lr": 0.1, "proximal_mu": 19.0}, True),
+        ({"lr": 0.1, "proximal_mu": 20.0}, False),
+        ({"lr": 0.1, "proximal_mu": 37.0, "momentum": 0.9}, True),
+        ({"lr": 0.1, "proximal_mu": 39.0, "momentum": 0.9}, False),
+        ({"lr": 0.1, "proximal_mu": 39.0, "optimizer": "adam"}, True),
+    ],
+)
+def test_a_pull_that_would_throw_clients_away_from_the_global_model_is_refused(
+    training: dict[str, Any], fits: bool
+) -> None:
+    """SGD on μ/2 · ‖w - w₀‖² alone converges below lr · μ = 2 · (1 + momentum) and diverges above."""
+    with contextlib.nullcontext() if fits else pytest.raises(JobFileInvalid, match="overshoots"):
+        parse_job({"training": training})
 
 
 @pytest.mark.parametrize(
