@@ -69,6 +69,7 @@ ABSURD: list[tuple[str, object]] = [
     ("recipe.training.lr", "0.1"),
     ("recipe.training.momentum", 1.5),
     ("recipe.training.max_grad_norm", 0),
+    ("recipe.training.report_steps", 1),
     ("recipe.training.proximal_mu", -0.1),
     ("recipe.training.proximal_mu", float("nan")),
     ("recipe.training.proximal_mu", 1e9),

@@ -82,6 +82,43 @@ def test_a_pull_that_would_throw_clients_away_from_the_global_model_is_refused(
         parse_job({"training": training})
 
 
+STEPS = {"training": {"report_steps": True}, "aggregation": {"rule": "fednova"}}
+
+
+@pytest.mark.parametrize(
+    ("training", "reason"),
+    [
+        ({}, "set training.report_steps to true"),
+        ({"report_steps": False}, "set training.report_steps to true"),
+        ({"report_steps": True, "optimizer": "adam"}, "not those of 'adam'"),
+        ({"report_steps": True, "lr": 0.5, "proximal_mu": 2.1}, r"1\.05; fednova .* at most \(1 - √momentum\)² = 1$"),
+        ({"report_steps": True, "lr": 0.5, "proximal_mu": 1.0, "momentum": 0.25}, "at most .* = 0.25"),
+    ],
+)
+@pytest.mark.parametrize("aggregation", [{"rule": "fednova"}, {"rule": "norm_clipping", "pre": ["fednova"]}])
+def test_fednova_is_refused_where_it_cannot_know_what_steps_add_up_to(
+    training: dict[str, Any], reason: str, aggregation: dict[str, Any]
+) -> None:
+    rounds = {"target_updates": 5, "min_updates": 5}
+    with pytest.raises(JobFileInvalid, match=reason):
+        parse_job({"training": training, "aggregation": aggregation, "rounds": rounds})
+    parse_job({"training": {"report_steps": True}, "aggregation": aggregation, "rounds": rounds})
+
+
+def test_that_steps_are_wanted_is_written_only_where_they_are() -> None:
+    """Clients from before they were there go on with the jobs that do without."""
+    assert "report_steps" not in JobSpec().model_dump_json()
+    read = parse_job(STEPS)
+    assert '"report_steps":true' in read.model_dump_json()
+    assert JobSpec.model_validate_json(read.model_dump_json()) == read
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(1, 2), (16, 2), (17, 4), (160, 20)])
+def test_the_steps_of_a_training_follow_from_its_samples(samples: int, steps: int) -> None:
+    training = parse_job({"training": {"batch_size": 16, "local_epochs": 2}}).training
+    assert training.num_steps(samples) == steps
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
