@@ -138,7 +138,7 @@ def claim(text: str, limit: float, unit: str, found: float) -> dict[str, Any]:
 
 def combine(rule: RobustRule, matrix: UpdateMatrix, weights: npt.NDArray[np.float64]) -> object:
     """Run one rule as the coordinator does."""
-    return rule.aggregate(matrix, weights, root=0)
+    return rule.aggregate(matrix, weights, RoundContext(root=0))
 
 
 def without_exact_sums(matrix: UpdateMatrix, liars: int) -> None:

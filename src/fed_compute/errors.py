@@ -682,6 +682,17 @@ class SampleCountInvalid(UpdateRefused):
         super().__init__(f"num_samples is {str(got)[:40]}, wanted a whole number from 1 to {limit}", limit=limit)
 
 
+class StepCountInvalid(UpdateRefused):
+    """The number of local steps is missing, or no whole number that the job and the samples allow."""
+
+    code = "step_count_invalid"
+
+    def __init__(self, got: object, *, least: int, limit: int) -> None:
+        super().__init__(
+            f"num_steps is {str(got)[:40]}, wanted a whole number from {least} to {limit}", least=least, limit=limit
+        )
+
+
 class ModelMalformed(Refused):
     """A model file cannot be read as the parameters of the job."""
 

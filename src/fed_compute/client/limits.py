@@ -88,7 +88,7 @@ class LimitSettings(BaseSettings):
     client_share_sample_count: Share = Field(
         default="exact",
         description="How to tell the number of samples, by which an update weighs: exact, rounded (down to a power of "
-        "two) or hidden (1). Example: rounded",
+        "two) or hidden (1; then no jobs that count steps). Example: rounded",
     )
     client_max_sample_count: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] = Field(
         default=MAX_NUM_SAMPLES, description="Largest number of samples to tell, 1 to 10000000. Example: 1000"
@@ -170,6 +170,8 @@ def policy_of(settings: LimitSettings) -> Policy:
         ac_power_only=settings.client_ac_power_only,
         evaluate=settings.client_evaluate and shares_loss,
         audits=settings.client_audits and shares_loss,
+        share_sample_count=settings.client_share_sample_count != "hidden",
+        max_sample_count=settings.client_max_sample_count,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from fed_compute.client.hours import Hours
 from fed_compute.client.recipes import max_spooled_bytes
-from fed_compute.protocol.messages import TaskAnswer
+from fed_compute.protocol.messages import MAX_NUM_SAMPLES, TaskAnswer
 
 LOOK_AT_POWER_SECONDS = 60.0
 """How long to wait before asking again whether the machine is plugged in."""
@@ -47,6 +47,8 @@ class Policy:
     ac_power_only: bool = False
     evaluate: bool = True
     audits: bool = True
+    share_sample_count: bool = True
+    max_sample_count: int = MAX_NUM_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Asked:
     min_updates: int | None
     auditors: int | None
     spooled_bytes: int
+    report_steps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ def asked_of(task: TaskAnswer, *, own_samples: int) -> Asked:
         min_updates=task.min_updates,
         auditors=task.auditors,
         spooled_bytes=max_spooled_bytes(recipe, num_parameters=num_parameters),
+        report_steps=recipe.training.report_steps,
     )
 
 
@@ -196,6 +200,8 @@ def _against_training(task: Asked, policy: Policy) -> Iterator[Refused]:
         if task.auditors is not None:
             found = f"may show an update to {task.auditors} other clients"
         yield _refused("MAX_AUDITORS", f"the job {found}", f"allows {most}")
+    if task.report_steps:
+        yield from _against_reported_steps(task, policy)
     if policy.max_local_epochs is not None and task.local_epochs > policy.max_local_epochs:
         yield _refused(
             "MAX_LOCAL_EPOCHS", f"{task.local_epochs} local epochs are asked for", f"allows {policy.max_local_epochs}"
@@ -206,6 +212,16 @@ def _against_training(task: Asked, policy: Policy) -> Iterator[Refused]:
     steps = task.local_epochs * -(-task.own_samples // task.batch_size)
     if policy.min_steps is not None and steps < policy.min_steps:
         yield _refused("MIN_STEPS", f"the update would come from {steps} training step(s)", f"wants {policy.min_steps}")
+
+
+def _against_reported_steps(task: Asked, policy: Policy) -> Iterator[Refused]:
+    """Steps tell about as much as samples do, and a wrong number of them would spoil the average."""
+    found = "the job wants to know the number of steps, which tells the number of samples"
+    most = policy.max_sample_count
+    if not policy.share_sample_count:
+        yield _refused("SHARE_SAMPLE_COUNT", found, "hides it")
+    elif task.own_samples > most:
+        yield _refused("MAX_SAMPLE_COUNT", f"{found}, here {task.own_samples:,}", f"tells at most {most:,}")
 
 
 def _against_moment(policy: Policy, history: History, now: Moment) -> Iterator[Refused]:

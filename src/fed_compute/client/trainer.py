@@ -17,6 +17,7 @@ from fed_compute.client.recipes import schema_of
 from fed_compute.client.trainer_checkpoints import Course
 from fed_compute.client.trainer_checks import check_data, targets_of
 from fed_compute.client.trainer_optimizers import make_optimizer
+from fed_compute.client.trainer_proximal import ProximalTerm
 from fed_compute.clock import Clock, SystemClock
 from fed_compute.errors import ExtraMissing, TrainingDiverged
 from fed_compute.protocol.job import TrainingSection
@@ -84,9 +85,10 @@ def train(
         check_data(module, training.loss, dataset)
         module.to(target)
         course = Course(module, make_optimizer(module.parameters(), training), device=target, clock=clock)
+        term = ProximalTerm(module.parameters(), training.proximal_mu) if training.proximal_mu > 0 else None
         if checkpointer is not None:
             checkpointer.resume(course.resume)
-        loss = _fit(course, training, dataset, seed=seed, progress=progress, checkpointer=checkpointer)
+        loss = _fit(course, training, dataset, term=term, seed=seed, progress=progress, checkpointer=checkpointer)
     delta = to_vector(module, schema) - vector
     if not np.isfinite(delta).all():
         raise TrainingDiverged(f"a parameter became NaN or infinite with lr {training.lr}; the job needs a smaller one")
@@ -149,11 +151,15 @@ def _fit(
     training: TrainingSection,
     dataset: Dataset,
     *,
+    term: ProximalTerm | None,
     seed: int,
     progress: Progress | None,
     checkpointer: Checkpointer | None,
 ) -> float:
-    """Train the module in place, from where it is; return the mean loss per sample of the last epoch."""
+    """Train the module in place, from where it is; return the mean loss per sample of the last epoch.
+
+    That is the job's loss, without the proximal term.
+    """
     module, device = course.module, course.device
     inputs, targets = torch.from_numpy(dataset.x), targets_of(dataset, training.loss)
     steps_per_epoch = -(-len(dataset) // training.batch_size)
@@ -166,6 +172,8 @@ def _fit(
         module.zero_grad()
         loss = _loss(module(inputs[rows].to(device)), targets[rows].to(device), training.loss)
         loss.backward()  # type: ignore[no-untyped-call]
+        if term is not None:
+            term.add_gradient()
         if training.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(module.parameters(), training.max_grad_norm)
         course.optimizer.step()

@@ -116,7 +116,7 @@ class Workbench:
             before = self._memory.residual(task.job, schema_digest=recipe.schema_digest, num_parameters=len(vector))
         offered = _clipped(result.delta, limit)
         wanted = offered if before is None else before.compensate(offered)
-        says = self._metadata(result, max_samples=recipe.max_num_samples)
+        says = self._metadata(result, recipe)
         body, sent = _encode(wanted, recipe, says, limit=limit, rng=_rounding_stream(recipe, client_id))
         return FinishedUpdate(
             body=body,
@@ -188,9 +188,12 @@ class Workbench:
         except TrainingDiverged:
             return None
 
-    def _metadata(self, result: TrainingResult, *, max_samples: int) -> dict[str, int | float]:
+    def _metadata(self, result: TrainingResult, recipe: Recipe) -> dict[str, int | float]:
         told = self._rules.disclosure
-        says: dict[str, int | float] = {"num_samples": min(told.tell_samples(result.num_samples), max_samples)}
+        samples = told.tell_samples(result.num_samples)
+        says: dict[str, int | float] = {"num_samples": min(samples, recipe.max_num_samples)}
+        if recipe.training.report_steps:
+            says["num_steps"] = recipe.training.num_steps(samples)  # no more exact than the samples are told
         if (loss := told.tell_loss(result.loss)) is not None and 0 <= loss <= MAX_LOSS:
             says["loss"] = loss
         if (seconds := told.tell_seconds(result.seconds)) is not None:
@@ -222,6 +225,7 @@ def _encode(
             num_samples=int(says["num_samples"]),
             loss=says.get("loss"),
             train_seconds=says.get("train_seconds"),
+            num_steps=int(says["num_steps"]) if "num_steps" in says else None,
             rng=rng,
         )
         sent = _decode(body, recipe, num_parameters=wanted.size)

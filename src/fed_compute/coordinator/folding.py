@@ -19,6 +19,7 @@ from fed_compute.learning.aggregation import (
     RobustRule,
     RoundContext,
     WeightedMean,
+    accumulated_steps,
     claimed_weight,
     new_rule,
     round_weights,
@@ -29,7 +30,7 @@ from fed_compute.protocol.container import TensorSpec, open_container, write_con
 from fed_compute.protocol.job import Compression, Encoding
 from fed_compute.protocol.models import decode_model, encode_model
 from fed_compute.protocol.schema import Vector
-from fed_compute.protocol.updates import decode_update
+from fed_compute.protocol.updates import DecodedUpdate, decode_update
 from fed_compute.rounds.records import Job, Update
 from fed_compute.storage.blobs import BlobStore
 
@@ -105,6 +106,7 @@ class RoundFold:
         self._blobs = blobs
         self._aggregator = new_aggregator(job, folder=blobs.incoming("fold").parent)
         self._folded: list[Update] = []
+        self._num_steps: list[int | None] = []
 
     @property
     def last_update_id(self) -> int:
@@ -139,7 +141,9 @@ class RoundFold:
             if update.update_id <= self.last_update_id:
                 raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
             weight = claimed_weight(update.num_samples, weighting=weighting)
-            self._aggregator.add(stored_delta(self._job, self._blobs, update), weight=weight)
+            stored = stored_update(self._job, self._blobs, update)
+            self._aggregator.add(stored.delta, weight=weight)
+            self._num_steps.append(stored.num_steps)
             self._folded.append(update)
 
     def finish(self, model: bytes, optimizer: bytes | None, *, weights: Sequence[float]) -> FoldedRound:
@@ -163,11 +167,32 @@ class RoundFold:
         places = [place for place, update in enumerate(self._folded) if update.client_id == trusted]
         digests = "".join(update.digest for update in self._folded)
         seed = int.from_bytes(hashlib.sha256(digests.encode()).digest()[:8], "big")
-        return RoundContext(root=places[0] if places else None, seed=seed)
+        return RoundContext(root=places[0] if places else None, steps=self._steps(), seed=seed)
+
+    def _steps(self) -> tuple[float, ...] | None:
+        """Return how far the local steps behind each update add up, if that matters to the rule."""
+        spec = spec_of(self._job)
+        if not spec.aggregation.uses_steps:
+            return None
+        training = spec.training
+        momentum, pull = training.momentum, training.lr * training.proximal_mu
+        told = [num_steps for num_steps in self._num_steps if num_steps is not None]
+        if len(told) < len(self._folded):
+            raise InvariantBroken(f"an update of round {self._folded[0].round_id} does not say its number of steps")
+        return tuple(accumulated_steps(num_steps, momentum=momentum, pull=pull) for num_steps in told)
 
 
 def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:
     """Return the values of an accepted update, float32 (P,).
+
+    Raises:
+        As `stored_update`.
+    """
+    return stored_update(job, blobs, update).delta
+
+
+def stored_update(job: Job, blobs: BlobStore, update: Update) -> DecodedUpdate:
+    """Return an accepted update: its values, and what it says beside them.
 
     Raises:
         BlobMissing, BlobCorrupt: if its body is not what was accepted.
@@ -185,7 +210,7 @@ def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:
             encoding=cast(Encoding, update.encoding),
             compression=cast(Compression, update.compression),
             topk_fraction=spec_of(job).wire.topk_fraction,
-        ).delta
+        )
     except UpdateRefused as error:
         raise BlobCorrupt(digest=update.digest, got=f"bytes that are not an update: {error.message}") from error
 

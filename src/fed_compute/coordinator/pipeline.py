@@ -170,6 +170,7 @@ class UpdatePipeline:
         claimed = request.num_samples or extras.num_samples
         num_samples = claimed or min(spec.training.batch_size, admission.limits.max_num_samples)
         self._validator.check_samples(admission, num_samples)
+        self._validator.check_steps(admission, request.num_steps, num_samples=num_samples)
         norm = self._validator.check_values(admission, delta)
         loss = request.loss if request.loss is not None else extras.final_loss
         body = encode_update(
@@ -181,6 +182,7 @@ class UpdatePipeline:
             num_samples=num_samples,
             loss=loss,
             train_seconds=None,
+            num_steps=request.num_steps,
             rng=np.random.default_rng(0),
         )
         return body, _Contents("f32", "none", num_samples, norm, loss, delta)

@@ -12,7 +12,7 @@ Before any byte of the body:
 At the body's first bytes, and on the whole of it:
 
 5. format: the head fits the announced length, a compressed body says a size within the recipe's; then
-   the digest (the server's), container, schema, dtypes, strict metadata, sample count, loss
+   the digest (the server's), container, schema, dtypes, strict metadata, sample count, steps, loss
 6. values: all finite, not all zero, no longer than the job's limit and than recent updates leave room
    for, not the model itself; and at the commit, not a copy of another client's update of this round
 """
@@ -31,11 +31,13 @@ from fed_compute.errors import (
     RoundNotFound,
     RoundOver,
     SampleCountInvalid,
+    StepCountInvalid,
     TaskNotFound,
     UpdateIsModel,
 )
 from fed_compute.ids import ClientId, RoundId, TaskId, format_version
 from fed_compute.learning.privacy.protector import PrivacyProtector
+from fed_compute.protocol.messages import MAX_NUM_SAMPLES
 from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import HEAD_BYTES, DecodedUpdate, check_head, decode_update
 from fed_compute.rounds.records import Job, Round, RoundState, Task, TaskKind, TaskState
@@ -129,6 +131,7 @@ class UpdateValidator:
             topk_fraction=spec.wire.topk_fraction,
         )
         self.check_samples(admission, decoded.num_samples)
+        self.check_steps(admission, decoded.num_steps, num_samples=decoded.num_samples)
         return decoded
 
     def check_samples(self, admission: Admission, num_samples: int) -> None:
@@ -139,6 +142,19 @@ class UpdateValidator:
         """
         if num_samples > admission.limits.max_num_samples:
             raise SampleCountInvalid(num_samples, limit=admission.limits.max_num_samples)
+
+    def check_steps(self, admission: Admission, num_steps: int | None, *, num_samples: int) -> None:
+        """Check that an update claims a number of steps that the job can mean, if the job counts them.
+
+        At least as many as its epochs over the samples that it claims: with fewer it would count for more.
+
+        Raises:
+            StepCountInvalid: if it does not.
+        """
+        spec = spec_of(admission.job)
+        least, limit = spec.training.num_steps(num_samples), spec.training.num_steps(MAX_NUM_SAMPLES)
+        if spec.aggregation.uses_steps and (num_steps is None or not least <= num_steps <= limit):
+            raise StepCountInvalid("missing" if num_steps is None else num_steps, least=least, limit=limit)
 
     def check_values(self, admission: Admission, delta: Vector) -> float:
         """Run check 6 on an update, float32 (P,), but for copies; return its L2 norm.

@@ -11,6 +11,7 @@ from fed_compute.protocol.section import Fraction, Positive, Section
 ServerOptimizerName = Literal["sgd", "momentum", "adam", "yogi", "adagrad"]
 RuleName = Literal[
     "fedavg",
+    "fednova",
     "median",
     "trimmed_mean",
     "krum",
@@ -21,7 +22,7 @@ RuleName = Literal[
     "fltrust",
     "robust",
 ]
-PreName = Literal["norm_clipping", "nnm", "bucketing"]
+PreName = Literal["fednova", "norm_clipping", "nnm", "bucketing"]
 Weighting = Literal["samples", "equal", "capped"]
 LARGEST_ROUND = 1_000
 """Rules whose condition is not met by a round of this size are never met."""
@@ -56,8 +57,9 @@ class AggregationSection(Section):
 
     @property
     def weights_by(self) -> Weighting:
-        """How updates are weighted: as told, else by samples under plain averaging and all alike under other rules."""
-        return self.weighting or ("samples" if self.is_plain_average else "equal")
+        """How updates are weighted: as told, else by samples under averages and all alike under other rules."""
+        is_average = self.rule in ("fedavg", "fednova") and not self.pre
+        return self.weighting or ("samples" if is_average else "equal")
 
     @property
     def is_plain_average(self) -> bool:
@@ -68,6 +70,11 @@ class AggregationSection(Section):
     def uses_f(self) -> bool:
         """Whether the number of liars matters to the rule or to what comes before it."""
         return self.rule in ("trimmed_mean", "krum", "multi_krum", "robust") or "nnm" in self.pre
+
+    @property
+    def uses_steps(self) -> bool:
+        """Whether it matters how many local steps are behind each update."""
+        return "fednova" in (self.rule, *self.pre)
 
     def least_updates(self) -> int | None:
         """Return the number of updates from which on every round meets the rule's condition; None if none ever does."""
@@ -100,7 +107,7 @@ class AggregationSection(Section):
                 return max(5, 2 * liars + 1)
             case "norm_clipping":
                 return 3 if self.clip_norm is None else 1
-            case "fedavg" | "fltrust":
+            case "fedavg" | "fednova" | "fltrust":
                 return 1
 
     @field_validator("trusted_client")
@@ -134,7 +141,9 @@ class AggregationSection(Section):
             raise ValueError(
                 "rule 'fltrust' needs trusted_client, the name of the client whose updates are the measure"
             )
-        if "nnm" in self.pre and self.rule in ("fedavg", "norm_clipping"):
+        if "fednova" in self.pre[1:] or ("fednova" in self.pre and self.rule in ("fedavg", "fednova")):
+            raise ValueError("fednova comes once, and before every other step; alone it is rule 'fednova'")
+        if "nnm" in self.pre and self.rule in ("fedavg", "fednova", "norm_clipping"):
             raise ValueError(f"nnm in front of rule {self.rule!r} bears no liar; choose a rule such as 'trimmed_mean'")
         if self.rule == "fltrust" and "bucketing" in self.pre:
             raise ValueError(

@@ -5,6 +5,7 @@ the nearest known key, because a misspelt privacy or aggregation key must never 
 """
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ Encoding = Literal["f32", "bf16", "f16", "int8", "topk"]
 Compression = Literal["none", "zstd"]
 MAX_NUM_SAMPLES = 10_000_000
 """The largest sample count one update may claim. Also keeps count × float32 exact in float64."""
+MAX_NUM_STEPS = 1_000 * MAX_NUM_SAMPLES
+"""The largest number of steps that one update may claim: as many epochs as a job can have, of single samples."""
 
 
 class ModelSection(_Section):
@@ -39,7 +42,13 @@ DIGITS_MODEL = ModelSection(name="simple_mlp", args={"input_dim": 64, "hidden_di
 
 
 class TrainingSection(_Section):
-    """What a client does with its own data in one task."""
+    """What a client does with its own data in one task.
+
+    `proximal_mu` is the μ of FedProx (Li et al. 2020, arXiv:1812.06127): each step's gradient gets μ (w - w₀), where w₀
+    is the global model. At 0, where it changes nothing, it is not written either: then clients from before it was
+    there understand the task, and otherwise they refuse it. So it is with `report_steps`: an update says how many
+    steps it took, which tells about as much as the number of samples does.
+    """
 
     loss: Loss = "cross_entropy"
     optimizer: ClientOptimizer = "sgd"
@@ -49,6 +58,22 @@ class TrainingSection(_Section):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
     local_epochs: Annotated[int, Field(ge=1, le=1_000)] = 1
     max_grad_norm: Positive | None = None
+    proximal_mu: Annotated[float, Field(ge=0, allow_inf_nan=False, exclude_if=lambda mu: mu == 0)] = 0.0
+    report_steps: Annotated[bool, Field(exclude_if=lambda reported: not reported)] = False
+
+    def num_steps(self, num_samples: int) -> int:
+        """Return how many steps a client takes that has so many samples to train on."""
+        return self.local_epochs * -(-num_samples // self.batch_size)
+
+    @model_validator(mode="after")
+    def _pull_is_no_push(self) -> Self:
+        limit = 2 * (1 + self.momentum)
+        if self.optimizer == "sgd" and (step := self.lr * self.proximal_mu) >= limit:
+            raise ValueError(
+                f"lr · proximal_mu is {step:g}: from 2 · (1 + momentum) = {limit:g} on the pull to the global model "
+                "overshoots it by more each step; lower one of them"
+            )
+        return self
 
 
 class RoundsSection(_Section):
@@ -133,6 +158,23 @@ class JobSpec(_Section):
             raise ValueError(
                 f"audits.auditors is {self.audits.auditors}, but privacy.mode {self.privacy.mode!r} hides single "
                 "updates; set auditors to 0, or mode to open"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_told_where_they_count(self) -> Self:
+        training = self.training
+        if not self.aggregation.uses_steps:
+            return self
+        if not training.report_steps:
+            raise ValueError("fednova counts the steps behind each update; set training.report_steps to true")
+        if training.optimizer != "sgd":
+            raise ValueError(f"fednova knows what steps of sgd add up to, not those of {training.optimizer!r}")
+        pull, most = training.lr * training.proximal_mu, (1 - math.sqrt(training.momentum)) ** 2
+        if pull > most:
+            raise ValueError(
+                f"lr · proximal_mu is {pull:g}; fednova knows what steps add up to only as far as it is at most "
+                f"(1 - √momentum)² = {most:g}"
             )
         return self
 

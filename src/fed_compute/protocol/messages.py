@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fed_compute.protocol.job import MAX_NUM_SAMPLES as MAX_NUM_SAMPLES
-from fed_compute.protocol.job import Compression, Encoding, TrainingSection
+from fed_compute.protocol.job import MAX_NUM_STEPS, Compression, Encoding, TrainingSection
 from fed_compute.protocol.proof_of_work import MOST_DIGITS
 
 PROTOCOL_HEADER = "Fed-Compute-Protocol"
@@ -174,6 +174,7 @@ class UpdateRequest(Request):
     api_key: str | None = None
     num_samples: Count | None = None
     loss: Loss | None = None
+    num_steps: Annotated[int, Field(ge=1, le=MAX_NUM_STEPS, strict=True)] | None = None
 
 
 class UpdateAnswer(Answer):

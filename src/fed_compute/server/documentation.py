@@ -52,6 +52,7 @@ UPDATE = (
     errors.UpdateIsModel,
     errors.UpdateCopied,
     errors.SampleCountInvalid,
+    errors.StepCountInvalid,
     errors.LossInvalid,
     errors.TooManyUploads,
     errors.UploadsFull,

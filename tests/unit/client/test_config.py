@@ -142,7 +142,8 @@ def test_every_limit_reaches_the_policy_or_what_is_told() -> None:
         "client_min_samples": 2, "client_min_steps": 3, "client_max_local_epochs": 4, "client_max_samples": 5,
         "client_max_model_megabytes": 6, "client_max_training_seconds": 7, "client_max_rounds_per_day": 8,
         "client_hours": "9-10", "client_ac_power_only": True, "client_evaluate": False, "client_spool_megabytes": 9,
-        "client_audits": False, "client_max_auditors": 0,
+        "client_audits": False, "client_max_auditors": 0, "client_share_sample_count": "hidden",
+        "client_max_sample_count": 10,
     }  # fmt: skip
     policy = policy_of(load_settings(**given))
     assert {f"client_{field.name}" for field in fields(Policy)} == set(given)

@@ -23,6 +23,7 @@ DATA = blobs(BATCHES * 10 - 3)
 OPTIMIZERS: list[dict[str, Any]] = [
     {"optimizer": "sgd"},
     {"optimizer": "sgd", "momentum": 0.9, "max_grad_norm": 0.5},
+    {"optimizer": "sgd", "proximal_mu": 2.0},
     {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.01},
     {"optimizer": "adamw", "lr": 0.01},
 ]

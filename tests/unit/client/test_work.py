@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fed_compute.client.datasets import Dataset
-from fed_compute.client.disclosure import Disclosure, significant
+from fed_compute.client.disclosure import Disclosure, Share, significant
 from fed_compute.client.trainer import set_threads
 from fed_compute.client.work import FinishedUpdate, OwnRules, Workbench
 from fed_compute.clock import ManualClock
@@ -159,6 +159,30 @@ def test_an_update_tells_no_more_than_its_owner_lets_out(bench: Bench) -> None:
     shown = Disclosure(sample_count="rounded", loss="exact", seconds="exact", max_sample_count=50)
     decoded = arrived(made(bench(disclosure=shown), recipe_for()), recipe_for())
     assert (decoded.num_samples, decoded.train_seconds) == (50, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("share", "max_samples", "samples", "steps"),
+    [
+        ("exact", 1_000, 80, 3 * 10),
+        ("rounded", 1_000, 64, 3 * 8),
+        ("exact", 50, 50, 3 * 10),
+        ("rounded", 50, 50, 3 * 8),
+    ],
+)
+def test_steps_are_told_where_the_job_asks_and_as_exactly_as_samples(
+    bench: Bench, share: Share, max_samples: int, samples: int, steps: int
+) -> None:
+    """80 samples in batches of 8, three times. What the recipe lets an update weigh changes no steps."""
+    training = {"batch_size": 8, "local_epochs": 3}
+    asks = recipe_for(training={**training, "report_steps": True}, max_num_samples=max_samples)
+    update = made(bench(disclosure=Disclosure(sample_count=share)), asks)
+    decoded = arrived(update, asks)
+    assert (decoded.num_samples, decoded.num_steps) == (samples, steps)
+    assert update.says["num_steps"] == steps
+    silent = made(bench(), recipe_for(training=training))
+    assert arrived(silent, recipe_for(training=training)).num_steps is None
+    assert "num_steps" not in silent.says
 
 
 def test_what_is_told_beside_an_update_does_not_change_its_values(bench: Bench) -> None:

@@ -50,10 +50,73 @@ def test_an_empty_file_is_the_default_job() -> None:
     assert JobSpec().name == "default"
 
 
-def test_a_job_survives_being_plain_data() -> None:
+@pytest.mark.parametrize("proximal_mu", [0.0, 0.25])
+def test_a_job_survives_being_plain_data(proximal_mu: float) -> None:
     """This is how the store keeps it."""
-    job = parse_job_text(FULL)
+    job = parse_job_text(FULL.replace("local_epochs = 1", f"local_epochs = 1\nproximal_mu = {proximal_mu}"))
     assert parse_job(job.model_dump(mode="json")) == job
+    assert job.training.proximal_mu == proximal_mu
+
+
+def test_a_proximal_term_is_written_only_where_there_is_one() -> None:
+    """Clients from before it was there refuse unknown keys: they go on with jobs that do without, and with no other."""
+    assert "proximal_mu" not in JobSpec().model_dump_json()
+    assert '"proximal_mu":0.25' in parse_job({"training": {"proximal_mu": 0.25}}).model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("training", "fits"),
+    [
+        ({"lr": 0.1, "proximal_mu": 19.0}, True),
+        ({"lr": 0.1, "proximal_mu": 20.0}, False),
+        ({"lr": 0.1, "proximal_mu": 37.0, "momentum": 0.9}, True),
+        ({"lr": 0.1, "proximal_mu": 39.0, "momentum": 0.9}, False),
+        ({"lr": 0.1, "proximal_mu": 39.0, "optimizer": "adam"}, True),
+    ],
+)
+def test_a_pull_that_would_throw_clients_away_from_the_global_model_is_refused(
+    training: dict[str, Any], fits: bool
+) -> None:
+    """SGD on μ/2 · ‖w - w₀‖² alone converges below lr · μ = 2 · (1 + momentum) and diverges above."""
+    with contextlib.nullcontext() if fits else pytest.raises(JobFileInvalid, match="overshoots"):
+        parse_job({"training": training})
+
+
+STEPS = {"training": {"report_steps": True}, "aggregation": {"rule": "fednova"}}
+
+
+@pytest.mark.parametrize(
+    ("training", "reason"),
+    [
+        ({}, "set training.report_steps to true"),
+        ({"report_steps": False}, "set training.report_steps to true"),
+        ({"report_steps": True, "optimizer": "adam"}, "not those of 'adam'"),
+        ({"report_steps": True, "lr": 0.5, "proximal_mu": 2.1}, r"1\.05; fednova .* at most \(1 - √momentum\)² = 1$"),
+        ({"report_steps": True, "lr": 0.5, "proximal_mu": 1.0, "momentum": 0.25}, "at most .* = 0.25"),
+    ],
+)
+@pytest.mark.parametrize("aggregation", [{"rule": "fednova"}, {"rule": "norm_clipping", "pre": ["fednova"]}])
+def test_fednova_is_refused_where_it_cannot_know_what_steps_add_up_to(
+    training: dict[str, Any], reason: str, aggregation: dict[str, Any]
+) -> None:
+    rounds = {"target_updates": 5, "min_updates": 5}
+    with pytest.raises(JobFileInvalid, match=reason):
+        parse_job({"training": training, "aggregation": aggregation, "rounds": rounds})
+    parse_job({"training": {"report_steps": True}, "aggregation": aggregation, "rounds": rounds})
+
+
+def test_that_steps_are_wanted_is_written_only_where_they_are() -> None:
+    """Clients from before they were there go on with the jobs that do without."""
+    assert "report_steps" not in JobSpec().model_dump_json()
+    read = parse_job(STEPS)
+    assert '"report_steps":true' in read.model_dump_json()
+    assert JobSpec.model_validate_json(read.model_dump_json()) == read
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(1, 2), (16, 2), (17, 4), (160, 20)])
+def test_the_steps_of_a_training_follow_from_its_samples(samples: int, steps: int) -> None:
+    training = parse_job({"training": {"batch_size": 16, "local_epochs": 2}}).training
+    assert training.num_steps(samples) == steps
 
 
 @pytest.mark.parametrize(

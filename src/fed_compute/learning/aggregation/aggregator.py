@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fed_compute.learning.aggregation.rule import NO_CONTEXT, AggregationRule, Outcome, RoundContext
+from fed_compute.learning.aggregation.context import NO_CONTEXT, RoundContext
+from fed_compute.learning.aggregation.rule import AggregationRule, Outcome
 from fed_compute.learning.aggregation.server_optimizers import OptimizerState, ServerOptimizer, require_finite_result
 from fed_compute.learning.vectors import Vector
 
