@@ -56,7 +56,7 @@ bench: $(DEV)  ## Run every benchmark, minutes each; the numbers in the README c
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
 	@echo "== benchmarks/robustness.py --quick"; $(BIN)/python benchmarks/robustness.py --quick
 
-bench-robust: $(DEV)  ## Attack every aggregation rule, half an hour; tables and picture go to docs/
+bench-robust: $(DEV)  ## Attack every aggregation rule, 20 minutes; tables and picture go to docs/
 	$(BIN)/python benchmarks/robustness.py --seeds 3 --docs docs $(ARGS)
 
 constraints: $(DEV)  ## Write constraints.txt anew from what .venv holds

@@ -428,14 +428,17 @@ class NotAssigned(Refused):
 
 
 class RoundOver(Refused):
-    """The round ended before this update came; it is recorded as late, not as a failure."""
+    """The round ended before this update came; it is recorded as late. That is no failure, unless the lease ran out."""
 
     code = "round_over"
     status = 410
 
-    def __init__(self, *, round_id: int, state: str) -> None:
+    def __init__(self, *, round_id: int, state: str, ran_out: bool = False) -> None:
+        told = "came after its lease had run out, and is recorded as late"
+        if not ran_out:
+            told = "came too late and is recorded as late, not as a failure"
         super().__init__(
-            f"round {round_id} is {state}; this update came too late and is recorded as late, not as a failure",
+            f"round {round_id} is {state}; this update {told}",
             round_id=round_id,
             state=state,
         )
@@ -1048,6 +1051,21 @@ class PolicyRefusal(Misuse):
         self.wait_seconds = wait_seconds
 
 
+class ClientNotRunning(Misuse):
+    """No client that is asked for runs on this machine."""
+
+    code = "client_not_running"
+
+    def __init__(self, name: str | None, *, state_dir: str, names: list[str]) -> None:
+        others = f"; running: {', '.join(names)}" if names else ""
+        super().__init__(
+            f"no client {name[:80]!r} runs with the state folder {state_dir}{others}"
+            if name is not None
+            else f"no client runs with the state folder {state_dir}; start one with fed-compute join, "
+            "or name another folder with --state-dir"
+        )
+
+
 class StateUnusable(Misuse):
     """A file in the client's state folder cannot be read or written; nothing is sent without it."""
 
@@ -1185,3 +1203,9 @@ class SchemaUnsupported(Broken):
     """The database was written by another version of the product."""
 
     code = "schema_unsupported"
+
+
+def error_kinds() -> dict[str, type[FedComputeError]]:
+    """Return every class of this page by its code."""
+    kinds = (thing for thing in globals().values() if isinstance(thing, type))
+    return {kind.code: kind for kind in kinds if issubclass(kind, FedComputeError)}

@@ -153,6 +153,46 @@ def test_a_piece_at_the_wrong_place_is_refused_and_told_the_right_one(server: Se
     assert stored(member, task) == (50, False)
 
 
+def test_no_piece_goes_beyond_what_an_update_can_be_and_what_came_before_stands(server: Served) -> None:
+    member = server.join("client-1")
+    task = member.task()
+    body = update_body(task)
+    assert patch(member, task, body[:50], offset=0, whole=None).status_code == 204
+    problem(patch(member, task, bytes(1 << 20), offset=50, whole=None), 413, "body_too_large")
+    assert stored(member, task) == (50, False)
+    assert patch(member, task, body[50:], offset=50, whole=body).status_code == 201
+
+
+def test_pieces_that_do_not_make_the_announced_whole_are_refused_and_forgotten(server: Served) -> None:
+    member = server.join("client-1")
+    task = member.task()
+    body = update_body(task)
+    assert patch(member, task, b"\x00".join([body[:49], b""]), offset=0, whole=None).status_code == 204
+    problem(patch(member, task, body[50:], offset=50, whole=body), 400, "digest_mismatch")
+    assert stored(member, task) == (0, False)
+    assert member.put(task, body).status_code == 201
+
+
+def test_nobody_else_can_continue_or_look_at_an_upload(server: Served) -> None:
+    member, other = server.join("client-1"), server.join("client-2")
+    task = member.task()
+    body = update_body(task)
+    assert patch(member, task, body[:50], offset=0, whole=None).status_code == 204
+    problem(patch(other, task, body[50:], offset=50, whole=body), 404, "task_not_found")
+    assert other.http.head(f"/tasks/{task['task_id']}/update").status_code == 404
+    assert stored(member, task) == (50, False)
+
+
+def test_what_came_of_an_update_is_forgotten_with_its_lease(server: Served) -> None:
+    member = server.join("client-1")
+    task = member.task()
+    part = server.coordinator.blobs.incoming(f"{task['task_id']}.update")
+    assert patch(member, task, update_body(task)[:50], offset=0, whole=None).status_code == 204
+    assert part.exists()
+    assert member.http.delete(f"/tasks/{task['task_id']}").status_code == 200
+    assert not part.exists()
+
+
 def test_a_damaged_body_is_refused_and_forgotten(server: Served) -> None:
     member = server.join("client-1")
     task = member.task()
@@ -260,7 +300,9 @@ def test_a_waiting_client_gets_its_task_when_the_next_round_opens(server: Served
     busy, waiting = fill_round(server), server.join("waiting")
     nothing = waiting.get_task()
     assert nothing.status_code == 204
-    assert (nothing.headers["fed-compute-reason"], nothing.headers["retry-after"]) == ("waiting", "2")
+    assert (nothing.headers["fed-compute-reason"], nothing.content) == ("waiting", b"")
+    assert nothing.headers["fed-compute-retry-window"] == "1.500-3.000"
+    assert nothing.headers["retry-after"] in ("2", "3")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(waiting.get_task, wait=30)
         close_round(busy)
@@ -323,7 +365,8 @@ def test_a_heartbeat_extends_the_lease(serve_job: Serve) -> None:
     task = member.task()
     time.sleep(0.05)
     beat = member.http.post(f"/tasks/{task['task_id']}/heartbeat", json={"progress": 0.5}).json()
-    assert (beat["action"], beat["reason"]) == ("continue", None)
+    assert (beat["action"], beat["reason"], beat["code"]) == ("continue", None, None)
+    assert beat["seconds_left"] <= 15 < task["soft_seconds_left"] <= task["hard_seconds_left"] <= 600
     assert beat["deadline"] > task["deadline"]
 
 
@@ -335,8 +378,8 @@ def test_a_heartbeat_of_useless_work_is_told_to_abort(server: Served) -> None:
         task = member.task()
         assert member.put(task, update_body(task)).status_code == 201
     beat = slow.http.post(f"/tasks/{useless['task_id']}/heartbeat", json={}).json()
-    assert (beat["action"], beat["seconds_left"]) == ("abort", 0.0)
-    assert "cancelled" in beat["reason"]
+    assert (beat["action"], beat["seconds_left"], beat["code"]) == ("abort", 0.0, "round_closed")
+    assert beat["reason"] == "round 1 has its updates"
 
 
 def test_a_released_task_is_free_for_others_and_may_be_released_again(server: Served) -> None:

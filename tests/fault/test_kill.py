@@ -29,8 +29,10 @@ NUM_PARAMETERS = 64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10
 
 
 @contextmanager
-def real_client(server: Server, folder: Path, name: str, part: str) -> Iterator[None]:
-    """A client process that really trains."""
+def client_process(
+    server: Server, folder: Path, name: str, part: str, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A client process that really trains; it is killed in the end. Its log goes on where an earlier one's ended."""
     environment = {
         **os.environ,
         "COORDINATOR_URL": server.url,
@@ -39,13 +41,14 @@ def real_client(server: Server, folder: Path, name: str, part: str) -> Iterator[
         "CLIENT_STATE_DIR": str(folder / name),
         "SLEEP_BETWEEN_ROUNDS": "0.05",
         "RETRY_DELAY": "0.1",
+        **settings,
     }
-    with (folder / f"{name}.log").open("wb") as log:
+    with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "fed_compute.client"], stdout=log, stderr=log, env=environment
         )
         try:
-            yield
+            yield process
         finally:
             process.kill()
             process.wait()
@@ -70,7 +73,7 @@ def test_twelve_rounds_of_real_training_survive_five_kills_at_random_moments(tmp
         server.start()
         stack.enter_context(working(light))
         for number in (1, 2):
-            stack.enter_context(real_client(server, tmp_path, f"client-{number}", f"{number}/2"))
+            stack.enter_context(client_process(server, tmp_path, f"client-{number}", f"{number}/2"))
         for number in range(KILLS):
             until_closed(server, 2 * number)
             time.sleep(rng.uniform(0, 0.3))

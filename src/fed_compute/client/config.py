@@ -39,10 +39,13 @@ class ClientSettings(LimitSettings):
         description="Invitation to register with, at most 200 characters, where the coordinator wants one.",
     )
     max_retries: int = Field(
-        default=3, ge=0, le=100, description="Tries after a failed call, 0 to 100, before waiting longer. Example: 3"
+        default=3,
+        ge=0,
+        le=100,
+        description="Tries after a failed call, 0 to 100, before it counts as failed. Example: 3",
     )
     retry_delay: Seconds = Field(
-        default=2.0, description="Seconds before the first retry, 0 to 86400; doubles each time. Example: 2.0"
+        default=2.0, description="Longest wait before the first retry in seconds, 0 to 86400; doubles. Example: 2.0"
     )
     sleep_between_rounds: Seconds = Field(
         default=5.0, description="Seconds of rest after each task, 0 to 86400. Example: 5.0"
@@ -53,7 +56,8 @@ class ClientSettings(LimitSettings):
     )
     client_state_dir: Path = Field(
         default_factory=_state_dir,
-        description="Folder of the credential files; made if missing. Example: ~/.local/state/fed-compute",
+        description="Folder of credentials, unsent work and the log of what was sent; made if missing. "
+        "Example: ~/.local/state/fed-compute",
     )
     client_device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to train: auto, cpu or cuda. Example: cpu"
@@ -63,6 +67,16 @@ class ClientSettings(LimitSettings):
         ge=1,
         le=1024,
         description="CPU threads to train with, 1 to 1024; all cores if not set. Example: 1",
+    )
+    client_upload_piece_megabytes: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = Field(
+        default=8.0,
+        description="Send updates longer than this in pieces of this size, 0.001 to 1000 megabytes; one that breaks "
+        "off goes on where it was. Example: 1",
+    )
+    client_checkpoint_seconds: Seconds = Field(
+        default=30.0,
+        description="Seconds between checkpoints of a training, 0 to 86400; one is also made after each pass over the "
+        "data. Never more than a twentieth of the time goes into them. Example: 60",
     )
     client_startup_delay: Seconds = Field(
         default=0.0, description="Simulation: seconds to wait before anything else, 0 to 86400. Example: 10"

@@ -110,6 +110,11 @@ class LimitSettings(BaseSettings):
     client_keep_updates: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0, description="Keep a copy of so many of the newest updates that were sent, 0 to 100000. Example: 20"
     )
+    client_spool_megabytes: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] = Field(
+        default=2000.0,
+        description="Largest size of the finished updates that wait to be sent, 0.01 to 100000 megabytes; tasks whose "
+        "update might need more are refused. Example: 100",
+    )
     client_sent_log_megabytes: Annotated[float, Field(ge=0.01, le=10_000, allow_inf_nan=False)] = Field(
         default=10.0,
         description="Largest size of the log of what was sent, 0.01 to 10000 megabytes; the oldest half goes first. "
@@ -158,6 +163,7 @@ def policy_of(settings: LimitSettings) -> Policy:
         max_local_epochs=settings.client_max_local_epochs,
         max_samples=settings.client_max_samples,
         max_model_megabytes=settings.client_max_model_megabytes,
+        spool_megabytes=settings.client_spool_megabytes,
         max_training_seconds=settings.client_max_training_seconds,
         max_rounds_per_day=settings.client_max_rounds_per_day,
         hours=_hours(settings.client_hours),

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Literal
 
 from fed_compute.client.hours import Hours
+from fed_compute.client.recipes import max_spooled_bytes
 from fed_compute.protocol.messages import TaskAnswer
 
 LOOK_AT_POWER_SECONDS = 60.0
@@ -39,6 +40,7 @@ class Policy:
     max_local_epochs: int | None = None
     max_samples: int | None = None
     max_model_megabytes: float | None = None
+    spool_megabytes: float | None = None
     max_training_seconds: float | None = None
     max_rounds_per_day: int | None = None
     hours: Hours | None = None
@@ -49,7 +51,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a task asks of this machine. `own_samples` are those that it would use."""
+    """What a task asks of this machine. `own_samples` are those that it would use.
+
+    `spooled_bytes` is the most that its update takes on the disk until it is answered.
+    """
 
     kind: Literal["train", "evaluate", "audit"]
     job: str
@@ -62,6 +67,7 @@ class Asked:
     own_samples: int
     min_updates: int | None
     auditors: int | None
+    spooled_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +130,20 @@ def decide_to_go_on(policy: Policy, now: Moment, *, seconds_trained: float) -> D
 def asked_of(task: TaskAnswer, *, own_samples: int) -> Asked:
     """Return what a task asks of a machine that would use `own_samples` of its samples."""
     recipe = task.recipe
+    num_parameters = sum(math.prod(shape) for _, shape in recipe.parameters)
     return Asked(
         kind=task.task,
         job=task.job,
         model=recipe.model,
         model_digest=task.model_digest,
         schema_digest=recipe.schema_digest,
-        num_parameters=sum(math.prod(shape) for _, shape in recipe.parameters),
+        num_parameters=num_parameters,
         local_epochs=recipe.training.local_epochs,
         batch_size=recipe.training.batch_size,
         own_samples=own_samples,
         min_updates=task.min_updates,
         auditors=task.auditors,
+        spooled_bytes=max_spooled_bytes(recipe, num_parameters=num_parameters),
     )
 
 
@@ -167,6 +175,9 @@ def _against_amount(task: Asked, policy: Policy) -> Iterator[Refused]:
     megabytes, most = task.num_parameters * _BYTES_PER_VALUE / _MEGABYTE, policy.max_model_megabytes
     if most is not None and megabytes > most:
         yield _refused("MAX_MODEL_MEGABYTES", f"the model has {megabytes:,.6g} MB", f"allows {most:g}")
+    kept, room = task.spooled_bytes / _MEGABYTE, policy.spool_megabytes
+    if task.kind == "train" and room is not None and kept > room:
+        yield _refused("SPOOL_MEGABYTES", f"its update may take {kept:,.6g} MB on the disk", f"allows {room:g}")
     if policy.min_samples is not None and task.own_samples < policy.min_samples:
         yield _refused(
             "MIN_SAMPLES", f"only {task.own_samples} own samples would be used", f"wants {policy.min_samples}"

@@ -1,19 +1,23 @@
 """What a client does with a task between download and upload: no network, no waiting."""
 
+import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 
 from fed_compute.client.datasets import Dataset, holdout_sizes, split_holdout
 from fed_compute.client.disclosure import Disclosure
-from fed_compute.client.recipes import schema_of
+from fed_compute.client.memory import WorkMemory
+from fed_compute.client.recipes import LOSSLESS, schema_of
 from fed_compute.client.trainer import Device, EvaluationResult, Progress, TrainingResult, evaluate, train
 from fed_compute.clock import Clock
 from fed_compute.errors import PolicyRefusal, TrainingDiverged
 from fed_compute.learning.compression import Residual
 from fed_compute.learning.privacy import PrivacyProtector, l2_norm, tighter_norm
+from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
     MAX_LOSS,
     SAFETENSORS,
@@ -29,9 +33,20 @@ from fed_compute.protocol.updates import MAX_TRAIN_SECONDS, decode_update, encod
 HOLDOUT_SEED = 0
 """The held-out samples are the same in every task, so no model is ever trained on them."""
 
-_LOSSLESS = "f32"
 _ATTEMPTS_TO_FIT_NORM = 4
 _DISCLOSURE = Disclosure()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRules:
+    """Where the owner lets this machine train, and what may be told of it beside an update's values."""
+
+    device: Device = "cpu"
+    disclosure: Disclosure = _DISCLOSURE
+    max_update_norm: float | None = None
+
+
+_OWN_RULES = OwnRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +72,17 @@ class FinishedUpdate:
 
 
 class Workbench:
-    """Trains, evaluates and audits on one data set. Remembers per job what lossy encodings left out.
+    """Trains, evaluates and audits on one data set. A memory keeps what encodings left out, and trainings under way.
 
     What is sent keeps both the recipe's and the owner's limit on the L2 norm, and tells no more
-    beside the values than `disclosure` lets out.
+    beside the values than the owner lets out.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        clock: Clock,
-        *,
-        device: Device = "cpu",
-        disclosure: Disclosure = _DISCLOSURE,
-        max_update_norm: float | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, clock: Clock, memory: WorkMemory, *, rules: OwnRules = _OWN_RULES) -> None:
         self._dataset = dataset
         self._clock = clock
-        self._device: Device = device
-        self._disclosure = disclosure
-        self._own_max_norm = max_update_norm
-        self._residuals: dict[str, Residual] = {}
+        self._memory = memory
+        self._rules = rules
 
     def count_samples(self, task: TaskAnswer) -> int:
         """Return how many own samples a task would use: all but the held-out ones, or only those to measure.
@@ -91,15 +96,24 @@ class Workbench:
     def train(self, task: TaskAnswer, vector: Vector, *, client_id: str, progress: Progress) -> FinishedUpdate:
         """Train from the global vector, shape (P,), on all but the held-out samples, and encode the difference.
 
+        If this very training was begun before and the process killed, it goes on from its last checkpoint.
+
         Raises:
             ModelMismatch, ModelUnknown, DatasetInvalid: if this machine cannot do this job.
             TrainingDiverged: if the result is not finite.
         """
         recipe = task.recipe
         samples, _ = split_holdout(self._dataset, recipe.holdout_fraction, HOLDOUT_SEED)
-        result = train(recipe, vector, samples, device=self._device, progress=progress, clock=self._clock)
-        limit = tighter_norm(recipe.max_update_norm, self._own_max_norm)
-        before = None if recipe.encoding == _LOSSLESS else self._residual(task.job, len(vector))
+        device = self._rules.device
+        plan = _plan(task, samples, device=device)
+        result = train(
+            recipe, vector, samples, device=device, progress=progress, checkpointer=self._memory.checkpointer(plan),
+            clock=self._clock,
+        )  # fmt: skip
+        limit = tighter_norm(recipe.max_update_norm, self._rules.max_update_norm)
+        before = None
+        if recipe.encoding != LOSSLESS:
+            before = self._memory.residual(task.job, schema_digest=recipe.schema_digest, num_parameters=len(vector))
         offered = _clipped(result.delta, limit)
         wanted = offered if before is None else before.compensate(offered)
         says = self._metadata(result, max_samples=recipe.max_num_samples)
@@ -113,10 +127,18 @@ class Workbench:
             norm=NormReport(trained=l2_norm(result.delta), sent=l2_norm(sent), limit=limit),
         )
 
-    def accepted(self, job: str, update: FinishedUpdate) -> None:
-        """Take note that the coordinator has the update: what it left out is added to the job's next one."""
-        if update.residual is not None:
-            self._residuals[job] = update.residual
+    def accepted(self, task: TaskAnswer, residual: Residual | None) -> None:
+        """Take note that the coordinator has a task's update: what it left out is added to the job's next one.
+
+        Raises:
+            StateUnusable: if that cannot be written down.
+        """
+        if residual is not None:
+            self._memory.keep_residual(task.job, residual, schema_digest=task.recipe.schema_digest)
+
+    def forget_training(self) -> None:
+        """Drop the checkpoint of a task that has ended, or whose update is kept elsewhere."""
+        self._memory.forget_training()
 
     def evaluate(self, task: TaskAnswer, vector: Vector) -> EvaluationRequest:
         """Measure the global vector, shape (P,), on the held-out samples.
@@ -126,7 +148,7 @@ class Workbench:
             TrainingDiverged: if the loss is not finite.
             PolicyRefusal: if the owner lets no loss out.
         """
-        result, told = self._measured(task.recipe, vector), self._disclosure
+        result, told = self._measured(task.recipe, vector), self._rules.disclosure
         if result.loss > MAX_LOSS:
             raise TrainingDiverged(f"the loss on this machine's data is {result.loss:g}, at most {MAX_LOSS:g} is taken")
         loss = told.tell_loss(result.loss)
@@ -149,16 +171,16 @@ class Workbench:
         without = self._measured(task.recipe, vector)
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is measured as that
             changed = vector + delta
-        told = self._disclosure.tell_change(without.loss, self._loss_if_finite(task.recipe, changed))
+        told = self._rules.disclosure.tell_change(without.loss, self._loss_if_finite(task.recipe, changed))
         if told is None:
             raise _hidden()
         return AuditRequest(
-            num_samples=self._disclosure.tell_samples(without.num_samples), base_loss=told[0], loss=told[1]
+            num_samples=self._rules.disclosure.tell_samples(without.num_samples), base_loss=told[0], loss=told[1]
         )
 
     def _measured(self, recipe: Recipe, vector: Vector) -> EvaluationResult:
         _, held_out = split_holdout(self._dataset, recipe.holdout_fraction, HOLDOUT_SEED)
-        return evaluate(recipe, vector, held_out, device=self._device)
+        return evaluate(recipe, vector, held_out, device=self._rules.device)
 
     def _loss_if_finite(self, recipe: Recipe, vector: Vector) -> float | None:
         try:
@@ -167,20 +189,13 @@ class Workbench:
             return None
 
     def _metadata(self, result: TrainingResult, *, max_samples: int) -> dict[str, int | float]:
-        told = self._disclosure
+        told = self._rules.disclosure
         says: dict[str, int | float] = {"num_samples": min(told.tell_samples(result.num_samples), max_samples)}
         if (loss := told.tell_loss(result.loss)) is not None and 0 <= loss <= MAX_LOSS:
             says["loss"] = loss
         if (seconds := told.tell_seconds(result.seconds)) is not None:
             says["train_seconds"] = min(seconds, MAX_TRAIN_SECONDS)
         return says
-
-    def _residual(self, job: str, num_parameters: int) -> Residual:
-        """Return what the job's last update left out; nothing if there is none or the model has changed its size."""
-        residual = self._residuals.get(job)
-        if residual is None or residual.unsent.size != num_parameters:
-            return Residual.initial(num_parameters)
-        return residual
 
 
 def _encode(
@@ -243,3 +258,16 @@ def _rounding_stream(recipe: Recipe, client_id: str) -> np.random.Generator:
     """Return the stream of stochastic rounding: repeatable, and another one for each client."""
     words = [recipe.seed % 2**63, zlib.crc32(client_id.encode())]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+def _plan(task: TaskAnswer, samples: Dataset, *, device: Device) -> str:
+    """Return a digest of everything that a training follows from, but for the values of the data."""
+    followed = {
+        "task": task.model_dump(
+            mode="json", include={"task_id", "job", "round_id", "model_version", "model_digest", "recipe"}
+        ),
+        "data": [samples.name, *(f"{array.dtype}{array.shape}" for array in (samples.x, samples.y))],
+        "device": device,
+        "program": version("fed-compute"),
+    }
+    return sha256_hex(json.dumps(followed, sort_keys=True).encode())

@@ -21,6 +21,7 @@ from fed_compute.client.policy import (
     decide_moment,
     decide_to_go_on,
 )
+from fed_compute.client.recipes import max_spooled_bytes, schema_of
 from tests.unit.client.recipes import recipe_for, task_for
 
 NOON = Moment(datetime(2026, 3, 2, 12))
@@ -37,6 +38,7 @@ TASK = Asked(
     own_samples=100,
     min_updates=5,
     auditors=3,
+    spooled_bytes=9_000_000,
 )
 MEASURE, AUDIT = replace(TASK, kind="evaluate"), replace(TASK, kind="audit")
 
@@ -59,6 +61,7 @@ LIMITS = [
     ("max_local_epochs", 4, 3, "4 local epochs are asked for, CLIENT_MAX_LOCAL_EPOCHS allows 3"),
     ("max_samples", 400, 399, "400 samples times epochs are asked for, CLIENT_MAX_SAMPLES allows 399"),
     ("max_model_megabytes", 4.0, 3.99, "the model has 4 MB, CLIENT_MAX_MODEL_MEGABYTES allows 3.99"),
+    ("spool_megabytes", 9.0, 8.99, "its update may take 9 MB on the disk, CLIENT_SPOOL_MEGABYTES allows 8.99"),
 ]
 
 
@@ -170,6 +173,7 @@ def test_what_is_asked_is_read_from_what_will_be_worked_with() -> None:
         kind="train", job="default", model="simple_mlp", model_digest="0" * 64, schema_digest=recipe.schema_digest,
         num_parameters=64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10, local_epochs=3, batch_size=16, own_samples=80,
         min_updates=7, auditors=2,
+        spooled_bytes=max_spooled_bytes(recipe, num_parameters=schema_of(recipe).num_parameters),
     )  # fmt: skip
 
 
@@ -178,7 +182,7 @@ NAMES = st.sampled_from(["a", "b", "c"])
 TASKS = st.builds(
     Asked, kind=st.sampled_from(["train", "evaluate", "audit"]), job=NAMES, model=NAMES, model_digest=NAMES,
     schema_digest=NAMES, num_parameters=COUNTS, local_epochs=COUNTS, batch_size=COUNTS, own_samples=COUNTS,
-    min_updates=st.none() | COUNTS, auditors=st.none() | st.integers(0, 15),
+    min_updates=st.none() | COUNTS, auditors=st.none() | st.integers(0, 15), spooled_bytes=COUNTS,
 )  # fmt: skip
 NAME_SETS = st.frozensets(NAMES)
 POLICIES = st.builds(
@@ -186,6 +190,7 @@ POLICIES = st.builds(
     max_auditors=st.none() | st.integers(0, 15),
     min_samples=st.none() | COUNTS, min_steps=st.none() | COUNTS, max_local_epochs=st.none() | COUNTS,
     max_samples=st.none() | st.integers(1, 10**18), max_model_megabytes=st.none() | st.floats(1e-6, 1e9),
+    spool_megabytes=st.none() | st.floats(1e-6, 1e9),
     max_training_seconds=st.none() | st.floats(1, 1e6), max_rounds_per_day=st.none() | st.integers(1, 5),
     hours=st.none() | st.builds(Hours, st.integers(0, 719), st.integers(720, 1440)), ac_power_only=st.booleans(),
     evaluate=st.booleans(), audits=st.booleans(),
@@ -202,6 +207,7 @@ def test_what_is_allowed_breaks_no_limit(task: Asked, policy: Policy, history: H
         not policy.jobs or task.job in policy.jobs,
         not policy.models or task.model in policy.models,
         not policy.pinned_digests or bool(policy.pinned_digests & {task.model_digest, task.schema_digest}),
+        policy.spool_megabytes is None or task.kind != "train" or task.spooled_bytes / 1e6 <= policy.spool_megabytes,
         policy.max_model_megabytes is None or task.num_parameters * 4 / 1e6 <= policy.max_model_megabytes,
         policy.min_samples is None or task.own_samples >= policy.min_samples,
         policy.min_cohort is None or not training or (task.min_updates or 0) >= policy.min_cohort,

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,15 @@ import pytest
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.disclosure import Disclosure, significant
 from fed_compute.client.trainer import set_threads
-from fed_compute.client.work import FinishedUpdate, Workbench
+from fed_compute.client.work import FinishedUpdate, OwnRules, Workbench
 from fed_compute.clock import ManualClock
 from fed_compute.errors import DatasetInvalid, PolicyRefusal, TrainingDiverged
 from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD, Recipe
 from fed_compute.protocol.updates import DecodedUpdate, decode_update
+from tests.unit.client.parts import memory_in
 from tests.unit.client.recipes import blobs, recipe_for, start_of, task_for
+
+Bench = Callable[..., Workbench]
 
 ENCODINGS = ["f32", "bf16", "f16", "int8", "topk"]
 
@@ -25,12 +30,20 @@ def _one_thread() -> None:
     set_threads(1)
 
 
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Make workbenches that know nothing of each other: `bench(data, **rules)`."""
+    numbers = count()
+
+    def make(data: Dataset | None = None, **rules: Any) -> Workbench:
+        memory = memory_in(tmp_path / str(next(numbers)))
+        return Workbench(data or blobs(100), ManualClock(), memory, rules=OwnRules(**rules))
+
+    return make
+
+
 def quiet(fraction: float) -> None:
     """Take no interest in progress."""
-
-
-def bench(data: Dataset | None = None, **rules: Any) -> Workbench:
-    return Workbench(data or blobs(100), ManualClock(), **rules)
 
 
 def made(workbench: Workbench, recipe: Recipe, progress: Callable[[float], None] = quiet) -> FinishedUpdate:
@@ -51,7 +64,7 @@ def arrived(update: FinishedUpdate, recipe: Recipe) -> DecodedUpdate:
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_an_update_arrives_in_the_encoding_of_its_recipe(encoding: str, compression: str) -> None:
+def test_an_update_arrives_in_the_encoding_of_its_recipe(bench: Bench, encoding: str, compression: str) -> None:
     recipe = recipe_for(encoding=encoding, compression=compression)
     update = made(bench(), recipe)
     decoded = arrived(update, recipe)
@@ -66,11 +79,11 @@ def test_an_update_arrives_in_the_encoding_of_its_recipe(encoding: str, compress
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS[1:])
-def test_what_a_lossy_encoding_leaves_out_is_in_the_next_update(encoding: str) -> None:
+def test_what_a_lossy_encoding_leaves_out_is_in_the_next_update(bench: Bench, encoding: str) -> None:
     """Over two rounds, sent + unsent must be what was trained, or small gradients are lost for ever."""
     recipe, workbench = recipe_for(encoding=encoding), bench()
     first = made(workbench, recipe)
-    workbench.accepted("default", first)
+    workbench.accepted(task_for(recipe), first.residual)
     second = made(workbench, recipe)
     assert second.residual is not None
     total = arrived(first, recipe).delta + arrived(second, recipe).delta + second.residual.unsent
@@ -78,18 +91,18 @@ def test_what_a_lossy_encoding_leaves_out_is_in_the_next_update(encoding: str) -
 
 
 @pytest.mark.parametrize("encoding", ["int8", "topk"])
-def test_an_update_that_was_not_accepted_leaves_no_residual(encoding: str) -> None:
+def test_an_update_that_was_not_accepted_leaves_no_residual(bench: Bench, encoding: str) -> None:
     """It was made for a model that is gone; half of it must not turn up later."""
     recipe, workbench = recipe_for(encoding=encoding), bench()
     assert made(workbench, recipe).body == made(workbench, recipe).body
-    workbench.accepted("another job", made(workbench, recipe))
+    workbench.accepted(task_for(recipe, job="another-job"), made(workbench, recipe).residual)
     assert made(workbench, recipe).body == made(bench(), recipe).body
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize(("limit", "own"), [(1e-3, None), (0.05, None), (1.0, 0.02), (0.05, 7.0)])
 def test_what_arrives_keeps_the_maximum_norm_even_after_rounding(
-    encoding: str, limit: float, own: float | None
+    bench: Bench, encoding: str, limit: float, own: float | None
 ) -> None:
     """The coordinator refuses a longer update, however small the excess; the owner may set a smaller limit."""
     recipe, workbench = recipe_for(encoding=encoding, max_update_norm=limit), bench(max_update_norm=own)
@@ -97,10 +110,10 @@ def test_what_arrives_keeps_the_maximum_norm_even_after_rounding(
     for _ in range(3):
         update = made(workbench, recipe)
         assert math.sqrt(float(np.square(arrived(update, recipe).delta, dtype=np.float64).sum())) <= limit
-        workbench.accepted("default", update)
+        workbench.accepted(task_for(recipe), update.residual)
 
 
-def test_stochastic_rounding_differs_between_clients_and_not_between_runs() -> None:
+def test_stochastic_rounding_differs_between_clients_and_not_between_runs(bench: Bench) -> None:
     """Equal errors at every client would add up instead of averaging out."""
     recipe = recipe_for(encoding="int8")
     vector = start_of(recipe)
@@ -109,7 +122,7 @@ def test_stochastic_rounding_differs_between_clients_and_not_between_runs() -> N
     assert bodies[0] != bodies[2]
 
 
-def test_evaluation_uses_only_samples_that_training_never_saw() -> None:
+def test_evaluation_uses_only_samples_that_training_never_saw(bench: Bench) -> None:
     """Half of the data has the wrong labels: which half is judged shows whose samples they are."""
     recipe = recipe_for(holdout_fraction=0.5)
     workbench = bench()
@@ -121,15 +134,15 @@ def test_evaluation_uses_only_samples_that_training_never_saw() -> None:
     linear = recipe_for("linear", args, training={"loss": "mse", "lr": 1e-9}, holdout_fraction=0.5)
     identity = np.array([1.0, 0.0], dtype=np.float32)
     exact = Disclosure(loss="exact")
-    held_out = Workbench(marked, ManualClock(), disclosure=exact).evaluate(task_for(linear, task="evaluate"), identity)
-    trained = Workbench(marked, ManualClock()).train(
+    held_out = bench(marked, disclosure=exact).evaluate(task_for(linear, task="evaluate"), identity)
+    trained = bench(marked).train(
         task_for(recipe_for("linear", args, training={"loss": "mse", "lr": 1e-9, "batch_size": 50},
                             holdout_fraction=0.5)), identity, client_id="me", progress=quiet)  # fmt: skip
     everything = float(np.square(np.arange(100)).sum())
     assert held_out.loss * 50 + trained.result.loss * 50 == pytest.approx(everything, rel=1e-4)
 
 
-def test_an_update_reports_the_norm_of_what_was_trained_and_of_what_is_sent() -> None:
+def test_an_update_reports_the_norm_of_what_was_trained_and_of_what_is_sent(bench: Bench) -> None:
     norm = made(bench(max_update_norm=0.01), recipe_for()).norm
     assert norm.sent == pytest.approx(0.01, rel=1e-5)
     assert norm.trained > 0.01 == norm.limit
@@ -137,7 +150,7 @@ def test_an_update_reports_the_norm_of_what_was_trained_and_of_what_is_sent() ->
     assert (free.sent, free.limit) == (free.trained, None)
 
 
-def test_an_update_tells_no_more_than_its_owner_lets_out() -> None:
+def test_an_update_tells_no_more_than_its_owner_lets_out(bench: Bench) -> None:
     hidden = Disclosure(sample_count="hidden", loss="hidden", seconds="hidden")
     update = made(bench(disclosure=hidden), recipe_for())
     decoded = arrived(update, recipe_for())
@@ -148,7 +161,7 @@ def test_an_update_tells_no_more_than_its_owner_lets_out() -> None:
     assert (decoded.num_samples, decoded.train_seconds) == (50, 0.0)
 
 
-def test_what_is_told_beside_an_update_does_not_change_its_values() -> None:
+def test_what_is_told_beside_an_update_does_not_change_its_values(bench: Bench) -> None:
     deltas = [
         arrived(
             made(bench(disclosure=Disclosure(loss=share)), recipe_for(encoding="int8")), recipe_for(encoding="int8")
@@ -158,30 +171,30 @@ def test_what_is_told_beside_an_update_does_not_change_its_values() -> None:
     assert np.array_equal(deltas[0].delta, deltas[1].delta)
 
 
-def test_a_measurement_is_never_made_with_its_loss_hidden() -> None:
+def test_a_measurement_is_never_made_with_its_loss_hidden(bench: Bench) -> None:
     workbench = bench(disclosure=Disclosure(loss="hidden"))
     with pytest.raises(PolicyRefusal, match="CLIENT_SHARE_LOSS"):
         workbench.evaluate(task_for(recipe_for(), task="evaluate"), start_of(recipe_for()))
 
 
 @pytest.mark.parametrize(("kind", "count"), [("train", 80), ("evaluate", 20)])
-def test_the_samples_that_a_task_would_use_are_known_before_it_is_done(kind: str, count: int) -> None:
+def test_the_samples_that_a_task_would_use_are_known_before_it_is_done(bench: Bench, kind: str, count: int) -> None:
     assert bench().count_samples(task_for(recipe_for(), task=kind)) == count
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -3.0, float("nan")])
-def test_a_held_out_fraction_that_makes_no_sense_is_refused(fraction: float) -> None:
+def test_a_held_out_fraction_that_makes_no_sense_is_refused(bench: Bench, fraction: float) -> None:
     recipe = recipe_for().model_copy(update={"holdout_fraction": fraction})
     with pytest.raises(DatasetInvalid, match="held-out fraction"):
         made(bench(), recipe)
 
 
-def test_an_update_claims_no_more_samples_than_the_recipe_allows() -> None:
+def test_an_update_claims_no_more_samples_than_the_recipe_allows(bench: Bench) -> None:
     recipe = recipe_for(max_num_samples=50)
     assert arrived(made(bench(), recipe), recipe).num_samples == 50
 
 
-def test_a_loss_that_nobody_would_believe_is_kept_back() -> None:
+def test_a_loss_that_nobody_would_believe_is_kept_back(bench: Bench) -> None:
     """Targets that are not scaled make a mean squared error of millions; the update itself may be fine."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((50, 3), dtype=np.float32), np.full((50, 1), 1e5, dtype=np.float32)
