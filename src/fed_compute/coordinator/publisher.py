@@ -35,7 +35,7 @@ class VersionPublisher:
     def __init__(self, store: Store, blobs: BlobStore, rounds: RoundManager, *, clock: Clock, worker: str) -> None:
         self._store = store
         self._blobs = blobs
-        self._models = ModelStore(blobs)
+        self._models = ModelStore(blobs, cache_files=2)  # a model and its optimiser's state
         self._rounds = rounds
         self._clock = clock
         self._worker = worker

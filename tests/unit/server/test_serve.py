@@ -21,8 +21,8 @@ from fed_compute.errors import Broken, PortInUse, SettingInvalid
 from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.job import default_job
 from fed_compute.protocol.messages import SAFETENSORS
-from fed_compute.server.news import News
 from fed_compute.server.serve import _Server, bind, serve, serve_in_background, url_of
+from fed_compute.server.waiting_room import WaitingRoom
 
 LONGEST_SECONDS = 40.0
 BODY_BYTES = 14_500
@@ -74,9 +74,11 @@ def test_a_stopping_server_turns_unready_first_and_lets_waiting_clients_go(
 ) -> None:
     waits, seen, answers = threading.Event(), threading.Event(), []
 
-    async def note_and_wait(news: News, event: asyncio.Event, *, seconds: float) -> None:
-        waits.set()
-        await wait(news, event, seconds=seconds)
+    @contextmanager
+    def noted_place(room: WaitingRoom, seen_news: int) -> Iterator[asyncio.Future[None]]:
+        with place(room, seen_news) as called:
+            waits.set()
+            yield called
 
     async def until_seen(server: _Server) -> None:
         assert await anyio.to_thread.run_sync(seen.wait, LONGEST_SECONDS), "the server did not turn unready"
@@ -90,8 +92,8 @@ def test_a_stopping_server_turns_unready_first_and_lets_waiting_clients_go(
             pass
         seen.set()
 
-    wait = News.wait
-    monkeypatch.setattr(News, "wait", note_and_wait)
+    place = WaitingRoom.place
+    monkeypatch.setattr(WaitingRoom, "place", noted_place)
     monkeypatch.setattr(_Server, "notice", until_seen)
     coordinator = open_coordinator(load_settings(data_dir=tmp_path, port=0))
     with closing(coordinator), serve_in_background(coordinator) as url:
