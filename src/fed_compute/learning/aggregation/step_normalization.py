@@ -21,7 +21,8 @@ class StepNormalization:
     objective than the clients' average one. Here it does not, whatever s is: s is only how far one round goes.
     So a claim of more than twice the median does not add to s. Against one of too few, which makes its own update
     longer, stands `norm_clipping` behind this step. Where nobody's steps are known all count as equal.
-    The factors are float32, and exactly 1 where all steps are equal. Cost: n.
+    The factors are float32, and exactly 1 where all steps are equal. Cost: n²; the mean behind it
+    is one pass, n·P.
     """
 
     @property
