@@ -53,6 +53,7 @@ RULES: dict[str, dict[str, Any]] = {
     CLAIMED: {"name": "trimmed_mean", "pre": ["nnm"]},
     "robust": {"name": "robust"},
     "fedavg": {"name": "fedavg"},
+    "fednova": {"name": "fednova"},
     "norm_clipping": {"name": "norm_clipping"},
     "median": {"name": "median"},
     "trimmed_mean": {"name": "trimmed_mean"},

@@ -10,6 +10,7 @@ from torch import nn
 
 from fed_compute.client.trainer import set_threads, train
 from fed_compute.client.trainer_proximal import ProximalTerm
+from fed_compute.learning.aggregation import accumulated_steps
 from tests.unit.client.recipes import blobs, recipe_for, start_of
 
 LINEAR = {"input_dim": 64, "output_dim": 10}
@@ -61,6 +62,18 @@ def test_a_first_step_feels_no_pull_and_without_one_nothing_changes() -> None:
     many, zero = (recipe_for(training={"local_epochs": 3} | pull) for pull in ({}, {"proximal_mu": 0.0}))
     assert train(zero, vector, data).delta.tobytes() == train(many, vector, data).delta.tobytes()
     assert zero.model_dump_json() == many.model_dump_json()
+
+
+@pytest.mark.parametrize(("momentum", "mu"), [(0.0, 0.0), (0.9, 0.0), (0.0, 300.0), (0.25, 200.0)])
+def test_steps_add_up_to_what_the_coordinator_takes_them_for(momentum: float, mu: float) -> None:
+    """With a rate so small that the gradient hardly changes, twenty steps go that many times as far as one."""
+    one = {"lr": 1e-3, "batch_size": 40, "momentum": momentum, "proximal_mu": mu}
+    first, many = (recipe_for("linear", LINEAR, training={**one, "local_epochs": epochs}) for epochs in (1, 20))
+    vector, data = start_of(first), blobs(40)
+    times = accumulated_steps(many.training.num_steps(40), momentum=momentum, pull=1e-3 * mu)
+    np.testing.assert_allclose(
+        train(many, vector, data).delta, times * train(first, vector, data).delta, rtol=0.05, atol=2e-5
+    )
 
 
 def test_the_limit_on_the_gradient_holds_for_the_pull_too() -> None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.task_assigner import Assignment
-from fed_compute.errors import StepCountInvalid
+from fed_compute.errors import JobFileInvalid, StepCountInvalid
 from fed_compute.learning.aggregation import accumulated_steps
 from fed_compute.protocol.updates import decode_update, encode_update
 from tests.unit.coordinator.conftest import OpenStand
@@ -111,6 +113,21 @@ def test_an_update_in_json_says_its_steps_too(open_stand: OpenStand) -> None:
         topk_fraction=1.0,
     )
     assert (kept.num_samples, kept.num_steps) == (30, 6)
+
+
+@given(st.floats(0, 0.99), st.floats(1e-6, 10), st.floats(0, 10), st.integers(1, 10**10))
+def test_what_steps_add_up_to_is_known_for_every_job_that_is_accepted(
+    momentum: float, lr: float, proximal_mu: float, num_steps: int
+) -> None:
+    """The job file is checked without the rules at hand; both must draw the line in the same place."""
+    training = {**TRAINING, "momentum": momentum, "lr": lr, "proximal_mu": proximal_mu}
+    try:
+        tiny_job(sections={"training": training, "aggregation": {"rule": "fednova"}})
+    except JobFileInvalid:
+        with pytest.raises(ValueError, match="no number is known"):
+            accumulated_steps(num_steps, momentum=momentum, pull=lr * proximal_mu)
+    else:
+        assert accumulated_steps(num_steps, momentum=momentum, pull=lr * proximal_mu) > 0
 
 
 def test_a_job_that_counts_no_steps_takes_updates_with_and_without_them(stand: Stand) -> None:

@@ -1,6 +1,7 @@
 """The updates of one round as a robust rule sees them."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
@@ -26,13 +27,13 @@ class Cohort:
         *,
         num_liars: int,
         context: RoundContext = NO_CONTEXT,
-        extended_gram: Matrix64 | None = None,
+        derive_gram: Callable[[], Matrix64] | None = None,
     ) -> None:
         self.matrix = matrix
         self.weights = weights
         self.num_liars = num_liars
         self.context = context
-        self._known_gram = extended_gram
+        self._derive_gram = derive_gram
 
     @property
     def num_updates(self) -> int:
@@ -79,8 +80,8 @@ class Cohort:
     @cached_property
     def extended_gram(self) -> Matrix64:
         """Inner products of the updates and, as the last row, the center, float64 (n + 1, n + 1)."""
-        if self._known_gram is not None:
-            return self._known_gram
+        if self._derive_gram is not None:
+            return self._derive_gram()
         if self.center is not None:
             return gram(StackedMatrix(self.matrix, self.center))
         return np.pad(gram(self.matrix), (0, 1))
@@ -98,12 +99,16 @@ class Cohort:
         m, n = mixing.shape
         extended = np.zeros((m + 1, n + 1), dtype=np.float64)
         extended[:m, :n], extended[m, n] = mixing, 1.0
-        known = product(product(extended, self.extended_gram), extended.T)
+
+        def derive_gram() -> Matrix64:
+            derived = product(product(extended, self.extended_gram), extended.T)
+            return (derived + derived.T) / 2
+
         context = replace(self.context, root=self.root if m == n else None, steps=None)
         return Cohort(
             matrix,
             weights,
             num_liars=self.num_liars,
             context=context,
-            extended_gram=(known + known.T) / 2,
+            derive_gram=derive_gram,
         )

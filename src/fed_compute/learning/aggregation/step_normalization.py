@@ -16,12 +16,12 @@ _Square = tuple[tuple[float, float, float], ...]
 class StepNormalization:
     """x_i · s / s_i, where s_i is how far update i's steps add up and s the mean of those.
 
-    Source: FedNova, Wang et al. 2020, equation 9 (arXiv:2007.07481), with s_i = ‖a_i‖₁ as `accumulated_steps` has it.
+    Source: FedNova, Wang et al. 2020 (arXiv:2007.07481), with s_i = ‖a_i‖₁ as `accumulated_steps` has it.
     With a plain average, who takes more steps counts for more, and the model converges to the optimum of another
     objective than the clients' average one. Here it does not, whatever s is: s is only how far one round goes.
     So a claim of more than twice the median does not add to s. Against one of too few, which makes its own update
     longer, stands `norm_clipping` behind this step. Where nobody's steps are known all count as equal.
-    The factors are float32, and exactly 1 where all steps are equal. Cost: n.
+    The factors are float32, and exactly 1 where all steps are equal. Cost: n²; the mean behind it is one pass, n·P.
     """
 
     @property
@@ -43,8 +43,8 @@ def accumulated_steps(num_steps: int, *, momentum: float = 0.0, pull: float = 0.
     """Return ‖a‖₁: how far `num_steps` steps of SGD go along a gradient that stays the same, in units of the rate.
 
     `pull` is the rate times the μ of FedProx. At most (1 - √momentum)², else the way is no sum of gradients with
-    weights of one sign, which is what the norm stands for. Agrees with Wang et al. 2020, section 4.2: the number of
-    steps for plain SGD, (τ - ρ(1 - ρ^τ)/(1 - ρ))/(1 - ρ) with momentum ρ, (1 - (1 - α)^τ)/α with pull α.
+    weights of one sign, which is what the norm stands for. Agrees with Wang et al. 2020: the number of steps
+    for plain SGD, (τ - ρ(1 - ρ^τ)/(1 - ρ))/(1 - ρ) with momentum ρ, (1 - (1 - α)^τ)/α with pull α.
     The same bits on every machine. Cost: log(num_steps).
 
     Raises:

@@ -37,7 +37,7 @@ def test_what_steps_add_up_to_is_the_sum_of_what_of_each_gradient_is_left(
 
 
 def test_what_steps_add_up_to_is_what_the_paper_says() -> None:
-    """Wang et al. 2020, section 4.2."""
+    """Wang et al. 2020 (arXiv:2007.07481): plain SGD, momentum, and the proximal term."""
     for steps in (1, 5, 400):
         assert accumulated_steps(steps) == steps
         with_momentum = (steps - 0.9 * (1 - 0.9**steps) / 0.1) / 0.1
