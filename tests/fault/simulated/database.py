@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from alembic.migration import MigrationContext
@@ -48,7 +47,6 @@ class Databases:
         self._database: KnownDatabase | None = None
         self._disk: Callable[[], Disk] | None = None
         self._path = ""
-        self._empty = _empty_database()
 
     def use(self, disk: Callable[[], Disk]) -> None:
         """Let connections from now on lie on this disk."""
@@ -62,10 +60,6 @@ class Databases:
             event.listen(self._database.engine, "do_connect", self._connect)
         return self._database
 
-    def write_empty(self, path: Path) -> None:
-        """Write a database that has its tables and nothing in them, in place of a first start."""
-        path.write_bytes(self._empty)
-
     def _connect(self, _dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> None:
         arguments[0] = self._path
         named["factory"] = self._connection
@@ -75,14 +69,3 @@ class Databases:
         connection = Connection(*arguments, **{**named, "factory": Connection})
         connection.disk = self._disk()
         return connection
-
-
-def _empty_database() -> bytes:
-    database = open_database("sqlite://")
-    database.migrate()
-    with database.engine.connect() as connection:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        image = driver.serialize()
-    database.close()
-    return image

@@ -5,12 +5,14 @@ import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from fastapi import FastAPI
 
 from fed_compute.clock import ManualClock
 from fed_compute.coordinator import wiring
@@ -44,16 +46,15 @@ MOST_STARTS = 20
 class Machine:
     """One computer. Everything that its coordinator does happens within a call of one of these methods."""
 
-    def __init__(self, disk: Disk, databases: Databases, *, clock: ManualClock, **settings: Any) -> None:
+    def __init__(self, disk: Disk, *, clock: ManualClock) -> None:
         self.disk = disk
         self.num_starts = self.num_crashes = 0
         self._errors_before = 0
-        self._databases = databases
         self._clock = clock
-        self._settings = settings
+        self._settings = load_settings(**UNLIMITED)
         self._loop = asyncio.new_event_loop()
         self._core: Coordinator | None = None
-        self._app: Any = None
+        self._app: FastAPI | None = None
         self._exchanges: list[Exchange] = []
 
     @property
@@ -91,11 +92,12 @@ class Machine:
         raise AssertionError(f"the coordinator did not start in {MOST_STARTS} tries")
 
     def _start(self) -> None:
-        settings = load_settings(data_dir=self.disk.root / DATA, **{**UNLIMITED, **self._settings})
+        settings = self._settings.model_copy(update={"data_dir": self.disk.root / DATA})
         core = open_coordinator(settings, clock=self._clock)
         self.num_starts += 1
         self._core = core
         self._app = create_app(core)
+        _kept().share_routes(self._app)
         core.tasks.revive_leases()
 
     def cut_power(self, loss: Loss) -> None:
@@ -131,6 +133,7 @@ class Machine:
 
     def begin(self, request: Request) -> Exchange:
         """Take the head of a request; its body is fed to the exchange."""
+        assert self._app is not None, "the machine is down"
         exchange = Exchange(self._loop, self._app, request)
         self._exchanges = [*(other for other in self._exchanges if other.answer is None), exchange]
         return exchange
@@ -162,12 +165,32 @@ class Machine:
             pass
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What a process makes once, because making it takes longer than a short history."""
+
+    databases: Databases = field(default_factory=Databases)
+    routes: list[Any] = field(default_factory=list)
+    """The application's, as built by its first requests. They hold no coordinator."""
+
+    def share_routes(self, app: FastAPI) -> None:
+        self.routes = self.routes or app.router.routes
+        app.router.routes = self.routes
+
+
+@cache
+def _kept() -> _Kept:
+    return _Kept()
+
+
 @contextmanager
-def machine(folder: Path, *, seed: str, clock: ManualClock, **settings: Any) -> Iterator[Machine]:
-    """A machine that is off, all of whose chance follows from `seed`. `folder` may hold data already."""
-    databases = _databases()
+def machine(folder: Path, *, seed: str, clock: ManualClock) -> Iterator[Machine]:
+    """A machine that is off, all of whose chance follows from `seed`. `folder` may hold data already.
+
+    Only one at a time in a process: it takes the place of the system's calls.
+    """
     disk = Disk(folder, clock=clock, chance=random.Random(f"{seed}: disk"))
-    made = Machine(disk, databases, clock=clock, **settings)
+    made, databases = Machine(disk, clock=clock), _kept().databases
     databases.use(lambda: made.disk)
     with pytest.MonkeyPatch.context() as patch, _silence():
         SystemCalls(lambda: made.disk).install(patch)
@@ -178,11 +201,6 @@ def machine(folder: Path, *, seed: str, clock: ManualClock, **settings: Any) -> 
             yield made
         finally:
             made.close()
-
-
-@cache
-def _databases() -> Databases:
-    return Databases()
 
 
 @contextmanager

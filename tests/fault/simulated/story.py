@@ -9,6 +9,7 @@ versions that it comes to without a fault.
 
 import random
 import shutil
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,7 +76,13 @@ class Story:
         return [CrashPoint(part, call, fault) for part in PARTS for call in calls_of[part] for fault in Fault]
 
     def breaches_at(self, point: CrashPoint) -> list[str]:
-        """Tell the point's part with its fault; return what was wrong at the end."""
+        """Tell the point's part with its fault; return what was wrong in the end, or on the way there."""
+        try:
+            return self._tell_with(point)
+        except (Exception, PowerCut):
+            return [traceback.format_exc()]
+
+    def _tell_with(self, point: CrashPoint) -> list[str]:
         beginning = self._beginnings[point.part]
         with TemporaryDirectory(dir=self._folder) as name:
             folder = Path(shutil.copytree(beginning.folder, Path(name) / "life"))

@@ -6,6 +6,7 @@ cut with everything unsynced lost, the machine starts, every round ends, a day p
 """
 
 import random
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,24 +36,41 @@ class History:
     """What a seed came to."""
 
     seed: int
-    num_operations: int
-    num_acknowledged: int
-    num_late: int
-    """Recorded updates of rounds that were given up."""
-    num_versions: int
-    num_crashes: int
-    num_errors: int
-    """Persistence calls that failed."""
-    digest: str
-    """Of the journal and the chain of versions."""
     breaches: tuple[str, ...]
+    digest: str = ""
+    """Of the journal and the chain of versions."""
+    num_operations: int = 0
+    num_acknowledged: int = 0
+    num_late: int = 0
+    """Recorded updates of rounds that were given up."""
+    num_versions: int = 0
+    num_crashes: int = 0
+    num_errors: int = 0
+    """Persistence calls that failed."""
+
+    def counts(self) -> dict[str, int]:
+        """Return what can be added up over histories."""
+        return {
+            "operations": self.num_operations,
+            "updates acknowledged": self.num_acknowledged,
+            "updates late": self.num_late,
+            "versions": self.num_versions,
+            "crashes": self.num_crashes,
+            "failed calls": self.num_errors,
+        }
 
 
 def run_history(folder: Path, seed: int, *, num_operations: int) -> History:
-    """Live through one history in an empty folder. Equal arguments give equal histories."""
+    """Live through one history in an empty folder. Equal arguments give equal histories.
+
+    What the coordinator itself falls over is a breach like every other.
+    """
     clock = ManualClock()
-    with machine(folder, seed=f"history {seed}", clock=clock) as made:
-        return World(made, seed, clock=clock, num_operations=num_operations).run()
+    try:
+        with machine(folder, seed=f"history {seed}", clock=clock) as made:
+            return World(made, seed, clock=clock, num_operations=num_operations).run()
+    except (Exception, PowerCut):
+        return History(seed, (traceback.format_exc(),))
 
 
 class World:
@@ -167,12 +185,12 @@ class World:
         found += breaches(core, self._marks, self._volunteers)
         return History(
             seed=self._seed,
+            breaches=tuple(found),
+            digest=journal_digest(core),
             num_operations=self._operations(),
             num_acknowledged=sum(len(volunteer.acknowledged) for volunteer in self._volunteers),
             num_late=late,
             num_versions=num_versions,
             num_crashes=self._machine.num_crashes,
             num_errors=self._machine.num_errors,
-            digest=journal_digest(core),
-            breaches=tuple(found),
         )
