@@ -49,6 +49,7 @@ def test_after_five_refused_updates_in_a_row_the_client_ends(tmp_path: Path) -> 
 
 BROKEN_BY_THE_JOB: list[dict[str, Any]] = [
     {"client_min_cohort": 3},
+    {"client_max_auditors": 2},
     {"client_models": "small_cnn"},
     {"client_pinned_digests": "ab" * 32},
     {"client_max_model_megabytes": 0.001},
@@ -77,7 +78,8 @@ def test_a_job_that_breaks_a_limit_gets_its_lease_back_at_once_and_nothing_else(
 @pytest.mark.parametrize(
     "limits",
     [
-        {"client_min_cohort": 2, "client_models": "linear, simple_mlp", "client_min_samples": 80, "client_min_steps": 3,
+        {"client_min_cohort": 2, "client_max_auditors": 3, "client_models": "linear, simple_mlp",
+         "client_min_samples": 80, "client_min_steps": 3,
          "client_max_samples": 80, "client_max_local_epochs": 1, "client_max_rounds_per_day": 1,
          "client_hours": "12-13", "client_max_model_megabytes": 1, "client_max_training_seconds": 600},
         {"client_pinned_digests": recipe_for().schema_digest.upper()},
@@ -101,8 +103,10 @@ def test_a_forbidden_job_is_asked_for_ever_more_rarely(tmp_path: Path) -> None:
 
 
 def test_the_rest_grows_from_a_minute_to_an_hour() -> None:
+    """As BOINC's clients wait for a scheduler, who double from a minute on to four hours."""
+    boinc = [60, 120, 240, 480, 960, 1920, 3840, 7680, 14_400]
+    assert [rest_seconds(n) for n in range(1, 10)] == [min(wait, LONGEST_REST_SECONDS) for wait in boinc]
     assert rest_seconds(1) == SHORTEST_REST_SECONDS
-    assert rest_seconds(2) == 2 * SHORTEST_REST_SECONDS
     assert rest_seconds(10**6) == LONGEST_REST_SECONDS
 
 
