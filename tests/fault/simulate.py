@@ -1,125 +1,121 @@
-"""Run the simulated campaign from the command line: `make fault`, or one seed that failed.
+"""Run the simulated campaign from the command line.
 
-python -m tests.fault.simulate                                       every crash point and 1 000 histories
-python -m tests.fault.simulate histories --seeds 17 --operations 500
-python -m tests.fault.simulate crashes
+python -m tests.fault.simulate --seeds 1000                 every crash point, then 1 000 histories
+python -m tests.fault.simulate --only crashes               the crash points alone
+python -m tests.fault.simulate --only histories --first 17 --seeds 1     the one history that failed
 """
 
 import argparse
-import multiprocessing
-import os
+import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
-from tests.fault.simulated.story import CrashPoint, Story
-from tests.fault.simulated.world import History, run_history
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tests.fault.simulated.campaign import crash_points, histories, scratch_folder
+from tests.fault.simulated.story import Story
 
 ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
 
-MEMORY = Path("/dev/shm")
-"""Where SQLite's syncs cost nothing; another folder does as well."""
-CHUNK = 4
 SHOWN_BREACHES = 5
 
 
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder for simulated disks, in memory where the system has such a place."""
-    with TemporaryDirectory(prefix="fed-compute-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as name:
-        yield Path(name)
+@dataclass(slots=True)
+class Tally:
+    """What a series of trials came to."""
 
+    name: str
+    trials: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: dict[str, Sequence[str]] = field(default_factory=dict)
+    """What was wrong, by trial."""
+    seconds: float = 0.0
 
-def histories(seeds: Sequence[int], *, num_operations: int) -> Iterator[History]:
-    """Yield the history of each seed, in order; several processes work on them."""
-    return _in_processes(partial(_history, num_operations=num_operations), seeds)
+    def take(self, trial: str, breaches: Sequence[str], counts: dict[str, int]) -> None:
+        """Take in one trial."""
+        self.trials += 1
+        self.counts.update(counts)
+        if breaches:
+            self.failures[trial] = breaches
 
+    @property
+    def bound(self) -> float | None:
+        """The 95 % upper bound of the rate of failures, 3/n, when none failed."""
+        return None if self.failures or not self.trials else 3 / self.trials
 
-def crash_points(story: Story) -> Iterator[tuple[CrashPoint, list[str]]]:
-    """Yield every crash point of a story and what was wrong in the end; several processes work on them."""
-    points = story.crash_points()
-    return zip(points, _in_processes(story.breaches_at, points), strict=True)
+    def lines(self) -> Iterator[str]:
+        """Yield the report."""
+        for trial, breaches in self.failures.items():
+            yield from (f"FAILED {trial}: {breach}" for breach in breaches[:SHOWN_BREACHES])
+        if self.counts:
+            yield ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
+        yield f"{self.trials:,} {self.name} in {self.seconds:.0f} s, {len(self.failures)} failed"
+        if self.bound is not None:
+            yield f"fewer than {self.bound:.2%} fail (3/n: none of {self.trials:,} failed, 95 % confidence)"
 
-
-def _history(seed: int, *, num_operations: int) -> History:
-    with scratch_folder() as folder:
-        (folder / "life").mkdir()
-        return run_history(folder / "life", seed, num_operations=num_operations)
-
-
-def _in_processes(act: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iterator[ResultT]:
-    # Spawned, not forked: the caller may have threads.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(act, items, chunksize=CHUNK if len(items) > CHUNK * 8 else 1)
-
-
-# --- the command line -----------------------------------------------------------------------------
+    def document(self) -> dict[str, object]:
+        """Return the report for a machine."""
+        return {**asdict(self), "bound": self.bound}
 
 
 def main() -> int:
     """Run what the command line asks for; return 1 if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["all", "histories", "crashes"], default="all")
-    parser.add_argument("--seeds", default="0-999", help="one seed, or the first and the last")
-    parser.add_argument("--operations", type=int, default=500, help="length of each history")
+    parser.add_argument("--only", choices=["histories", "crashes"])
+    parser.add_argument("--seeds", type=int, default=1000, help="how many histories")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--operations", type=int, default=500, help="the length of each history")
+    parser.add_argument("--json", type=Path, help="a file for the report")
     arguments = parser.parse_args()
-    first, _, last = arguments.seeds.partition("-")
-    failures = 0
-    if arguments.what in ("all", "crashes"):
-        failures += _run_crash_points()
-    if arguments.what in ("all", "histories"):
-        failures += _run_histories(range(int(first), int(last or first) + 1), arguments.operations)
-    return 1 if failures else 0
+    console, tallies = Console(stderr=True), []
+    if arguments.only != "histories":
+        tallies.append(_crash_points(console))
+    if arguments.only != "crashes":
+        seeds = range(arguments.first, arguments.first + arguments.seeds)
+        tallies.append(_histories(console, seeds, arguments.operations))
+    for tally in tallies:
+        sys.stdout.write("".join(f"{line}\n" for line in tally.lines()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([tally.document() for tally in tallies], indent=2) + "\n")
+    return 1 if any(tally.failures for tally in tallies) else 0
 
 
-def _run_crash_points() -> int:
-    began, failures = time.monotonic(), 0
+def _crash_points(console: Console) -> Tally:
+    began, tally = time.monotonic(), Tally("crash points")
     with scratch_folder() as folder:
         story = Story(folder)
-        _say(f"{sum(map(len, story.traces))} persistence calls in {len(story.traces)} parts, each with every fault")
-        for number, (point, found) in enumerate(crash_points(story), start=1):
-            failures += bool(found)
-            _tell(f"{point.fault} at {story.traces[point.part][point.call - 1]!r}, {point}", found)
-    _conclude("crash points", number, failures, time.monotonic() - began)
-    return failures
+        tally.counts["persistence calls"] = sum(map(len, story.traces))
+        for point, breaches in _shown(console, tally, crash_points(story), len(story.crash_points())):
+            call = story.traces[point.part][point.call - 1]
+            tally.take(f"{point.fault} at {call!r}, {point}", breaches, {str(point.fault): 1})
+    tally.seconds = time.monotonic() - began
+    return tally
 
 
-def _run_histories(seeds: Sequence[int], num_operations: int) -> int:
-    began, sums = time.monotonic(), Counter[str]()
-    for history in histories(seeds, num_operations=num_operations):
-        sums.update(history.counts())
-        sums["failures"] += bool(history.breaches)
-        _tell(f"seed {history.seed}, {num_operations} operations", history.breaches)
-        if len(seeds) == 1:
-            _say(str(history))
-    failures = sums.pop("failures", 0)
-    _say(", ".join(f"{number} {name}" for name, number in sums.items()))
-    _conclude("histories", len(seeds), failures, time.monotonic() - began)
-    return failures
+def _histories(console: Console, seeds: Sequence[int], num_operations: int) -> Tally:
+    began, tally = time.monotonic(), Tally("histories")
+    for history in _shown(console, tally, histories(seeds, num_operations=num_operations), len(seeds)):
+        again = f"--only histories --first {history.seed} --seeds 1 --operations {num_operations}"
+        tally.take(f"seed {history.seed} (again: {again})", history.breaches, history.counts())
+    tally.seconds = time.monotonic() - began
+    return tally
 
 
-def _tell(what: str, breaches: Sequence[str]) -> None:
-    for breach in breaches[:SHOWN_BREACHES]:
-        _say(f"FAILED {what}: {breach}")
-
-
-def _conclude(what: str, trials: int, failures: int, seconds: float) -> None:
-    _say(f"{trials} {what} in {seconds:.0f} s, {failures} failed")
-    if not failures:
-        _say(f"with none of {trials} failed, fewer than {3 / trials:.2%} fail (3/n, 95 % confidence)")
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+def _shown(console: Console, tally: Tally, items: Iterable[ItemT], total: int) -> Iterator[ItemT]:
+    """Yield the items, with a bar that tells how many are through and how many failed."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(tally.name, total=total)
+        for item in items:
+            yield item
+            failed = f", {len(tally.failures)} failed" if tally.failures else ""
+            progress.update(bar, advance=1, description=f"{tally.name}{failed}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from fed_compute.clock import Clock
 from tests.fault.simulated.faults import Fault, Loss, PowerCut
 from tests.fault.simulated.tree import File, Folder, Survivors, durable_tree
@@ -226,9 +228,9 @@ class Disk:
         files = dict(before)
         for path, new in after.items():
             if path.name.endswith(LOG) and new != (old := before.get(path, b"")):
-                padded = old.ljust(len(new), b"\0")
-                changed = [at for at, (a, b) in enumerate(zip(padded, new, strict=False)) if a != b]
-                cut = self._chance.randrange(changed[0], changed[-1] + 1)
+                padded = old.ljust(len(new), b"\0")[: len(new)]
+                changed = np.flatnonzero(np.frombuffer(padded, np.uint8) != np.frombuffer(new, np.uint8))
+                cut = self._chance.randrange(int(changed[0]), int(changed[-1]) + 1)
                 files[path] = new[:cut] + old[cut:]
         return files
 

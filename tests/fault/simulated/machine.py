@@ -1,6 +1,5 @@
 """A machine on which the real coordinator runs: it answers, works, loses its power, and starts again."""
 
-import asyncio
 import logging
 import random
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from tests.fault.simulated.database import Databases
 from tests.fault.simulated.disk import Disk
 from tests.fault.simulated.exchange import Answer, Exchange, Request, without_threads
 from tests.fault.simulated.faults import Loss, PowerCut
+from tests.fault.simulated.loop import VirtualLoop
 from tests.fault.simulated.system_calls import Entropy, SystemCalls
 
 DATA = "data"
@@ -52,7 +52,7 @@ class Machine:
         self._errors_before = 0
         self._clock = clock
         self._settings = load_settings(**UNLIMITED)
-        self._loop = asyncio.new_event_loop()
+        self._loop = VirtualLoop(clock)
         self._core: Coordinator | None = None
         self._app: FastAPI | None = None
         self._exchanges: list[Exchange] = []

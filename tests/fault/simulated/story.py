@@ -2,9 +2,12 @@
 
 The story has four parts: the first start with a job and two registrations, and three rounds. It is told once without
 a fault; then each part is told again for each of its persistence calls and each fault, from the data that the part
-before it left. Whatever happens, volunteers and operator do what real ones do: start again, ask again, send again. At
-the end the power is cut once more, with everything unsynced lost, and the story must have come to the very chain of
-versions that it comes to without a fault.
+before it left. To stop before a call is the same as to stop after the one before it, unless somebody was answered in
+between: it is told only where one was.
+
+Whatever happens, volunteers and operator do what real ones do: start again, ask again, send again. At the end the
+power is cut once more, with everything unsynced lost, and the story must have come to the very chain of versions that
+it comes to without a fault.
 """
 
 import random
@@ -61,6 +64,7 @@ class Story:
         """Tell it once without a fault."""
         self.traces: list[list[str]] = []
         """The persistence calls of each part."""
+        self._answered: list[set[int]] = []
         self._folder = folder
         self._marks = Marks(2 + ROUNDS * len(NAMES))
         self._chains: list[list[str]] = []
@@ -72,8 +76,13 @@ class Story:
 
     def crash_points(self) -> list[CrashPoint]:
         """Return every crash point there is."""
-        calls_of = [range(1, len(trace) + 1) for trace in self.traces]
-        return [CrashPoint(part, call, fault) for part in PARTS for call in calls_of[part] for fault in Fault]
+        return [
+            CrashPoint(part, call, fault)
+            for part in PARTS
+            for call in range(1, len(self.traces[part]) + 1)
+            for fault in Fault
+            if fault is not Fault.DIE_BEFORE or call in self._answered[part]
+        ]
 
     def breaches_at(self, point: CrashPoint) -> list[str]:
         """Tell the point's part with its fault; return what was wrong in the end, or on the way there."""
@@ -106,6 +115,7 @@ class Story:
             teller = Teller(made, clock, self._marks, beginning.known())
             teller.tell(part)
             self.traces.append(list(made.disk.trace))
+            self._answered.append(teller.first_calls)
             made.stop()
             shutil.copytree(folder, self._folder / f"whole-{part}")
             self._beginnings.append(Beginning(self._folder / f"whole-{part}", teller.volunteers))
@@ -120,6 +130,8 @@ class Teller:
 
     def __init__(self, made: Machine, clock: ManualClock, marks: Marks, volunteers: list[Volunteer]) -> None:
         self.volunteers = volunteers
+        self.first_calls = {1}
+        """The first persistence call after each answer that somebody got."""
         self._machine = made
         self._clock = clock
         self._marks = marks
@@ -140,11 +152,10 @@ class Teller:
             pass
 
     def settle(self) -> tuple[list[str], list[str]]:
-        """Cut the power, start, let days pass; return the chain of versions and every broken promise."""
+        """Cut the power, start, let two days pass; return the chain of versions and every broken promise."""
         self._machine.disk.disarm()
         self._machine.cut_power(Loss.ALL)
         self._machine.start()
-        self._machine.work_until_quiet()
         self._clock.advance(2 * DAY_SECONDS)
         self._machine.work_until_quiet()
         core = self._machine.core
@@ -174,6 +185,7 @@ class Teller:
     def _attempt(self, act: Callable[[], T]) -> T | None:
         """Do something; None if a fault prevented it, or if nobody heard what came of it."""
         errors = self._machine.num_errors
+        self.first_calls.add(len(self._machine.disk.trace) + 1)
         try:
             return act()
         except PowerCut:

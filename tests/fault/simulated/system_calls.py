@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fault.simulated.disk import Disk
+from tests.fault.simulated.faults import PowerCut
 from tests.fault.simulated.tree import File, Folder
 
 _WRITING = frozenset("wax+")
@@ -89,8 +90,20 @@ class SystemCalls:
 
     def _made(self, path: Path, act: Callable[[], Any]) -> Any:
         """Open by `act` a file that is made if there is none."""
-        is_new = self._disk().holds(path) and self._node(path) is None
-        return self._disk().create(path, act) if is_new else act()
+        if not self._disk().holds(path) or self._node(path) is not None:
+            return act()
+        opened: list[Any] = []
+
+        def open_it() -> Any:
+            opened.append(act())
+            return opened[0]
+
+        try:
+            return self._disk().create(path, open_it)
+        except (OSError, PowerCut):
+            for one in opened:  # nobody else knows it
+                os.close(one) if isinstance(one, int) else one.close()
+            raise
 
     def _node(self, path: Path) -> File | Folder | None:
         return self._disk().node(path) if self._disk().holds(path) else None

@@ -11,8 +11,16 @@ from tests.fault.simulated.exchange import Answer, Request
 from tests.fault.simulated.marks import NUM_SAMPLES, Marks
 
 TOO_LATE = ("round_over", "lease_expired")
-NOT_NOW = ("upload_busy", "too_many_uploads", "uploads_full", "upload_offset_mismatch", "digest_mismatch")
-"""What a request may meet that came twice, in pieces, or damaged on the way. The same again settles it."""
+NOT_NOW = (
+    "body_stalled",
+    "body_too_slow",
+    "digest_mismatch",
+    "too_many_uploads",
+    "upload_busy",
+    "upload_offset_mismatch",
+    "uploads_full",
+)
+"""What a request may meet that came twice, in pieces, slowly, or damaged on the way. The same again settles it."""
 
 
 class Intent(StrEnum):

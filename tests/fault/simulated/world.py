@@ -1,8 +1,9 @@
 """One seed, one history: volunteers, their network, mishaps and a coordinator, until nothing is left open.
 
 Time is virtual. An operation is a request that reached the coordinator, a pass of its duties, or a mishap. Whatever
-happened, every history ends in the same way: the weather clears, who does not know what became of its update sends it once more, the power is
-cut with everything unsynced lost, the machine starts, every round ends, a day passes, and the judges look.
+happened, every history ends in the same way: the weather clears, who does not know what became of its update sends it
+once more, the power is cut with everything unsynced lost, the machine starts, every round ends, days pass, and the
+judges look.
 """
 
 import random
@@ -21,12 +22,13 @@ from tests.fault.simulated.machine import Machine, machine
 from tests.fault.simulated.marks import Marks
 from tests.fault.simulated.mishaps import DAY_SECONDS, Mishaps
 from tests.fault.simulated.network import Network, Weather
+from tests.fault.simulated.trace import Trace
 from tests.fault.simulated.volunteer import Intent, Volunteer
 
 EXACT: tuple[Encoding, ...] = ("f32", "bf16", "f16", "topk")
 """The encodings in which a mark arrives as it was."""
 COMPRESSIONS: tuple[Compression, ...] = ("none", "zstd")
-WORK_SECONDS = 3.0
+WORK_SECONDS = 5.0
 MISHAP_SECONDS = 15.0
 DOWN_SECONDS = 20.0
 
@@ -38,7 +40,7 @@ class History:
     seed: int
     breaches: tuple[str, ...]
     digest: str = ""
-    """Of the journal and the chain of versions."""
+    """Of the trace: the time of every event, each persistence call, each answer that was heard, and the journal."""
     num_operations: int = 0
     num_acknowledged: int = 0
     num_late: int = 0
@@ -93,6 +95,7 @@ class World:
         self._mishaps = Mishaps(made, self._volunteers, self._marks, clock, self._stream("mishaps"))
         self._is_starting = False
         self._num_passes = 0
+        self._trace = Trace()
 
     def run(self) -> History:
         """Live through it and say what it came to."""
@@ -125,11 +128,13 @@ class World:
 
     def _next(self) -> None:
         """Let the next thing happen. A machine that stops starts again after a while."""
-        act = self._agenda.next()
+        act, disk = self._agenda.next(), self._machine.disk
+        num_calls = len(disk.trace)
         try:
             act()
         except PowerCut:
             self._machine.crash()
+        self._trace.note(self._clock.now(), self._clock.monotonic(), disk.trace[num_calls:])
         if not self._machine.is_up and not self._is_starting:
             self._is_starting = True
             self._agenda.after(self._chance.uniform(0, DOWN_SECONDS), self._start)
@@ -143,6 +148,7 @@ class World:
         life, (intent, request) = volunteer.life, volunteer.next(self._clock.monotonic())
 
         def hear(answer: Answer | None) -> None:
+            self._trace.note(volunteer.name, volunteer.life, intent, answer)
             wait_seconds = 1.0
             if volunteer.life == life:
                 wait_seconds = volunteer.hear(intent, answer, self._clock.monotonic())
@@ -181,12 +187,13 @@ class World:
         with core.store.snapshot() as records:
             late = sum(update.state is UpdateState.LATE for update in records.updates.all())
             num_versions = len(records.versions.of_job(core.jobs.default().job_id))
+        self._trace.note(journal_digest(core))
         found = [*self._network.failures, *self._mishaps.breaches]
         found += breaches(core, self._marks, self._volunteers)
         return History(
             seed=self._seed,
             breaches=tuple(found),
-            digest=journal_digest(core),
+            digest=self._trace.digest(),
             num_operations=self._operations(),
             num_acknowledged=sum(len(volunteer.acknowledged) for volunteer in self._volunteers),
             num_late=late,
