@@ -2,7 +2,7 @@
 
 python -m tests.fault.simulate --seeds 1000                 every crash point, then 1 000 histories
 python -m tests.fault.simulate --only crashes               the crash points alone
-python -m tests.fault.simulate --only histories --first 17 --seeds 1     the one history that failed
+python -m tests.fault.simulate --only histories --first 17 --seeds 1   the one history that failed
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -47,7 +47,7 @@ class Tally:
     @property
     def bound(self) -> float | None:
         """The 95 % upper bound of the rate of failures, 3/n, when none failed."""
-        return None if self.failures or not self.trials else 3 / self.trials
+        return None if self.failures or not self.trials else min(1.0, 3 / self.trials)
 
     def lines(self) -> Iterator[str]:
         """Yield the report."""
@@ -60,8 +60,16 @@ class Tally:
             yield f"fewer than {self.bound:.2%} fail (3/n: none of {self.trials:,} failed, 95 % confidence)"
 
     def document(self) -> dict[str, object]:
-        """Return the report for a machine."""
-        return {**asdict(self), "bound": self.bound}
+        """Return the report as a JSON object."""
+        counts, failures = dict(self.counts), {trial: [*breaches] for trial, breaches in self.failures.items()}
+        return {
+            "name": self.name,
+            "trials": self.trials,
+            "counts": counts,
+            "failures": failures,
+            "bound": self.bound,
+            "seconds": round(self.seconds, 1),
+        }
 
 
 def main() -> int:
