@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long docker-test check fmt bench bench-robust constraints clean
+.PHONY: help setup demo serve test quick long docker-test prove-faults check fmt bench bench-robust constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ long: $(DEV)  ## Run every test with many more random examples
 
 docker-test:  ## Build the images and run them for real; needs Docker, or root on Debian
 	tests/docker/run.sh $(ARGS)
+
+prove-faults: $(DEV)  ## Plant six bugs, one at a time, and see the fault tests turn red
+	$(BIN)/python -m tests.fault.planted.prove $(ARGS)
 
 check: $(DEV)  ## Check format, lint, types and the house rules
 	$(BIN)/ruff format --check .
