@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -37,7 +37,7 @@ class Tally:
     """What was wrong, by trial."""
     seconds: float = 0.0
 
-    def take(self, trial: str, breaches: Sequence[str], counts: dict[str, int]) -> None:
+    def take(self, trial: str, breaches: Sequence[str], counts: Mapping[str, int]) -> None:
         """Take in one trial."""
         self.trials += 1
         self.counts.update(counts)
@@ -110,7 +110,7 @@ def _histories(console: Console, seeds: Sequence[int], num_operations: int) -> T
     began, tally = time.monotonic(), Tally("histories")
     for history in _shown(console, tally, histories(seeds, num_operations=num_operations), len(seeds)):
         again = f"--only histories --first {history.seed} --seeds 1 --operations {num_operations}"
-        tally.take(f"seed {history.seed} (again: {again})", history.breaches, history.counts())
+        tally.take(f"seed {history.seed} (again: {again})", history.breaches, history.counts)
     tally.seconds = time.monotonic() - began
     return tally
 

@@ -3,7 +3,8 @@
     python -m tests.fault.planted.prove                  every bug, then the tree as it is
     python -m tests.fault.planted.prove fsync            one bug alone
 
-Each patch beside this file takes one safeguard away. It is applied to a copy of the tree, in a temporary folder.
+Each patch beside this file takes one safeguard away. It is applied to a copy of the tree, in a temporary folder. The
+patches hold hardly a line of context, so that changes nearby do not hurt them.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def apply(patch: Path, tree: Path, *options: str) -> None:
     """
     # A folder inside another repository would be taken for a part of it, and the patch passed over.
     alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
-    command = ["git", "apply", *options, str(patch)]
+    command = ["git", "apply", "--unidiff-zero", *options, str(patch)]
     subprocess.run(command, cwd=tree, env=alone, check=True, capture_output=True, text=True)
 
 

@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
+from fed_compute.coordinator.folding import read_manifest
 from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.sweeper import referenced
 from fed_compute.coordinator.verify import verify
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.ids import format_version
 from fed_compute.protocol.models import decode_model
-from fed_compute.rounds.records import Update, UpdateState
-from tests.fault.simulated.marks import Marks, times_counted
+from fed_compute.rounds.records import Update, UpdateState, Version
+from tests.fault.simulated.marks import STRANGE, Marks, times_counted
 from tests.fault.simulated.volunteer import Volunteer
 
 
@@ -54,10 +55,15 @@ def _counted_once(core: Coordinator, updates: dict[int, Update], marks: Marks) -
     with core.store.snapshot() as records:
         versions = records.versions.of_job(job.job_id)
     models = [decode_model(core.models.get(version.digest), schema_of(job)) for version in versions]
-    got = times_counted(models, [version.num_updates for version in versions])
+    got = times_counted(models, [_weights(version, marks) for version in versions])
     for place, (times, should) in enumerate(zip(got, wanted, strict=True)):
         if times != should or times > 1:
             yield f"the update of place {place} is {times} times in the models, {should} times on record"
+
+
+def _weights(version: Version, marks: Marks) -> list[tuple[int, float]]:
+    manifest = read_manifest(version.manifest)
+    return [(marks.by_digest.get(digest, STRANGE), weight) for _, digest, weight in manifest]
 
 
 def _models_were_published(core: Coordinator, volunteers: Sequence[Volunteer]) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Marked updates: each is 1 in a place of its own and 0 elsewhere, so a sum of updates tells which are in it.
 
-Under equal weights a round's version is its base plus the mean of its updates. The steps from version to version,
-each times its number of updates, add up to 1 in the place of every update that was counted once, to 2 where one was
-counted twice, and to 0 in every other place. The idea is that of the integration tests of divviup/janus.
+A round's version is its base plus the weighted mean of its updates. The steps from version to version, each times the
+sum of its weights and divided in every place by the weight there, add up to 1 in the place of every update that was
+counted once, to 2 where one was counted twice, and to 0 in every other place. The idea is that of the integration
+tests of divviup/janus.
 """
 
 from collections.abc import Sequence
@@ -82,19 +83,22 @@ class Marks:
         return delta
 
 
-def times_counted(models: Sequence[Vector], num_updates: Sequence[int]) -> list[int]:
+def times_counted(models: Sequence[Vector], weights: Sequence[Sequence[tuple[int, float]]]) -> list[int]:
     """Return how often the update of each place is in a chain of models, the first of which is nobody's work.
 
     Args:
         models: float32 (P,) each, in the order of their versions.
-        num_updates: how many updates each version says that it was made of.
+        weights: the place and the weight of each update that a version says it was made of.
 
     Raises:
         AssertionError: if a step holds anything but whole marks.
     """
     total = np.zeros(models[0].size)
-    for (before, after), count in zip(pairwise(models), num_updates[1:], strict=True):
-        total += count * (after.astype(np.float64) - before.astype(np.float64))
+    for (before, after), parts in zip(pairwise(models), weights[1:], strict=True):
+        weight = np.ones(total.size)
+        for place, its_own in parts:
+            weight[place] = its_own
+        total += sum(its_own for _, its_own in parts) / weight * (after.astype(np.float64) - before.astype(np.float64))
     times = np.rint(total)
     np.testing.assert_allclose(total, times, atol=1e-3, err_msg="the models hold something that is no mark")
     return [int(number) for number in times]

@@ -1,8 +1,10 @@
 """A network between volunteers and the coordinator that loses, doubles, delays, cuts and damages what it carries."""
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from tests.fault.simulated.agenda import Agenda
 from tests.fault.simulated.exchange import Answer, Exchange, Request
@@ -12,24 +14,31 @@ from tests.fault.simulated.volunteer import NOT_NOW
 Hear = Callable[[Answer | None], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Weather:
-    """How likely each fault of a message is. Delays reorder messages by themselves."""
+class Trouble(StrEnum):
+    """What can happen to a message on its way. Delays reorder messages by themselves."""
 
-    lost: float = 0.05
-    """Also of answers: the request was served and nobody hears of it."""
-    doubled: float = 0.05
-    late: float = 0.05
-    """Seconds to minutes late; up to ten times as long as a lease."""
-    cut: float = 0.1
+    LOST = "lost"
+    """Also an answer: the request was served and nobody hears of it."""
+    DOUBLED = "doubled"
+    LATE = "late"
+    """By seconds to minutes, up to ten times as long as a lease."""
+    CUT = "cut"
     """The connection breaks in the middle of a body."""
-    slow: float = 0.15
-    """The body comes in pieces, other requests between them."""
-    damaged: float = 0.05
+    SLOW = "slow"
+    """A body comes in pieces, other requests between them."""
+    DAMAGED = "damaged"
     """One byte of a body is another one."""
 
 
-CALM = Weather(lost=0, doubled=0, late=0, cut=0, slow=0, damaged=0)
+WEATHER: Mapping[Trouble, float] = {
+    Trouble.LOST: 0.05,
+    Trouble.DOUBLED: 0.05,
+    Trouble.LATE: 0.05,
+    Trouble.CUT: 0.1,
+    Trouble.SLOW: 0.15,
+    Trouble.DAMAGED: 0.05,
+}
+"""How likely each trouble of a message is."""
 PATIENCE_SECONDS = 15.0
 """How long a volunteer waits for an answer."""
 LATEST_SECONDS = 300.0
@@ -38,21 +47,22 @@ LATEST_SECONDS = 300.0
 class Network:
     """Carries requests to the machine and answers back."""
 
-    def __init__(self, machine: Machine, agenda: Agenda, chance: random.Random, weather: Weather) -> None:
+    def __init__(self, machine: Machine, agenda: Agenda, chance: random.Random) -> None:
         self.num_delivered = 0
+        self.troubles: Counter[Trouble] = Counter()
+        """How often each happened."""
         self.failures: list[str] = []
         """Answers of 5xx that no fault of the disk explains."""
         self._machine = machine
         self._agenda = agenda
         self._chance = chance
-        self._weather = weather
 
     def send(self, request: Request, hear: Hear) -> None:
         """Carry a request. `hear` is told its answer, or None once the sender has lost its patience."""
         call = _Call(hear)
         self._agenda.after(PATIENCE_SECONDS, lambda: call.tell(None))
-        for _ in range(2 if self._happens(self._weather.doubled) else 1):
-            if not self._happens(self._weather.lost):
+        for _ in range(2 if self._happens(Trouble.DOUBLED) else 1):
+            if not self._happens(Trouble.LOST):
                 self._agenda.after(self._delay(), lambda: self._deliver(request, call))
 
     def _deliver(self, request: Request, call: "_Call") -> None:
@@ -61,7 +71,7 @@ class Network:
             return
         self.num_delivered += 1
         pieces, is_cut = self._pieces(request), False
-        if request.body and self._happens(self._weather.cut):
+        if request.body and self._happens(Trouble.CUT):
             pieces, is_cut = [request.body[: self._chance.randrange(len(request.body))]], True
         upload = _Upload(request, self._machine.begin(request), pieces, is_cut, self._machine.num_starts)
         self._go_on(upload, call)
@@ -74,7 +84,7 @@ class Network:
         upload.exchange.feed(piece, is_last=not rest and not upload.is_cut)
         if (answer := upload.exchange.answer) is not None:
             self._judge(upload.request, answer, excused=self._machine.disk.num_errors > errors)
-            if not self._happens(self._weather.lost):
+            if not self._happens(Trouble.LOST):
                 self._agenda.after(self._delay(), lambda: call.tell(answer))
         elif rest:
             self._agenda.after(self._delay(), lambda: self._go_on(replace(upload, pieces=rest), call))
@@ -90,21 +100,23 @@ class Network:
         """Return the body as it comes: in how many pieces, and with which damage."""
         body = request.body
         # JSON has no digest that would tell, and a head that is damaged is refused by what it says
-        if request.method in ("PUT", "PATCH") and self._happens(self._weather.damaged):
+        if request.method in ("PUT", "PATCH") and self._happens(Trouble.DAMAGED):
             place = self._chance.randrange(len(body) // 2, len(body))
             body = body[:place] + bytes([body[place] ^ 1 << self._chance.randrange(8)]) + body[place + 1 :]
-        if len(body) < 2 or not self._happens(self._weather.slow):
+        if len(body) < 2 or not self._happens(Trouble.SLOW):
             return [body]
         middle = self._chance.randrange(1, len(body))
         return [body[:middle], body[middle:]]
 
     def _delay(self) -> float:
-        if self._happens(self._weather.late):
+        if self._happens(Trouble.LATE):
             return self._chance.uniform(1, LATEST_SECONDS)
         return self._chance.expovariate(1 / 0.1)
 
-    def _happens(self, probability: float) -> bool:
-        return self._chance.random() < probability
+    def _happens(self, trouble: Trouble) -> bool:
+        happens = self._chance.random() < WEATHER[trouble]
+        self.troubles[trouble] += happens
+        return happens
 
 
 @dataclass(slots=True)

@@ -8,10 +8,12 @@ judges look.
 
 import random
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fed_compute.clock import ManualClock
+from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.protocol.job import Compression, Encoding
 from fed_compute.rounds.records import UpdateState
 from tests.fault.simulated.agenda import Agenda
@@ -21,13 +23,14 @@ from tests.fault.simulated.judges import breaches, journal_digest
 from tests.fault.simulated.machine import Machine, machine
 from tests.fault.simulated.marks import Marks
 from tests.fault.simulated.mishaps import DAY_SECONDS, Mishaps
-from tests.fault.simulated.network import Network, Weather
+from tests.fault.simulated.network import Network, Trouble
 from tests.fault.simulated.trace import Trace
 from tests.fault.simulated.volunteer import Intent, Volunteer
 
 EXACT: tuple[Encoding, ...] = ("f32", "bf16", "f16", "topk")
 """The encodings in which a mark arrives as it was."""
 COMPRESSIONS: tuple[Compression, ...] = ("none", "zstd")
+MODES = ("sync", "async")
 WORK_SECONDS = 5.0
 MISHAP_SECONDS = 15.0
 DOWN_SECONDS = 20.0
@@ -41,25 +44,8 @@ class History:
     breaches: tuple[str, ...]
     digest: str = ""
     """Of the trace: the time of every event, each persistence call, each answer that was heard, and the journal."""
-    num_operations: int = 0
-    num_acknowledged: int = 0
-    num_late: int = 0
-    """Recorded updates of rounds that were given up."""
-    num_versions: int = 0
-    num_crashes: int = 0
-    num_errors: int = 0
-    """Persistence calls that failed."""
-
-    def counts(self) -> dict[str, int]:
-        """Return what can be added up over histories."""
-        return {
-            "operations": self.num_operations,
-            "updates acknowledged": self.num_acknowledged,
-            "updates late": self.num_late,
-            "versions": self.num_versions,
-            "crashes": self.num_crashes,
-            "failed calls": self.num_errors,
-        }
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """What can be added up over histories."""
 
 
 def run_history(folder: Path, seed: int, *, num_operations: int) -> History:
@@ -91,7 +77,7 @@ class World:
             for n in range(self._chance.randint(3, 10))
         ]
         self._agenda = Agenda(clock)
-        self._network = Network(made, self._agenda, self._stream("network"), Weather())
+        self._network = Network(made, self._agenda, self._stream("network"))
         self._mishaps = Mishaps(made, self._volunteers, self._marks, clock, self._stream("mishaps"))
         self._is_starting = False
         self._num_passes = 0
@@ -118,7 +104,8 @@ class World:
         self._machine.start()
         target = self._chance.randint(1, len(self._volunteers) - 1)
         every = self._chance.choice([0, 1, 3])
-        job = self._marks.job(target_updates=target, min_updates=self._chance.randint(1, target), over_selection=2)
+        rounds = {"target_updates": target, "min_updates": self._chance.randint(1, target), "over_selection": 2}
+        job = self._marks.job(**rounds, mode=self._chance.choice(MODES))
         evaluation = job.evaluation.model_copy(update={"every_rounds": every})
         self._machine.core.jobs.create(job.model_copy(update={"evaluation": evaluation}))
         for volunteer in self._volunteers:
@@ -184,20 +171,21 @@ class World:
 
     def _judged(self) -> History:
         core = self._machine.core
-        with core.store.snapshot() as records:
-            late = sum(update.state is UpdateState.LATE for update in records.updates.all())
-            num_versions = len(records.versions.of_job(core.jobs.default().job_id))
         self._trace.note(journal_digest(core))
         found = [*self._network.failures, *self._mishaps.breaches]
         found += breaches(core, self._marks, self._volunteers)
-        return History(
-            seed=self._seed,
-            breaches=tuple(found),
-            digest=self._trace.digest(),
-            num_operations=self._operations(),
-            num_acknowledged=sum(len(volunteer.acknowledged) for volunteer in self._volunteers),
-            num_late=late,
-            num_versions=num_versions,
-            num_crashes=self._machine.num_crashes,
-            num_errors=self._machine.num_errors,
-        )
+        return History(self._seed, tuple(found), self._trace.digest(), self._counts(core))
+
+    def _counts(self, core: Coordinator) -> dict[str, int]:
+        with core.store.snapshot() as records:
+            late = sum(update.state is UpdateState.LATE for update in records.updates.all())
+            num_versions = len(records.versions.of_job(core.jobs.default().job_id))
+        return {
+            "operations": self._operations(),
+            "updates acknowledged": sum(len(volunteer.acknowledged) for volunteer in self._volunteers),
+            "updates of rounds that were given up": late,
+            "versions": num_versions,
+            "crashes": self._machine.num_crashes,
+            "failed persistence calls": self._machine.num_errors,
+            **{f"{trouble} messages": self._network.troubles[trouble] for trouble in Trouble},
+        }
