@@ -15,7 +15,7 @@ from tests.fault.simulated.volunteer import Acknowledged, Volunteer
 
 LEASE_SECONDS = 30.0
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 26 * 3600.0
-MOST_CALLS_AHEAD = 60
+MOST_CALLS_AHEAD = 30
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Mishaps:
         """
         self.num_happened += 1
         acts: dict[Callable[[], None], int] = {
-            self._arm_a_fault: 6,
+            self._arm_a_fault: 12,
             self._cut_power: 3,
             self._restart: 1,
             self._set_the_clock: 1,

@@ -32,7 +32,7 @@ EXACT: tuple[Encoding, ...] = ("f32", "bf16", "f16", "topk")
 COMPRESSIONS: tuple[Compression, ...] = ("none", "zstd")
 MODES = ("sync", "async")
 WORK_SECONDS = 5.0
-MISHAP_SECONDS = 15.0
+MISHAP_SECONDS = 10.0
 DOWN_SECONDS = 20.0
 
 
