@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from fed_compute.clock import ManualClock
 from fed_compute.coordinator import wiring
-from fed_compute.coordinator.settings import load_settings
+from fed_compute.coordinator.settings import CoordinatorSettings, load_settings
 from fed_compute.coordinator.wiring import Coordinator, open_coordinator
 from fed_compute.server.app import create_app
 from tests.fault.simulated.database import Databases
@@ -51,7 +51,6 @@ class Machine:
         self.num_starts = self.num_crashes = 0
         self._errors_before = 0
         self._clock = clock
-        self._settings = load_settings(**UNLIMITED)
         self._loop = VirtualLoop(clock)
         self._core: Coordinator | None = None
         self._app: FastAPI | None = None
@@ -92,7 +91,7 @@ class Machine:
         raise AssertionError(f"the coordinator did not start in {MOST_STARTS} tries")
 
     def _start(self) -> None:
-        settings = self._settings.model_copy(update={"data_dir": self.disk.root / DATA})
+        settings = _kept().settings.model_copy(update={"data_dir": self.disk.root / DATA})
         core = open_coordinator(settings, clock=self._clock)
         self.num_starts += 1
         self._core = core
@@ -169,6 +168,7 @@ class Machine:
 class _Kept:
     """What a process makes once, because making it takes longer than a short history."""
 
+    settings: CoordinatorSettings = field(default_factory=lambda: load_settings(**UNLIMITED))
     databases: Databases = field(default_factory=Databases)
     routes: list[Any] = field(default_factory=list)
     """The application's, as built by its first requests. They hold no coordinator."""
