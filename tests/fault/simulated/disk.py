@@ -37,6 +37,7 @@ DatabaseFiles = dict[Path, bytes]
 FULL = 2
 """SQLite's number for `synchronous=FULL`."""
 DATABASE, LOG, INDEX = ".sqlite3", ".sqlite3-wal", ".sqlite3-shm"
+DATABASE_ENDS = (DATABASE, LOG, INDEX)
 
 
 class Disk:
@@ -52,7 +53,7 @@ class Disk:
         self._clock = clock
         self._chance = chance
         self._armed: dict[int, Fault] = {}
-        self._tree = durable_tree(root)
+        self._tree = durable_tree(root, leaving_out=DATABASE_ENDS)
         self._durable_database: DatabaseFiles | None = None  # if the last commits are not durable
         self._survivors: Path | None = None
 
@@ -133,7 +134,7 @@ class Disk:
 
     def holds(self, path: Path) -> bool:
         """Say whether a file or folder is this disk's. The database's files are SQLite's."""
-        return self.root in (path, *path.parents) and not path.name.endswith((DATABASE, LOG, INDEX))
+        return self.root in (path, *path.parents) and not path.name.endswith(DATABASE_ENDS)
 
     def node(self, path: Path) -> File | Folder | None:
         """Return what is at a path, None if nothing is."""

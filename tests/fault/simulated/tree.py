@@ -34,11 +34,14 @@ class Folder:
         self.durable = dict(self.now)
 
 
-def durable_tree(path: Path) -> Folder:
-    """Return a folder as a machine finds it when it starts: what is there is on the disk."""
+def durable_tree(path: Path, *, leaving_out: tuple[str, ...]) -> Folder:
+    """Return a folder as a machine finds it when it starts: what is there is on the disk, but for names that end so."""
     names: dict[str, File | Folder] = {}
     for entry in sorted(path.iterdir()):
-        names[entry.name] = durable_tree(entry) if entry.is_dir() else File(entry.read_bytes())
+        if entry.is_dir():
+            names[entry.name] = durable_tree(entry, leaving_out=leaving_out)
+        elif not entry.name.endswith(leaving_out):
+            names[entry.name] = File(entry.read_bytes())
     return Folder(dict(names), names)
 
 
