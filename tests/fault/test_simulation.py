@@ -7,6 +7,8 @@ from tests.fault.simulated.faults import Fault
 from tests.fault.simulated.story import Story
 
 SEEDS, OPERATIONS = range(25), 400
+FAILED_ONCE = (63, 163, 683, 797)
+"""Seeds of 500 operations that failed before, one for each cause."""
 ROUND_CALLS = 39
 CALLS = [35, ROUND_CALLS, ROUND_CALLS, ROUND_CALLS]
 """The persistence calls of a first start with a job and two registrations, and of three rounds of two updates each."""
@@ -29,6 +31,11 @@ def test_every_persistence_call_of_three_rounds_may_be_the_last_or_fail_or_tear(
     assert {point: breaches for point, breaches in found.items() if breaches} == {}
     for fault in (Fault.DIE_AFTER, Fault.ERROR, Fault.TORN):
         assert sum(point.fault is fault for point in found) == sum(CALLS)
+
+
+def test_seeds_that_failed_once_fail_no_more() -> None:
+    told = histories(FAILED_ONCE, num_operations=500)
+    assert {one.seed: one.breaches for one in told if one.breaches} == {}
 
 
 def test_one_seed_is_one_history_in_every_process() -> None:

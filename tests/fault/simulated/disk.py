@@ -193,9 +193,9 @@ class Disk:
 
         self.perform("remove", take_away)
 
-    def note_written(self, path: Path) -> None:
-        """Make a file as old as the simulated clock says that it is."""
-        os.utime(path, (self._clock.now(), self._clock.now()))
+    def note_written(self, file: Path | int) -> None:
+        """Make a file, named or open, as old as the simulated clock says that it is."""
+        os.utime(file, (self._clock.now(), self._clock.now()))
 
     def _folder(self, path: Path) -> Folder:
         found = self.node(path)

@@ -73,17 +73,18 @@ class Network:
         pieces, is_cut = self._pieces(request), False
         if request.body and self._happens(Trouble.CUT):
             pieces, is_cut = [request.body[: self._chance.randrange(len(request.body))]], True
-        upload = _Upload(request, self._machine.begin(request), pieces, is_cut, self._machine.num_starts)
+        exchange, num_errors = self._machine.begin(request), self._machine.num_errors
+        upload = _Upload(request, exchange, pieces, is_cut, self._machine.num_starts, num_errors)
         self._go_on(upload, call)
 
     def _go_on(self, upload: "_Upload", call: "_Call") -> None:
         """Bring the next piece of a body, and the answer back when there is one."""
         if not self._machine.is_up or self._machine.num_starts != upload.start:
             return  # the process that was reading it is gone
-        errors, (piece, *rest) = self._machine.disk.num_errors, upload.pieces
+        piece, *rest = upload.pieces
         upload.exchange.feed(piece, is_last=not rest and not upload.is_cut)
         if (answer := upload.exchange.answer) is not None:
-            self._judge(upload.request, answer, excused=self._machine.disk.num_errors > errors)
+            self._judge(upload.request, answer, excused=self._machine.num_errors > upload.errors)
             if not self._happens(Trouble.LOST):
                 self._agenda.after(self._delay(), lambda: call.tell(answer))
         elif rest:
@@ -138,3 +139,5 @@ class _Upload:
     is_cut: bool
     start: int
     """Which start of the machine it came to."""
+    errors: int
+    """How many persistence calls had failed before it."""

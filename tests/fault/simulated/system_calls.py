@@ -21,9 +21,8 @@ _replace, _mkdir, _unlink = os.replace, os.mkdir, os.unlink
 class OpenFile:
     """A file that is open for writing. Each write goes to the system at once and is one persistence call."""
 
-    def __init__(self, disk: Disk, path: Path, raw: Any) -> None:
+    def __init__(self, disk: Disk, raw: Any) -> None:
         self._disk = disk
-        self._path = path
         self._raw = raw
 
     def write(self, body: Any) -> int:
@@ -32,7 +31,7 @@ class OpenFile:
         def put(part: Any) -> int:
             written: int = self._raw.write(part)
             self._raw.flush()
-            self._disk.note_written(self._path)
+            self._disk.note_written(self._raw.fileno())
             return written
 
         if not len(body):
@@ -75,7 +74,9 @@ class SystemCalls:
         if not isinstance(node, File):
             return raw
         self._handles[raw.fileno()] = (node, path)
-        return OpenFile(self._disk(), path, raw)
+        if "w" in mode:
+            self._disk().note_written(raw.fileno())  # what it held is gone
+        return OpenFile(self._disk(), raw)
 
     def _open_handle(self, path: Any, flags: int, *arguments: Any, **named: Any) -> int:
         def act() -> int:
