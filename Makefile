@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long fault docker-test check fmt bench bench-robust constraints clean
+.PHONY: help setup demo serve test quick long fault prove-faults docker-test check fmt bench bench-robust constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ fault: $(DEV)  ## Kill, cut off and starve a real coordinator by the hundred; 40
 
 docker-test:  ## Build the images and run them for real; needs Docker, or root on Debian
 	tests/docker/run.sh $(ARGS)
+
+prove-faults: $(DEV)  ## Plant six bugs, one at a time, and see the fault tests turn red
+	$(BIN)/python -m tests.fault.planted.prove $(ARGS)
 
 check: $(DEV)  ## Check format, lint, types and the house rules
 	$(BIN)/ruff format --check .

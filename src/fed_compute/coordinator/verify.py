@@ -15,7 +15,7 @@ from fed_compute.coordinator.data_dir import DATABASE
 from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest, weights_of
 from fed_compute.coordinator.reconcile import Books, ledger_breaches, read_books
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
-from fed_compute.ids import ClientId, Digest, RoundId
+from fed_compute.ids import ClientId, Digest, RoundId, TaskId
 from fed_compute.rounds.records import (
     Job,
     Round,
@@ -33,6 +33,10 @@ from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.store import Records, Store
 
 TERMINAL = (RoundState.CLOSED, RoundState.ABANDONED)
+_LEASE_ENDS = ("update_accepted", "task_expired", "task_released", "task_cancelled")
+"""The journal's kinds that end a lease of training."""
+_LEASE_END_COUNTS = {TaskState.LEASED: (0,), TaskState.LATE: (0, 1)}
+"""How often a lease has ended, where that is not once: a late update may come before anything else ends its lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class _Facts:
     versions: list[Version]
     terminal_entries: Counter[RoundId | None]
     accepted_entries: int
+    lease_ends: Counter[TaskId | None]
     books: Books
 
 
@@ -106,6 +111,7 @@ def _gather(records: Records) -> _Facts:
     jobs = records.jobs.all()
     rounds = {round_.round_id: round_ for job in jobs for round_ in records.rounds.of_job(job.job_id)}
     terminal: Counter[RoundId | None] = Counter()
+    lease_ends: Counter[TaskId | None] = Counter()
     published: dict[RoundId, int] = {}
     accepted, seq = 0, 0
     while entries := records.journal.after(seq):
@@ -113,6 +119,7 @@ def _gather(records: Records) -> _Facts:
         terminal.update(e.round_id for e in entries if e.kind in ("round_closed", "round_abandoned"))
         published |= {e.round_id: e.seq for e in entries if e.kind == "version_published" and e.round_id is not None}
         accepted += sum(e.kind == "update_accepted" for e in entries)
+        lease_ends.update(e.task_id for e in entries if e.kind in _LEASE_ENDS)
     return _Facts(
         jobs=jobs,
         rounds=rounds,
@@ -121,6 +128,7 @@ def _gather(records: Records) -> _Facts:
         versions=[version for job in jobs for version in records.versions.of_job(job.job_id)],
         terminal_entries=terminal,
         accepted_entries=accepted,
+        lease_ends=lease_ends,
         books=read_books(records, published),
     )
 
@@ -239,6 +247,9 @@ def _leases_sound(facts: _Facts) -> Iterator[str]:
             yield f"task {task.task_id} is leased although round {task.round_id} has ended"
         if (task.ended_at is None) != (task.state is TaskState.LEASED):
             yield f"task {task.task_id} is {task.state} with end time {task.ended_at}"
+        ends = facts.lease_ends[task.task_id]
+        if training and ends not in _LEASE_END_COUNTS.get(task.state, (1,)):
+            yield f"task {task.task_id} is {task.state} and its lease ended {ends} times"
 
 
 def _books_sound(facts: _Facts) -> Iterator[str]:
