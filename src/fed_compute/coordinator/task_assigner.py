@@ -87,7 +87,8 @@ class TaskAssigner:
             client_id: a registered client.
             job: only work of this job.
             heartbeats: whether the client will send heartbeats. One that does not gets the lease
-                until the round's deadline, one that does loses it after three missed ones.
+                until the round's deadline, one that does loses it after three missed ones. Under
+                `fedbuff` a lease has a deadline of its own, as long as a round may last.
             evaluates: whether the client understands tasks of kind `evaluate`.
             audits: whether the client understands tasks of kind `audit`.
 
@@ -117,7 +118,7 @@ class TaskAssigner:
             if task.state is not TaskState.LEASED:
                 return task
             round_ = records.rounds.get(task.round_id)
-            deadline = self._lease_deadline(task.kind, round_, heartbeats=True)
+            deadline = self._lease_deadline(task.kind, round_, heartbeats=True, leased_at=task.leased_at)
             task = replace(task, progress=progress, heartbeats=True, deadline=max(task.deadline, deadline))
             records.tasks.put(task)
             return task
@@ -149,9 +150,14 @@ class TaskAssigner:
         round still holds.
         """
         with self._store.transaction() as records:
-            for round_ in records.rounds.in_states([RoundState.COLLECTING]):
-                for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
-                    deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats)
+            for job in records.jobs.all():
+                for task in records.leases.of_job(job.job_id):
+                    deadline = self._lease_deadline(
+                        task.kind,
+                        records.rounds.get(task.round_id),
+                        heartbeats=task.heartbeats,
+                        leased_at=task.leased_at,
+                    )
                     records.tasks.put(replace(task, deadline=max(task.deadline, deadline)))
 
     def expire_leases(self) -> bool:
@@ -196,6 +202,7 @@ class TaskAssigner:
         if offer.kind is TaskKind.TRAIN:
             current = records.rounds.get(round_.round_id, for_update=True)
             round_ = self._rounds.apply(records, current, LeaseGranted())
+        now = self._clock.now()
         task = Task(
             task_id=new_task_id(),
             job_id=offer.job.job_id,
@@ -204,8 +211,8 @@ class TaskAssigner:
             kind=offer.kind,
             state=TaskState.LEASED,
             base_version=offer.version.version,
-            leased_at=self._clock.now(),
-            deadline=self._lease_deadline(offer.kind, round_, heartbeats=heartbeats),
+            leased_at=now,
+            deadline=self._lease_deadline(offer.kind, round_, heartbeats=heartbeats, leased_at=now),
             heartbeats=heartbeats,
         )
         records.tasks.add(task)
@@ -214,13 +221,18 @@ class TaskAssigner:
         self._note(records, "task_assigned", task, version=task.base_version)
         return Assignment(task, offer.job, round_, offer.version)
 
-    def _lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool) -> float:
-        """Three missed heartbeats, but for training never beyond the round's own deadline."""
+    def _lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool, leased_at: float) -> float:
+        """Three missed heartbeats, but for training never beyond the round's own deadline.
+
+        A lease that outlives its round may last as long as one: rounds come and go meanwhile.
+        """
         now, beats = self._clock.now(), MISSED_HEARTBEATS * self._heartbeat_seconds
         if kind is not TaskKind.TRAIN:
             return now + max(beats, EVALUATION_SECONDS)
-        round_deadline = round_.deadline if round_.deadline is not None else now + beats
-        return min(now + beats, round_deadline) if heartbeats else round_deadline
+        latest = leased_at + round_.deadline_seconds if round_.is_buffer else round_.deadline
+        if latest is None:
+            latest = now + beats
+        return min(now + beats, latest) if heartbeats else latest
 
     def _end(self, records: Records, task: Task, state: TaskState) -> Task:
         task = replace(task, state=state, ended_at=self._clock.now())
@@ -285,13 +297,17 @@ def _training(records: Records, client_id: ClientId, job: Job, *, now: float) ->
         return None
     if round_.deadline is not None and now >= round_.deadline:
         return None  # nobody has looked at the round yet; a lease would be over before it began
-    counts = records.tasks.count(round_.round_id, TaskKind.TRAIN)
-    taken = counts.get(TaskState.LEASED, 0) + counts.get(TaskState.REPORTED, 0)
-    mine = records.tasks.of_client_in_round(client_id, round_.round_id, TaskKind.TRAIN)
-    if taken >= round_.slots or any(task.state is TaskState.REPORTED for task in mine):
+    if _slots_taken(records, round_) >= round_.slots or records.updates.count(round_.round_id, client_id=client_id):
         return None
     version = records.versions.get(job.job_id, round_.base_version)
     return _Offer(job, round_, version, TaskKind.TRAIN)
+
+
+def _slots_taken(records: Records, round_: Round) -> int:
+    if round_.is_buffer:
+        return records.leases.count(round_.job_id)
+    counts = records.tasks.count(round_.round_id, TaskKind.TRAIN)
+    return counts.get(TaskState.LEASED, 0) + counts.get(TaskState.REPORTED, 0)
 
 
 def _evaluation(records: Records, client_id: ClientId, job: Job) -> _Offer | None:

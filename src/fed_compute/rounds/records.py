@@ -31,10 +31,11 @@ LIVE_ROUND_STATES = (RoundState.OPEN, RoundState.COLLECTING, RoundState.AGGREGAT
 
 
 class RoundMode(StrEnum):
-    """Which rule closes a round."""
+    """Which rule closes a round. A round of `fedbuff` is a buffer that leases of earlier rounds report into too."""
 
     SYNC = "sync"
     ASYNC = "async"
+    FEDBUFF = "fedbuff"
 
 
 class TaskKind(StrEnum):
@@ -158,7 +159,9 @@ class Round:
     """One round of one job.
 
     `number` counts within the job from 1 and repeats when a round was abandoned. `slots` is how many
-    leases may be out or reported at once. `deadline_seconds` starts to run with the first lease.
+    leases may be out or reported at once; under `fedbuff` how many of the job's may be out, whatever round
+    they began in. `deadline_seconds` starts to run with the first lease or update. `max_staleness` is how
+    many versions behind the round's base an update may have started.
     """
 
     round_id: RoundId
@@ -177,11 +180,25 @@ class Round:
     closed_at: float | None = None
     result_version: int | None = None
     reason: str | None = None
+    max_staleness: int = 0
+
+    @property
+    def is_buffer(self) -> bool:
+        """Whether leases outlive the round that they began in."""
+        return self.mode is RoundMode.FEDBUFF
+
+    def takes(self, base_version: int) -> bool:
+        """Say whether an update that started from this version is young enough for the round."""
+        return self.base_version - base_version <= self.max_staleness
+
+    def keeps(self, lease: "Task") -> bool:
+        """Say whether a lease that began in an earlier round may report into this one."""
+        return self.is_buffer and self.takes(lease.base_version)
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One lease: this client, this round, this base version, until `deadline`."""
+    """One lease: this client, this base version, until `deadline`. `round_id` is the round that it began in."""
 
     task_id: TaskId
     job_id: JobId
@@ -199,7 +216,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One accepted update. `update_id` is its place in the recorded sequence."""
+    """One accepted update. `update_id` is its place in the recorded sequence, `round_id` the round that counts it."""
 
     update_id: UpdateId
     task_id: TaskId

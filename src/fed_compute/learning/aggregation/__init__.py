@@ -1,7 +1,7 @@
 """How updates become the next version: a rule folds them into one mean, a server optimiser steps along it."""
 
 from fed_compute.learning.aggregation.aggregator import Aggregator, NextVersion
-from fed_compute.learning.aggregation.influence import Claim, claimed_weight, round_weights
+from fed_compute.learning.aggregation.influence import Claim, claimed_weight, mean_discount, round_weights
 from fed_compute.learning.aggregation.matrix import ArrayMatrix, FileMatrix, UpdateMatrix
 from fed_compute.learning.aggregation.registry import RuleName, aggregate, new_rule
 from fed_compute.learning.aggregation.robust_fold import RobustFold
@@ -42,6 +42,7 @@ __all__ = [
     "WeightedMean",
     "aggregate",
     "claimed_weight",
+    "mean_discount",
     "new_rule",
     "round_weights",
     "server_optimizer",

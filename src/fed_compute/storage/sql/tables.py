@@ -148,6 +148,7 @@ rounds = Table(
     Column("closed_at", Double),
     Column("result_version", Integer),
     Column("reason", Text),
+    Column("max_staleness", Integer, nullable=False, server_default="0"),
     Column("worker", String(64)),
     Column("worker_until", Double),
     sqlite_autoincrement=True,
