@@ -15,7 +15,7 @@ import pytest
 from fed_compute.coordinator.keys import parse_invite, parse_key
 
 _LOOKS_LIKE_ONE = re.compile(rb"sk_[0-9A-Za-z]{10}_[0-9A-Za-z]{49}|inv_[0-9A-Za-z]{10}_[0-9A-Za-z]{28}")
-_MADE_FOR_KEYS = ("operator.key", "*.key", "credentials/*.json")
+_MADE_FOR_KEYS = ("operator.key", "*.key", "credentials/*.json", "*.tar")
 _BLOCK_BYTES = 1 << 20
 _LONGEST_BYTES = 80
 

@@ -966,6 +966,12 @@ class BlobStoreUnusable(Misuse):
         )
 
 
+class BackupUnusable(Misuse):
+    """A backup cannot be written, or a file is no sound backup."""
+
+    code = "backup_unusable"
+
+
 class DataDirInUse(Misuse):
     """Another coordinator works on the data directory."""
 

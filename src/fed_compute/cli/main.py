@@ -11,6 +11,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from fed_compute.cli.backup import backup, restore
 from fed_compute.cli.client import app as client_app
 from fed_compute.cli.console import complain, print_line
 from fed_compute.cli.demo.command import demo
@@ -58,6 +59,8 @@ app.command()(join)
 app.command()(limits)
 app.command()(sent)
 app.command()(verify)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(key_app, name="key")
 app.add_typer(invite_app, name="invite")
 app.add_typer(client_app, name="client")

@@ -1,1 +1,1 @@
-"""The seed's components joined: accept an update, assign work, aggregate, keep score."""
+"""The components joined: accept an update, assign work, aggregate, keep score."""

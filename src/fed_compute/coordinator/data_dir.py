@@ -16,6 +16,8 @@ from filelock import FileLock, Timeout
 
 from fed_compute.errors import DataDirInUse, DataDirUnusable, SettingInvalid
 
+DATABASE = "coordinator.sqlite3"
+SECRETS = ("pepper", "pepper.previous", "operator.key")
 PEPPER_BYTES = 32
 
 
@@ -29,7 +31,7 @@ class DataDir:
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL of the folder's database."""
-        return f"sqlite:///{self.path / 'coordinator.sqlite3'}"
+        return f"sqlite:///{self.path / DATABASE}"
 
     @property
     def blobs(self) -> Path:

@@ -150,7 +150,7 @@ class UpdatePipeline:
         return self._store_and_commit(admission, contents, keep, digest=digest, size_bytes=len(body))
 
     def accept_json(self, key: str | None, request: UpdateRequest, *, max_bytes: int) -> Accepted:
-        """Take in an update in the seed's JSON form. It is kept as an uncompressed f32 body.
+        """Take in an update in the JSON form of the first API. It is kept as an uncompressed f32 body.
 
         One that does not say its number of samples counts as one batch of them.
 

@@ -82,7 +82,7 @@ class UpdateValidator:
         return self._admit(find)
 
     def admit_by_round(self, key: str | None, client_id: str, round_id: RoundId) -> Admission:
-        """Run checks 1 to 4 for an update that names its client and round, as the seed's do.
+        """Run checks 1 to 4 for an update that names its client and round, as those of the first API do.
 
         Raises:
             AuthenticationFailed, ClientNotFound, RoundNotFound, NotAssigned, RateLimited, and as `require_open`.

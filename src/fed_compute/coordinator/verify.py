@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fed_compute.coordinator.data_dir import DATABASE
 from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest
 from fed_compute.coordinator.reconcile import Books, ledger_breaches, read_books
 from fed_compute.coordinator.weighing import weights_of
@@ -76,9 +77,9 @@ def verify_data_dir(data_dir: Path, *, database_url: str | None = None, blob_url
     Raises:
         DataDirUnusable: if there is no coordinator's data in the folder.
     """
-    file = data_dir / "coordinator.sqlite3"
+    file = data_dir / DATABASE
     if database_url is None and not file.is_file():
-        raise DataDirUnusable(f"{data_dir} holds no coordinator data (no coordinator.sqlite3); name a --data-dir")
+        raise DataDirUnusable(f"{data_dir} holds no coordinator data (no {DATABASE}); name a --data-dir")
     store = Store(open_database(database_url or f"sqlite:///{file}"))
     try:
         return verify(store, open_blobs(blob_url, data_dir / "blobs"))

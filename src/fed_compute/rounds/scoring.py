@@ -1,6 +1,6 @@
 """Reputation: what a client's past says about its next task. A fold over journal facts.
 
-The seed's measures are plain shares of counts. Beside them stand three beliefs, apart because they mean
+The plain measures are shares of counts. Beside them stand three beliefs, apart because they mean
 different things:
 
 - *reliability*: a lease leads to an update in time. A lease that ran out is bad; late because the round
@@ -212,7 +212,7 @@ def may_audit(standing: Standing | None, *, now: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """The seed's reputation measures. A share without any observation is None."""
+    """The plain reputation measures. A share without any observation is None."""
 
     update_submission_rate: float | None
     update_acceptance_rate: float | None

@@ -101,12 +101,12 @@ class LocalBlobStore:
     def put_file(self, path: Path, digest: Digest) -> None:
         """Take over a finished file whose SHA-256 the caller has computed; `path` is gone afterwards."""
         target = self.path(digest)
-        _sync(path)
+        sync(path)
         if not target.parent.exists():
             target.parent.mkdir(exist_ok=True)
-            _sync(self._root)
+            sync(self._root)
         path.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
 
     def get(self, digest: Digest) -> bytes:
         """Return the bytes, checked against their name."""
@@ -154,7 +154,8 @@ class LocalBlobStore:
         return self._spool.drop(older_than=older_than)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's contents, or a folder's names, survive a power loss."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -13,6 +13,7 @@ demo-report/            the last run's report
 from dataclasses import dataclass
 from pathlib import Path
 
+from fed_compute.coordinator.data_dir import DATABASE
 from fed_compute.errors import DataDirTaken, SettingInvalid
 
 
@@ -63,7 +64,7 @@ def prepare(report_dir: Path, data_dir: Path | None) -> Places:
     if data_dir is None:
         data_dir = report_dir / f"run-{_next_number(report_dir)}"
     if data_dir.is_dir() and any(data_dir.iterdir()):
-        raise DataDirTaken(str(data_dir), holds_run=(data_dir / "coordinator.sqlite3").exists())
+        raise DataDirTaken(str(data_dir), holds_run=(data_dir / DATABASE).exists())
     places = Places(report_dir, data_dir)
     for folder in (data_dir, places.log_of("any").parent, places.state_of("any").parent):
         _make(folder, "--data-dir")
