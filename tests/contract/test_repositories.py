@@ -212,7 +212,7 @@ def test_tasks_are_found_by_client_round_kind_and_version(store: Store) -> None:
     with store.snapshot() as records:
         assert records.tasks.of_client_in_round(anna, round_.round_id, TaskKind.TRAIN) == [new, old]
         assert records.tasks.of_round(round_.round_id, TaskKind.TRAIN) == [old, new]
-        assert records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED) == [new]
+        assert records.leases.of_job(job.job_id) == [new]
         assert records.tasks.evaluated_by(anna, job.job_id, 1)
         assert not records.tasks.evaluated_by(anna, job.job_id, 2)
 

@@ -197,7 +197,8 @@ def require_open(task: Task, round_: Round) -> None:
     if round_.state is RoundState.AGGREGATING and round_.is_buffer and task.state is TaskState.LEASED:
         raise BufferBusy(round_id=round_.round_id)
     if round_.state not in (RoundState.OPEN, RoundState.COLLECTING):
-        raise RoundOver(round_id=round_.round_id, state=round_.state)
+        ran_out = task.state in (TaskState.EXPIRED, TaskState.OVERDUE)
+        raise RoundOver(round_id=round_.round_id, state=round_.state, ran_out=ran_out)
     if not round_.takes(task.base_version):
         raise UpdateTooStale(
             base_version=task.base_version, version=round_.base_version, max_staleness=round_.max_staleness

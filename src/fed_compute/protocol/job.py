@@ -54,6 +54,9 @@ class TrainingSection(_Section):
 class RoundsSection(_Section):
     """When a round starts, closes or is given up.
 
+    A round begins when `start_fraction` · `target_updates` clients are there, and at the latest
+    `start_wait_seconds` after the first of them asked; 0 waits for nobody.
+
     Under `fedbuff` a round is a buffer of `target_updates` updates, which make the next version; up to
     `concurrency` clients work at once, whatever version they started from, and an update may come as late
     as `max_staleness` versions after its own. None takes 4 · target_updates for the one and 4 times the
@@ -65,6 +68,8 @@ class RoundsSection(_Section):
     min_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 2
     over_selection: Literal["auto"] | Annotated[float, Field(ge=1, le=10)] = "auto"
     deadline_seconds: Positive = 300.0
+    start_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    start_wait_seconds: Positive = 60.0
     mode: Literal["sync", "async", "fedbuff"] = "sync"
     concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_staleness: Annotated[int, Field(ge=0, le=1_000_000)] | None = None

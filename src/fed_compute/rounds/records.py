@@ -47,7 +47,11 @@ class TaskKind(StrEnum):
 
 
 class TaskState(StrEnum):
-    """Life of a lease: LEASED, then one of the others. LATE is an ended lease whose update came after all."""
+    """Life of a lease: LEASED, then one of the others.
+
+    LATE and OVERDUE are ended leases whose update came after all: of a CANCELLED one, which is nobody's
+    failure, and of one that had EXPIRED or was RELEASED.
+    """
 
     LEASED = "leased"
     REPORTED = "reported"
@@ -55,6 +59,7 @@ class TaskState(StrEnum):
     RELEASED = "released"
     CANCELLED = "cancelled"
     LATE = "late"
+    OVERDUE = "overdue"
 
 
 class UpdateState(StrEnum):
@@ -161,7 +166,9 @@ class Round:
     `number` counts within the job from 1 and repeats when a round was abandoned. `slots` is how many
     leases may be out or reported at once; under `fedbuff` how many of the job's may be out, whatever round
     they began in. `deadline_seconds` starts to run with the first lease or update. `max_staleness` is how
-    many versions behind the round's base an update may have started.
+    many versions behind the round's base an update may have started. `soft_seconds` is how long its work
+    should take by what was measured, None if nothing was; `gathering_since` is when somebody first asked
+    for work that waited for more clients to be there.
     """
 
     round_id: RoundId
@@ -180,6 +187,8 @@ class Round:
     closed_at: float | None = None
     result_version: int | None = None
     reason: str | None = None
+    soft_seconds: float | None = None
+    gathering_since: float | None = None
     max_staleness: int = 0
 
     @property
@@ -195,10 +204,21 @@ class Round:
         """Say whether a lease that began in an earlier round may report into this one."""
         return self.is_buffer and self.takes(lease.base_version)
 
+    def latest_end(self, *, leased_at: float) -> float | None:
+        """Return when a lease to train must be over, None while the round's deadline does not run yet.
+
+        That is the round's deadline. A lease that outlives its round may last as long as one: rounds come
+        and go meanwhile.
+        """
+        return leased_at + self.deadline_seconds if self.is_buffer else self.deadline
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One lease: this client, this base version, until `deadline`. `round_id` is the round that it began in."""
+    """One lease: this client, this base version, until `deadline`. `round_id` is the round that it began in.
+
+    `soft_deadline` is when the work should be done, `progress_at` when its progress last grew.
+    """
 
     task_id: TaskId
     job_id: JobId
@@ -211,6 +231,8 @@ class Task:
     deadline: float
     heartbeats: bool
     progress: float = 0.0
+    progress_at: float = 0.0
+    soft_deadline: float | None = None
     ended_at: float | None = None
 
 

@@ -22,6 +22,7 @@ from fed_compute.coordinator.folding import read_manifest
 from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.errors import BufferBusy, LeaseExpired, RoundOver, UpdateCopied, UpdateTooStale
 from fed_compute.ids import ClientId, RoundId
+from fed_compute.rounds.leases import SHORTEST_SOFT_SECONDS
 from fed_compute.rounds.records import JobState, RoundMode, RoundState, TaskState
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.databases import IN_MEMORY
@@ -221,6 +222,32 @@ def test_no_more_leases_are_out_than_the_job_allows_whatever_round_they_began_in
     assert isinstance(buffered.ask("emil"), NothingToDo)
     send(buffered, "carl", slow)
     assert buffered.lease("emil").task.base_version == 2
+
+
+def test_a_lease_past_its_soft_deadline_holds_no_place_and_still_counts(buffered: Stand) -> None:
+    for _ in range(3):
+        fill_a_buffer(buffered, "anna", "bob")
+    slow = {name: buffered.lease(name) for name in ("anna", "bob", "carl", "dora")}
+    assert isinstance(buffered.ask("emil"), NothingToDo)
+    buffered.clock.advance(SHORTEST_SOFT_SECONDS + 1)
+    fill_a_buffer(buffered, "emil")
+    assert [send(buffered, name, slow[name]) for name in ("anna", "bob")] == [4, 5]
+
+
+def test_what_work_takes_is_measured_on_what_the_last_rounds_counted_wherever_it_began(open_stand: OpenStand) -> None:
+    """Else nobody but the fast would be looked at: the slow began in rounds of long ago."""
+    stand = open_stand()
+    stand.create(buffered_job(total=20, max_staleness=20))
+    stand.join(*NAMES)
+    slow = {name: stand.lease(name) for name in ("carl", "dora", "emil")}
+    for _ in range(11):
+        fill_a_buffer(stand, "anna", "bob")
+        stand.core.tasks.revive_leases()
+        stand.clock.advance(5)
+    for name, lease in slow.items():
+        send(stand, name, lease)
+    fill_a_buffer(stand, "anna")
+    assert stand.round(14).soft_seconds == pytest.approx(1.5 * 55)
 
 
 def test_a_client_fills_one_place_of_a_buffer(buffered: Stand) -> None:

@@ -16,6 +16,7 @@ from fed_compute.storage.sql.journal import JournalRows
 from fed_compute.storage.sql.keys import KeyRows
 from fed_compute.storage.sql.leases import LeaseRows
 from fed_compute.storage.sql.ledger import LedgerRows
+from fed_compute.storage.sql.measured import MeasuredRows
 from fed_compute.storage.sql.projections import (
     Importances,
     Projection,
@@ -44,6 +45,7 @@ class Records:
     rounds: RoundRows
     tasks: TaskRows
     leases: LeaseRows
+    measured: MeasuredRows
     updates: UpdateRows
     evaluations: EvaluationRows
     versions: VersionRows
@@ -70,6 +72,7 @@ def _records(connection: Connection) -> Records:
         rounds=RoundRows(connection),
         tasks=TaskRows(connection),
         leases=LeaseRows(connection),
+        measured=MeasuredRows(connection),
         updates=UpdateRows(connection),
         evaluations=EvaluationRows(connection),
         versions=VersionRows(connection),

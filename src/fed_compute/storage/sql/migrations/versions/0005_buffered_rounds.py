@@ -1,10 +1,10 @@
-"""buffered rounds: how stale an update may be, and how many steps are behind it"""
+"""buffered rounds: how stale an update may be"""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
