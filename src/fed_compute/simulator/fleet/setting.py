@@ -24,7 +24,7 @@ class Setting:
     digits with its own mixture of classes, by Dirichlet(`alpha`). `hidden_dim` is the model's.
     """
 
-    num_clients: int = 100
+    num_clients: int = 60
     spread: float = 100.0
     fastest_seconds: float = 4.0
     dropout: float = 0.1
@@ -32,7 +32,7 @@ class Setting:
     alpha: float = 0.3
     hidden_dim: int = 32
     target_accuracy: float = 0.9
-    longest_seconds: float = 40_000.0
+    longest_seconds: float = 15_000.0
 
     def machines(self, *, seed: int) -> list[Machine]:
         """Return the fleet. Speed has nothing to do with whose data a machine has."""

@@ -1,6 +1,5 @@
 """One run: a job, a fleet, and how accurate the model is at which virtual time."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from fed_compute.simulator.stacked import StackedModel
 
 HOLDOUT_FRACTION, HOLDOUT_SEED = 0.2, 0
 SMOOTHED_OVER = 5
-"""The target is reached when the mean accuracy of so many versions in a row is."""
+"""The target is reached at the middle one of the first so many versions in a row whose mean accuracy is there."""
 HEARTBEAT_SECONDS = 20.0
 UNLIMITED = 10**9
 
@@ -62,9 +61,7 @@ class Trial:
         return asdict(self)
 
 
-def run_trial(
-    spec: JobSpec, setting: Setting, folder: Path, *, seed: int, report: Callable[[Point], None] | None = None
-) -> Trial:
+def run_trial(spec: JobSpec, setting: Setting, folder: Path, *, seed: int) -> Trial:
     """Train until the target is reached or the time is over. Equal arguments give equal results on one machine.
 
     The coordinator is the product's: leases, validation, folding, journal and the rest, on a database in memory.
@@ -84,14 +81,12 @@ def run_trial(
     core = open_coordinator(settings, clock=clock)
     try:
         core.jobs.create(spec)
-        return _run(core, clock, setting, seed=seed, report=report)
+        return _run(core, clock, setting, seed=seed)
     finally:
         core.close()
 
 
-def _run(
-    core: Coordinator, clock: ManualClock, setting: Setting, *, seed: int, report: Callable[[Point], None] | None
-) -> Trial:
+def _run(core: Coordinator, clock: ManualClock, setting: Setting, *, seed: int) -> Trial:
     machines, began = setting.machines(seed=seed), clock.now()
     school = _School(core, [machine.name for machine in machines], setting, seed=seed)
     world = World(core, clock, setting, school.train, np.random.default_rng([seed, 1]))
@@ -100,12 +95,10 @@ def _run(
     while reached_at is None and clock.now() - began < setting.longest_seconds:
         world.step()
         if (accuracy := school.news()) is not None:
-            points.append(Point(clock.now() - began, accuracy))
+            points.append(Point(round(clock.now() - began, 1), round(accuracy, 4)))
             recent = [point.accuracy for point in points[-SMOOTHED_OVER:]]
             if len(recent) == SMOOTHED_OVER and sum(recent) / SMOOTHED_OVER >= setting.target_accuracy:
-                reached_at = points[-1].seconds
-            if report is not None:
-                report(points[-1])
+                reached_at = points[-1 - SMOOTHED_OVER // 2].seconds
     tally = world.tally
     return Trial(
         points=tuple(points),

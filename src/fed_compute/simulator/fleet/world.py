@@ -33,6 +33,20 @@ class Tally:
     contributors: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Shift:
+    """One machine at work on one task; times are Unix seconds."""
+
+    machine: Machine
+    work: Assignment
+    began: float
+    ends: float
+
+    def progress(self, now: float) -> float:
+        """Return how much of the work is done, from 0 to 1."""
+        return (now - self.began) / (self.ends - self.began)
+
+
 class World:
     """Moves the clock from event to event. Machines that have nothing to do wait on the line, as with a long poll."""
 
@@ -49,6 +63,7 @@ class World:
         self._keys: dict[ClientId, str] = {}
         self._counted_in: dict[ClientId, RoundId] = {}
         self._waiting: dict[ClientId, Machine] = {}
+        self._has_duties = False
         self.tally = Tally()
 
     def join(self, machines: list[Machine]) -> None:
@@ -60,13 +75,15 @@ class World:
         self._hand_out()
 
     def step(self) -> None:
-        """Let the next thing happen, and whatever the coordinator makes of it."""
+        """Let the next thing happen, and whatever the coordinator makes of it if it was more than a heartbeat."""
         at, _, act = heapq.heappop(self._events)
         self._clock.advance(max(0.0, at - self._clock.now()))
         act()
-        while self._core.worker.run_once():
-            pass
-        self._hand_out()
+        if self._has_duties:
+            self._has_duties = False
+            while self._core.worker.run_once():
+                pass
+            self._hand_out()
 
     def _after(self, seconds: float, act: Callable[[], None]) -> None:
         self._num_events += 1  # of two things at one moment, the one that was planned first
@@ -76,12 +93,14 @@ class World:
         """Be present: who waits on the line is seen, and time alone ends leases and rounds."""
         for name in self._waiting:
             self._core.presence.note(name)
+        self._has_duties = True
         self._after(self._core.settings.heartbeat_seconds, self._beat)
 
     def _hand_out(self) -> None:
         """Let those who wait ask, in any order, until there is no work left for somebody who could take it."""
+        job_id = self._core.jobs.default().job_id
         with self._core.store.snapshot() as records:
-            live = records.rounds.live(self._core.jobs.default().job_id)
+            live = records.rounds.live(job_id)
         if live is None:
             return
         able = [machine for name, machine in self._waiting.items() if self._counted_in.get(name) != live.round_id]
@@ -95,38 +114,40 @@ class World:
 
     def _begin(self, machine: Machine, work: Assignment) -> None:
         seconds = machine.task_seconds * self._rng.uniform(1 - TASK_JITTER, 1 + TASK_JITTER)
+        ends = self._clock.now() + seconds
         if self._rng.random() < self._setting.dropout:
             self.tally.vanished += 1
-            self._work_until(machine, work, seconds * self._rng.random(), then=self._vanish)
+            stops = self._clock.now() + seconds * self._rng.random()
+            self._work_on(_Shift(machine, work, self._clock.now(), ends), until=stops, then=self._vanish)
         else:
-            self._work_until(machine, work, seconds, then=self._answer)
+            self._work_on(_Shift(machine, work, self._clock.now(), ends), until=ends, then=self._answer)
 
-    def _work_until(
-        self, machine: Machine, work: Assignment, seconds: float, *, then: Callable[[Machine, Assignment], None]
-    ) -> None:
-        """Send heartbeats until the work is over, or until one is answered with `abort`."""
+    def _work_on(self, shift: _Shift, *, until: float, then: Callable[[_Shift], None]) -> None:
+        """Send heartbeats until the work stops, or until one is answered with `abort`."""
         pause = self._core.settings.heartbeat_seconds
-        if seconds <= pause:
-            self._after(seconds, lambda: then(machine, work))
+        if until - self._clock.now() <= pause:
+            self._after(until - self._clock.now(), lambda: then(shift))
             return
 
         def beat() -> None:
-            self._core.presence.note(machine.name)
-            task = self._core.tasks.heartbeat(machine.name, work.task.task_id, progress=0.5)
+            name, now = shift.machine.name, self._clock.now()
+            self._core.presence.note(name)
+            task = self._core.tasks.heartbeat(name, shift.work.task.task_id, progress=shift.progress(now))
             if task.state is TaskState.LEASED:
-                self._work_until(machine, work, seconds - pause, then=then)
+                self._work_on(shift, until=until, then=then)
             else:
                 self.tally.late += 1
-                self._waiting[machine.name] = machine
+                self._waiting[name] = shift.machine
 
         self._after(pause, beat)
 
-    def _vanish(self, machine: Machine, work: Assignment) -> None:
+    def _vanish(self, shift: _Shift) -> None:
+        machine = shift.machine
         self._after(self._setting.away_seconds, lambda: self._waiting.update({machine.name: machine}))
 
-    def _answer(self, machine: Machine, work: Assignment) -> None:
+    def _answer(self, shift: _Shift) -> None:
         """Train for real, and send the update as often as it takes."""
-        self._send(machine, work, self._train(work))
+        self._send(shift.machine, shift.work, self._train(shift.work))
 
     def _send(self, machine: Machine, work: Assignment, body: bytes) -> None:
         pipeline, task_id = self._core.pipeline, work.task.task_id
@@ -148,3 +169,4 @@ class World:
                 self.tally.staleness_sum += records.rounds.get(update.round_id).base_version - update.base_version
         self._core.presence.note(machine.name)
         self._waiting[machine.name] = machine
+        self._has_duties = True
