@@ -33,7 +33,7 @@ def draw(outcome: Outcome, path: Path, *, target: float, subtitle: str) -> None:
     end = max(point.seconds for found in outcome.trials.values() for one in found for point in one.points) / 60
     axis.set(xlim=(0, end * 1.02), ylim=(0, 100))
     axis.axhline(100 * target, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-    axis.text(end * 1.01, 100 * target + 1.2, f"target {target:.0%}", fontsize=9, color=INK, ha="right")
+    axis.text(end / 2, 100 * target + 2, f"target {target:.0%}", fontsize=9, color=INK, ha="center")
     for place, name in enumerate(outcome.trials):
         _draw_contender(axis, outcome, name, target=target, label_at=(end, 52 - 9 * place))
     axis.set_xlabel("virtual time, minutes", fontsize=9.5, color=INK)
