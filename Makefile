@@ -13,7 +13,8 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long fault prove-faults docker-test check fmt bench bench-robust constraints clean
+.PHONY: help setup demo serve test quick long fault prove-faults docker-test check fmt \
+	bench bench-robust bench-async constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ bench: $(DEV)  ## Run every benchmark, minutes each; the numbers in the README c
 
 bench-robust: $(DEV)  ## Attack every aggregation rule, 20 minutes; tables and picture go to docs/
 	$(BIN)/python benchmarks/robustness.py --seeds 3 --docs docs $(ARGS)
+
+bench-async: $(DEV)  ## Race asynchronous against synchronous rounds, minutes; the picture goes to docs/
+	$(BIN)/python benchmarks/async_fleet.py --seeds 3 --docs docs $(ARGS)
 
 constraints: $(DEV)  ## Write constraints.txt anew from what .venv holds
 	$(BIN)/python tools/write_constraints.py

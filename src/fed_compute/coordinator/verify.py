@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fed_compute.coordinator.data_dir import DATABASE
-from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest, weights_of
+from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest
 from fed_compute.coordinator.reconcile import Books, ledger_breaches, read_books
+from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId
 from fed_compute.rounds.records import (
@@ -164,6 +165,7 @@ def _counted_once(facts: _Facts) -> Iterator[str]:
             elif (update.digest, update.round_id) != (digest, version.round_id):
                 yield f"v{version.version} counts update {update_id} with another digest or round"
     yield from _weights_follow(facts)
+    yield from _young_enough(facts)
     for update in facts.updates:
         state, times = facts.rounds[update.round_id].state, counted[update.update_id]
         late = update.state is UpdateState.LATE
@@ -171,6 +173,18 @@ def _counted_once(facts: _Facts) -> Iterator[str]:
         if times != wanted or late != (state is RoundState.ABANDONED):
             where = f"update {update.update_id} ({update.state}) of round {update.round_id} ({state})"
             yield f"{where} is counted {times} times"
+
+
+def _young_enough(facts: _Facts) -> Iterator[str]:
+    """Find updates that started from another version than their lease, or from one that their round does not take."""
+    leases = {task.task_id: task for task in facts.tasks}
+    for update in facts.updates:
+        lease, round_ = leases.get(update.task_id), facts.rounds[update.round_id]
+        if lease is None or (lease.base_version, lease.job_id) != (update.base_version, round_.job_id):
+            yield f"update {update.update_id} does not start where its lease of task {update.task_id} did"
+        elif not 0 <= round_.base_version - update.base_version <= round_.max_staleness:
+            where = f"round {round_.round_id}, which changes v{round_.base_version}"
+            yield f"update {update.update_id} starts from v{update.base_version} and is counted in {where}"
 
 
 def _weights_follow(facts: _Facts) -> Iterator[str]:
@@ -182,7 +196,7 @@ def _weights_follow(facts: _Facts) -> Iterator[str]:
             try:
                 manifest = read_manifest(version.manifest)
                 updates = [by_id[update_id] for update_id, _, _ in manifest]
-                wanted = weights_of(job, updates, before)
+                wanted = weights_of(job, updates, before, base_version=version.version - 1)
             except (InvariantBroken, UpdateRefused, KeyError, ValueError) as error:
                 yield f"job {job.name}: the weights of v{version.version} cannot be checked: {error}"
                 continue
@@ -222,7 +236,7 @@ def _rebuilds(facts: _Facts, blobs: BlobStore) -> Iterator[str]:
         versions = [version for version in facts.versions if version.job_id == job.job_id]
         for parent, version in itertools.pairwise(versions):
             try:
-                fold = RoundFold(job, blobs)
+                fold = RoundFold(job, blobs, base_version=parent.version)
                 manifest = read_manifest(version.manifest)
                 fold.add(by_id[update_id] for update_id, _, _ in manifest)
                 optimizer = None if parent.optimizer_digest is None else blobs.get(parent.optimizer_digest)
@@ -239,11 +253,14 @@ def _leases_sound(facts: _Facts) -> Iterator[str]:
     live = Counter(task.client_id for task in facts.tasks if task.state is TaskState.LEASED)
     yield from (f"client {client} holds {count} live leases" for client, count in live.items() if count > 1)
     updates = Counter(update.task_id for update in facts.updates)
+    present = {round_.job_id: round_ for round_ in facts.rounds.values() if round_.state not in TERMINAL}
     for task in facts.tasks:
         training = task.kind is TaskKind.TRAIN
         if training and updates[task.task_id] != (1 if task.state is TaskState.REPORTED else 0):
             yield f"task {task.task_id} is {task.state} and has {updates[task.task_id]} updates"
-        if training and task.state is TaskState.LEASED and facts.rounds[task.round_id].state in TERMINAL:
+        has_ended = facts.rounds[task.round_id].state in TERMINAL
+        goes_on = task.job_id in present and present[task.job_id].keeps(task)
+        if training and task.state is TaskState.LEASED and has_ended and not goes_on:
             yield f"task {task.task_id} is leased although round {task.round_id} has ended"
         if (task.ended_at is None) != (task.state is TaskState.LEASED):
             yield f"task {task.task_id} is {task.state} with end time {task.ended_at}"

@@ -33,7 +33,8 @@ class AggregationSection(Section):
 
     A number that the chosen rule has no use for is refused, so that nobody relies on it. `f` is how many of a
     round's updates may lie: a whole number, or a fraction of the round, rounded down. `None` leaves a number to
-    the round: the median norm or distance.
+    the round: the median norm or distance. `damp_stale` lets stale updates shorten the step of the whole buffer
+    (FedBuff's own divisor K, FedAsync); without it they only weigh less beside fresher ones.
     """
 
     rule: RuleName = "fedavg"
@@ -48,6 +49,7 @@ class AggregationSection(Section):
     trusted_client: str | None = None
     weighting: Weighting | None = None
     newcomer_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.2
+    damp_stale: bool = False
     server_optimizer: ServerOptimizerName = "sgd"
     server_lr: Positive = 1.0
     momentum: Fraction = 0.9

@@ -184,6 +184,14 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
         {"I2/I3", "I6"},
         sql("UPDATE updates SET digest = (SELECT digest FROM updates WHERE update_id = 2) WHERE update_id = 1"),
     ),
+    "an update started from an older version than its round takes": (
+        {"I2/I3"},
+        sql("UPDATE rounds SET base_version = 7 WHERE round_id = 1"),
+    ),
+    "an update started from another version than its lease": (
+        {"I2/I3", "I6"},
+        sql("UPDATE updates SET base_version = 2 WHERE update_id = 1"),
+    ),
     "a late update counts as accepted": ({"I2/I3"}, sql("UPDATE updates SET state = 'accepted' WHERE state = 'late'")),
     "a counted update is called late": ({"I2/I3"}, sql("UPDATE updates SET state = 'late' WHERE update_id = 1")),
     "an acceptance is not in the journal": (
