@@ -110,21 +110,23 @@ class RoundManager:
         return self._is_gathering(records, round_, job, waited_seconds=waited_seconds)
 
     def request_close(self, round_id: RoundId) -> Round:
-        """Close a collecting round early, on an operator's word.
+        """Close a collecting round early, on an operator's word. One that is over stays as it is.
 
         Raises:
             RoundNotFound: if there is no such round.
-            RoundNotClosed: if it is not collecting, or has fewer updates than its minimum.
+            RoundNotClosed: if it is open still, or has fewer updates than its minimum.
         """
         with self._store.transaction() as records:
             if records.rounds.find(round_id) is None:
                 raise RoundNotFound(round_id)
-            after = self.apply(records, records.rounds.get(round_id, for_update=True), CloseRequested())
+            before = records.rounds.get(round_id, for_update=True)
+            after = self.apply(records, before, CloseRequested())
             if after.state in (RoundState.OPEN, RoundState.COLLECTING):
                 raise not_closed(records, after)
-            records.journal.append(
-                "round_close_requested", at=self._clock.now(), job_id=after.job_id, round_id=round_id
-            )
+            if after != before:
+                records.journal.append(
+                    "round_close_requested", at=self._clock.now(), job_id=after.job_id, round_id=round_id
+                )
         return after
 
     def look_at_all(self) -> bool:
