@@ -33,11 +33,13 @@ def test_every_persistence_call_of_three_rounds_may_be_the_last_or_fail_or_tear(
         assert sum(point.fault is fault for point in found) == sum(CALLS)
 
 
+@pytest.mark.timeout(600)
 def test_seeds_that_failed_once_fail_no_more() -> None:
     told = histories(FAILED_ONCE, num_operations=500)
     assert {one.seed: one.breaches for one in told if one.breaches} == {}
 
 
+@pytest.mark.timeout(600)
 def test_one_seed_is_one_history_in_every_process() -> None:
     here = history(7, num_operations=60)
     assert here.digest
