@@ -15,6 +15,7 @@ from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
 from fed_compute.coordinator.client_desk import ClientDesk
 from fed_compute.coordinator.contribution import ContributionReader
+from fed_compute.coordinator.controls import ControlDesk
 from fed_compute.coordinator.data_dir import DataDir, pepper_from, write_private
 from fed_compute.coordinator.evaluations import EvaluationRecorder
 from fed_compute.coordinator.incentives import IncentiveManager
@@ -72,6 +73,7 @@ class Coordinator:
     rounds: RoundManager
     async_rounds: AsyncRoundManager
     tasks: TaskAssigner
+    controls: ControlDesk
     limits: LimitBook
     pipeline: UpdatePipeline
     evaluations: EvaluationRecorder
@@ -168,6 +170,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         rounds=rounds,
         async_rounds=AsyncRoundManager(store, clock),
         tasks=tasks,
+        controls=ControlDesk(store, models),
         limits=limits,
         pipeline=UpdatePipeline(store, blobs, UpdateValidator(store, auth, limiter, limits), rounds),
         evaluations=EvaluationRecorder(store, clock),

@@ -2,6 +2,7 @@
 
 from fed_compute.learning.aggregation.aggregator import Aggregator, NextVersion
 from fed_compute.learning.aggregation.context import RoundContext
+from fed_compute.learning.aggregation.control_variates import CONTROL, correction, next_control, next_own_control
 from fed_compute.learning.aggregation.influence import Claim, claimed_weight, round_weights
 from fed_compute.learning.aggregation.matrix import ArrayMatrix, FileMatrix, UpdateMatrix
 from fed_compute.learning.aggregation.registry import RuleName, aggregate, new_rule
@@ -22,6 +23,7 @@ from fed_compute.learning.aggregation.step_normalization import accumulated_step
 from fed_compute.learning.aggregation.weighted_mean import WeightedMean
 
 __all__ = [
+    "CONTROL",
     "AggregationRule",
     "Aggregator",
     "ArrayMatrix",
@@ -45,7 +47,10 @@ __all__ = [
     "accumulated_steps",
     "aggregate",
     "claimed_weight",
+    "correction",
     "new_rule",
+    "next_control",
+    "next_own_control",
     "round_weights",
     "server_optimizer",
 ]
