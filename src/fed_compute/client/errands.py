@@ -139,7 +139,8 @@ class Errands:
         """Train, and put what came of it into the spool."""
         progress = BetweenBatches(task, patience, lease, guard, self._around)
         try:
-            update = self._bench.train(task, vector, client_id=client_id, progress=progress)
+            control = self._control(task, patience, lease)
+            update = self._bench.train(task, vector, client_id=client_id, progress=progress, control=control)
             result = update.result
             self._around.observer.event(
                 "trained", task_id=task.task_id, num_samples=result.num_samples, loss=result.loss,
@@ -148,6 +149,19 @@ class Errands:
             return self._outbox.spool.put(task, update)
         finally:
             self._bench.forget_training()  # its update is kept now, or its task is over
+
+    def _control(self, task: TaskAnswer, patience: Patience, lease: LeaseKeeper) -> Vector | None:
+        """Return the task's control variate, shape (P,), downloaded; None if it goes without one or it is zero."""
+        digest, limit = task.control_digest, max_model_bytes(task.recipe)
+        if digest is None:
+            return None
+
+        def download() -> bytes:
+            lease.check()
+            return self._api.download_of_task(task.task_id, "control", digest=digest, max_bytes=limit)
+
+        body = patience.until_answered(download, seconds_left=lease.seconds_left)
+        return decode_model(body, schema_of(task.recipe))
 
     def _send(self, waiting: WaitingUpdate, patience: Patience) -> None:
         """Offer an update until there is an answer. It leaves the spool when that is final.
@@ -177,7 +191,7 @@ class Errands:
             else:
                 spool.set_aside(task.task_id, why=error.message)
             raise
-        self._bench.accepted(task, waiting.residual)
+        self._bench.accepted(task, waiting.left)
         spool.remove(task.task_id)
         observer.event(
             "update_accepted", task_id=task.task_id, round_id=answer.round_id, update_id=answer.update_id,
@@ -198,7 +212,7 @@ class Errands:
 
         def download() -> bytes:
             lease.check()
-            return self._api.download_audited(task.task_id, digest=digest, max_bytes=limit)
+            return self._api.download_of_task(task.task_id, "audited", digest=digest, max_bytes=limit)
 
         body = patience.until_answered(download, seconds_left=lease.seconds_left)
         measured = self._bench.audit(task, vector, body)

@@ -83,10 +83,10 @@ def test_what_a_lossy_encoding_leaves_out_is_in_the_next_update(bench: Bench, en
     """Over two rounds, sent + unsent must be what was trained, or small gradients are lost for ever."""
     recipe, workbench = recipe_for(encoding=encoding), bench()
     first = made(workbench, recipe)
-    workbench.accepted(task_for(recipe), first.residual)
+    workbench.accepted(task_for(recipe), first.left)
     second = made(workbench, recipe)
-    assert second.residual is not None
-    total = arrived(first, recipe).delta + arrived(second, recipe).delta + second.residual.unsent
+    assert second.left.residual is not None
+    total = arrived(first, recipe).delta + arrived(second, recipe).delta + second.left.residual.unsent
     np.testing.assert_allclose(total, first.result.delta + second.result.delta, atol=1e-5)
 
 
@@ -95,7 +95,7 @@ def test_an_update_that_was_not_accepted_leaves_no_residual(bench: Bench, encodi
     """It was made for a model that is gone; half of it must not turn up later."""
     recipe, workbench = recipe_for(encoding=encoding), bench()
     assert made(workbench, recipe).body == made(workbench, recipe).body
-    workbench.accepted(task_for(recipe, job="another-job"), made(workbench, recipe).residual)
+    workbench.accepted(task_for(recipe, job="another-job"), made(workbench, recipe).left)
     assert made(workbench, recipe).body == made(bench(), recipe).body
 
 
@@ -110,7 +110,7 @@ def test_what_arrives_keeps_the_maximum_norm_even_after_rounding(
     for _ in range(3):
         update = made(workbench, recipe)
         assert math.sqrt(float(np.square(arrived(update, recipe).delta, dtype=np.float64).sum())) <= limit
-        workbench.accepted(task_for(recipe), update.residual)
+        workbench.accepted(task_for(recipe), update.left)
 
 
 def test_stochastic_rounding_differs_between_clients_and_not_between_runs(bench: Bench) -> None:

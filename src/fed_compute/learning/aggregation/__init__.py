@@ -2,7 +2,7 @@
 
 from fed_compute.learning.aggregation.aggregator import Aggregator, NextVersion
 from fed_compute.learning.aggregation.context import RoundContext
-from fed_compute.learning.aggregation.control_variates import CONTROL, correction, next_control, next_own_control
+from fed_compute.learning.aggregation.control_variates import CONTROL, next_control
 from fed_compute.learning.aggregation.influence import Claim, claimed_weight, round_weights
 from fed_compute.learning.aggregation.matrix import ArrayMatrix, FileMatrix, UpdateMatrix
 from fed_compute.learning.aggregation.registry import RuleName, aggregate, new_rule
@@ -47,10 +47,8 @@ __all__ = [
     "accumulated_steps",
     "aggregate",
     "claimed_weight",
-    "correction",
     "new_rule",
     "next_control",
-    "next_own_control",
     "round_weights",
     "server_optimizer",
 ]

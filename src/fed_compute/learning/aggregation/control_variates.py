@@ -1,4 +1,4 @@
-"""SCAFFOLD's control variates: what a client adds to its gradients, and what a round makes of the server's."""
+"""What a round makes of the server's control variate in SCAFFOLD."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,28 +17,6 @@ MOST_MEDIANS = 2.0
 """No update moves the server's control variate by more than this many times the round's median way."""
 
 _LARGEST = float(np.finfo(np.float32).max)
-
-
-def correction(control: Vector, own: Vector, *, strength: float) -> Vector:
-    """Return what a client adds to each step's gradient, float32 (P,): β (c - cᵢ).
-
-    Source: SCAFFOLD, Karimireddy et al. 2020 (arXiv:1910.06378), where β is 1.
-    """
-    return np.asarray(strength * (control.astype(np.float64) - own), dtype=np.float32)
-
-
-def next_own_control(added: Vector, sent: Vector, *, way: float) -> Vector:
-    """Return a client's next control variate, float32 (P,): its mean gradient, as its update tells it.
-
-    Source: option II of SCAFFOLD. Nothing is checked: what overflows is infinite.
-
-    Args:
-        added: what was added to each step's gradient, float32 (P,).
-        sent: the update as the coordinator reads it, float32 (P,).
-        way: the number of steps that it tells, times the learning rate.
-    """
-    with np.errstate(over="ignore"):
-        return np.asarray(-sent.astype(np.float64) / way - added, dtype=np.float32)
 
 
 def next_control(
