@@ -75,7 +75,9 @@ def test_clients_and_coordinator_agree_on_the_control_variates(serve_job: Serve,
 
     play_rounds(server, tmp_path)
 
-    task = stranger.task()
+    answer = stranger.get_task(wait=20)
+    assert answer.status_code == 200
+    task = answer.json()
     assert task["model_version"] == f"v{ROUNDS + 1}"
     path = f"/tasks/{task['task_id']}/control"
     answer = stranger.http.get(path)

@@ -1,6 +1,7 @@
 """One task from its lease to its answer: admit, download, train or measure, send."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from fed_compute.client.answers import is_documented
 from fed_compute.client.api import CoordinatorApi
@@ -115,13 +116,11 @@ class Errands:
         """Return the task's model, shape (P,), downloaded unless it is the last one used."""
         if self._model is not None and self._model[0] == task.model_digest:
             return self._model[1]
-        schema, limit = schema_of(task.recipe), max_model_bytes(task.recipe)
-
-        def download() -> bytes:
-            lease.check()
-            return self._api.download_model(task.model_version, job=task.job, digest=task.model_digest, max_bytes=limit)
-
-        vector = decode_model(patience.until_answered(download, seconds_left=lease.seconds_left), schema)
+        call = partial(
+            self._api.download_model, task.model_version, job=task.job, digest=task.model_digest,
+            max_bytes=max_model_bytes(task.recipe),
+        )  # fmt: skip
+        vector = decode_model(_downloaded(call, patience, lease), schema_of(task.recipe))
         vector.setflags(write=False)
         self._model = (task.model_digest, vector)
         return vector
@@ -155,13 +154,8 @@ class Errands:
         digest, limit = task.control_digest, max_model_bytes(task.recipe)
         if digest is None:
             return None
-
-        def download() -> bytes:
-            lease.check()
-            return self._api.download_of_task(task.task_id, "control", digest=digest, max_bytes=limit)
-
-        body = patience.until_answered(download, seconds_left=lease.seconds_left)
-        return decode_model(body, schema_of(task.recipe))
+        call = partial(self._api.download_of_task, task.task_id, "control", digest=digest, max_bytes=limit)
+        return decode_model(_downloaded(call, patience, lease), schema_of(task.recipe))
 
     def _send(self, waiting: WaitingUpdate, patience: Patience) -> None:
         """Offer an update until there is an answer. It leaves the spool when that is final.
@@ -209,12 +203,8 @@ class Errands:
     def _audit(self, task: TaskAnswer, vector: Vector, patience: Patience, lease: LeaseKeeper) -> None:
         """Look at somebody's update. It is held in memory only, and forgotten."""
         limit, digest = max_audited_bytes(task.recipe), task.audited_digest or ""
-
-        def download() -> bytes:
-            lease.check()
-            return self._api.download_of_task(task.task_id, "audited", digest=digest, max_bytes=limit)
-
-        body = patience.until_answered(download, seconds_left=lease.seconds_left)
+        call = partial(self._api.download_of_task, task.task_id, "audited", digest=digest, max_bytes=limit)
+        body = _downloaded(call, patience, lease)
         measured = self._bench.audit(task, vector, body)
         patience.until_answered(self._outbox.measurement(task, measured), seconds_left=lease.seconds_left)
         self._around.observer.event(
@@ -230,3 +220,13 @@ class Errands:
             self._around.observer.event("task_release_failed", task_id=task.task_id, why=error.message)
         else:
             self._around.observer.event("task_released", task_id=task.task_id)
+
+
+def _downloaded(call: Callable[[], bytes], patience: Patience, lease: LeaseKeeper) -> bytes:
+    """Ask until there is an answer, as long as the lease holds."""
+
+    def download() -> bytes:
+        lease.check()
+        return call()
+
+    return patience.until_answered(download, seconds_left=lease.seconds_left)

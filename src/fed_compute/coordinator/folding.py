@@ -13,7 +13,6 @@ from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.errors import BlobCorrupt, InvariantBroken, UpdateRefused
 from fed_compute.ids import ClientId, Digest
 from fed_compute.learning.aggregation import (
-    CONTROL,
     Aggregator,
     Claim,
     OptimizerState,
@@ -25,10 +24,10 @@ from fed_compute.learning.aggregation import (
     accumulated_steps,
     claimed_weight,
     new_rule,
-    next_control,
     round_weights,
     server_optimizer,
 )
+from fed_compute.learning.aggregation.control_variates import CONTROL, next_control
 from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.protocol.container import TensorSpec, open_container, write_container
 from fed_compute.protocol.job import Compression, Encoding

@@ -142,13 +142,12 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     auth, limiter = access.auth, RateLimiter(settings.quotas(), url=settings.rate_limit_url, clock=clock)
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = _assigner(settings, clock, store, rounds)
-    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
     books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
     duties = [
         Duty("presence", presence.flush),
         Duty("leases", tasks.expire_leases),
         Duty("rounds", rounds.look_at_all),
-        Duty("versions", publisher.advance),
+        Duty("versions", VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings)).advance),
         *books.duties(),
         Duty("sweep", Sweeper(store, blobs, clock).sweep),
     ]

@@ -1,4 +1,4 @@
-"""SCAFFOLD through the whole coordinator: kept with the version, handed to who trains from it, rebuilt by the checker."""
+"""SCAFFOLD through the whole coordinator: kept with the version, handed to who trains from it, and rebuilt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,14 @@ from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.errors import LeaseExpired, StepCountInvalid, TaskNotFound
 from fed_compute.ids import ClientId, TaskId
-from fed_compute.learning.aggregation import CONTROL
+from fed_compute.learning.aggregation.control_variates import CONTROL
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.models import decode_model
+from fed_compute.rounds.records import RoundState
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import Stand, body_for, tiny_job
 from tests.unit.coordinator.test_uneven_work import body
+from tests.unit.coordinator.test_verify import run_sql
 
 TRAINING = {"batch_size": 10, "local_epochs": 2, "lr": 0.5, "report_steps": True, "control_variates": 0.9}
 
@@ -27,7 +29,7 @@ def open_job(open_stand: OpenStand, *, aggregation: dict[str, Any] | None = None
     sections = {
         "training": TRAINING,
         "aggregation": {"weighting": "equal", **(aggregation or {})},
-        "privacy": {"adaptive_norm_limit": False},
+        "privacy": {"adaptive_norm_limit": False, "max_update_norm": 1e9},
     }
     stand.create(tiny_job(sections=sections, **{"min_updates": 2, **rounds}))
     stand.join("anna", "bob", "carl")
@@ -88,14 +90,11 @@ def test_a_changed_one_is_found_by_the_checker(open_stand: OpenStand) -> None:
         play(stand, {"anna": [1.0, 0.0, 0.5], "bob": [0.0, 2.0, 0.5]})
     first = stand.versions()[1]
     assert first.optimizer_digest is not None
-    body = bytearray(stand.core.blobs.get(first.optimizer_digest))
-    body[-1] ^= 1
-    forged = stand.core.blobs.put(bytes(body))
-    with stand.core.store.transaction() as records:
-        records.connection.exec_driver_sql(  # type: ignore[attr-defined]
-            "UPDATE versions SET optimizer_digest = ? WHERE version = 2", (forged,)
-        )
-    assert any("optimiser state of v2" in breach for breach in stand.breaches())
+    state = bytearray(stand.core.blobs.get(first.optimizer_digest))
+    state[-1] ^= 1
+    forged = stand.core.blobs.put(bytes(state))
+    run_sql(stand.core.data_dir.path, f"UPDATE versions SET optimizer_digest = '{forged}' WHERE version = 2")
+    assert any("optimiser state of v2 rebuilds to other bytes" in breach for breach in stand.breaches())
 
 
 def test_who_trains_gets_the_one_of_its_base_version_and_nobody_else(open_stand: OpenStand) -> None:
@@ -122,7 +121,7 @@ def test_a_round_that_is_given_up_leaves_it_as_it_was(open_stand: OpenStand) -> 
     play(stand, {"anna": [1.0, 0.0, 0.5]})
     stand.clock.advance(1000)
     play(stand, {})
-    assert [round_.state for round_ in stand.rounds()] == ["abandoned", "open"]
+    assert [round_.state for round_ in stand.rounds()] == [RoundState.ABANDONED, RoundState.OPEN]
     assert told(stand, stand.lease("bob")) is None
     assert stand.breaches() == ()
 

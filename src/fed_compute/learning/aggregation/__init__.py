@@ -2,7 +2,6 @@
 
 from fed_compute.learning.aggregation.aggregator import Aggregator, NextVersion
 from fed_compute.learning.aggregation.context import RoundContext
-from fed_compute.learning.aggregation.control_variates import CONTROL, next_control
 from fed_compute.learning.aggregation.influence import Claim, claimed_weight, round_weights
 from fed_compute.learning.aggregation.matrix import ArrayMatrix, FileMatrix, UpdateMatrix
 from fed_compute.learning.aggregation.registry import RuleName, aggregate, new_rule
@@ -23,7 +22,6 @@ from fed_compute.learning.aggregation.step_normalization import accumulated_step
 from fed_compute.learning.aggregation.weighted_mean import WeightedMean
 
 __all__ = [
-    "CONTROL",
     "AggregationRule",
     "Aggregator",
     "ArrayMatrix",
@@ -48,7 +46,6 @@ __all__ = [
     "aggregate",
     "claimed_weight",
     "new_rule",
-    "next_control",
     "round_weights",
     "server_optimizer",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fed_compute.errors import AggregateNotFinite
-from fed_compute.learning.aggregation import next_control
+from fed_compute.learning.aggregation.control_variates import next_control
 from fed_compute.learning.aggregation.gram import gram, squared_lengths
 from fed_compute.learning.aggregation.matrix import COLUMNS, ArrayMatrix
 from fed_compute.learning.control_variates import correction, next_own_control
