@@ -13,8 +13,10 @@ from fed_compute.learning.aggregation.matrix import COLUMNS, ArrayMatrix
 from fed_compute.learning.control_variates import correction, next_own_control
 from fed_compute.learning.vectors import Vector
 
-CURVATURES, OPTIMA = np.array([1.0, 10.0]), np.array([-3.0, 5.0])
-"""Two clients, each with a loss of h/2 · (x - b)²; together they are best off at 47/11 = 4.27."""
+TWO = ((1.0, -3.0), (10.0, 5.0))
+"""Clients' h and b, each with a loss of h/2 · (x - b)²; together these are best off at 47/11 = 4.27."""
+THREE = ((1.0, 0.0), (1.0, -3.0), (10.0, 8.0))
+"""These are best off at 77/12 = 6.42."""
 LR, STEPS, ROUNDS = 0.05, 20, 400
 ZERO = np.zeros(1, dtype=np.float32)
 
@@ -41,12 +43,14 @@ def moved(
     return [float(value) for value in after]
 
 
-def settled(folder: Path, *, strength: float, unheard: Collection[int] = ()) -> float:
-    """Return where rounds of both clients end; the clients take those that are `unheard` for counted, wrongly."""
-    x, control, own = 0.0, ZERO, [ZERO, ZERO]
+def settled(
+    folder: Path, *, strength: float, unheard: Collection[int] = (), clients: Sequence[tuple[float, float]] = TWO
+) -> float:
+    """Return where rounds of all clients end; the clients take those that are `unheard` for counted, wrongly."""
+    x, control, own, num = 0.0, ZERO, [ZERO] * len(clients), len(clients)
     for number in range(ROUNDS):
         deltas: list[Vector] = []
-        for client, (curvature, optimum) in enumerate(zip(CURVATURES, OPTIMA, strict=True)):
+        for client, (curvature, optimum) in enumerate(clients):
             added, y = correction(control, own[client], strength=strength), x
             for _ in range(STEPS):
                 y -= LR * (curvature * (y - optimum) + float(added[0]))
@@ -55,7 +59,7 @@ def settled(folder: Path, *, strength: float, unheard: Collection[int] = ()) -> 
         if number not in unheard:
             x += float(np.mean(deltas))
             control = next_control(
-                control, deltas, ways=[STEPS * LR] * 2, weights=np.ones(2), fraction=1.0, folder=folder
+                control, deltas, ways=[STEPS * LR] * num, weights=np.ones(num), fraction=1.0, folder=folder
             )
     return x
 
@@ -71,6 +75,15 @@ def test_unlike_clients_with_many_steps_settle_the_nearer_to_the_optimum_the_str
 def test_a_round_that_only_the_clients_count_is_forgotten_below_one_and_never_at_one(tmp_path: Path) -> None:
     assert settled(tmp_path, strength=0.9, unheard={0}) == pytest.approx(settled(tmp_path, strength=0.9), abs=1e-3)
     assert settled(tmp_path, strength=1.0, unheard={0}) == pytest.approx(3.993, abs=2e-3)
+
+
+def test_honest_clients_that_are_unlike_are_not_clipped_as_they_would_be_to_the_median(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settled(tmp_path, strength=0.0, clients=THREE) == pytest.approx(2.661, abs=2e-3)
+    assert settled(tmp_path, strength=0.9, clients=THREE) == pytest.approx(5.486, abs=2e-3)
+    monkeypatch.setattr("fed_compute.learning.aggregation.control_variates.MOST_MEDIANS", 1.0)
+    assert settled(tmp_path, strength=0.9, clients=THREE) == pytest.approx(1.858, abs=2e-3)
 
 
 def test_a_client_s_next_control_variate_is_its_mean_gradient() -> None:
