@@ -266,9 +266,10 @@ def _encode(
 
 
 def _next_control(added: Vector, sent: Vector, says: Mapping[str, int | float], recipe: Recipe) -> Vector:
-    after = next_own_control(added, sent, way=says["num_steps"] * recipe.training.lr)
+    lr = recipe.training.lr
+    after = next_own_control(added, sent, way=says["num_steps"] * lr)
     if not np.isfinite(after).all():
-        raise TrainingDiverged("the control variate became infinite; the job needs a smaller lr, or none that small")
+        raise TrainingDiverged(f"the control variate became infinite with lr {lr}; the job needs another one")
     return after
 
 

@@ -6,7 +6,7 @@ from fed_compute.coordinator.folding import control_in
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.task_assigner import Assignment, own_task
 from fed_compute.errors import LeaseExpired, TaskNotFound
-from fed_compute.ids import ClientId, Digest, TaskId
+from fed_compute.ids import ClientId, Digest, JobId, TaskId
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.models import encode_model
 from fed_compute.rounds.records import Job, TaskKind, TaskState, Version
@@ -26,7 +26,7 @@ class ControlDesk:
     def __init__(self, store: Store, models: ModelStore) -> None:
         self._store = store
         self._models = models
-        self._digests: dict[Digest, Digest | None] = {}
+        self._digests: dict[tuple[JobId, Digest], Digest | None] = {}
         self._lock = threading.Lock()
 
     def digest(self, assignment: Assignment) -> Digest | None:
@@ -38,13 +38,14 @@ class ControlDesk:
         state, job = assignment.version.optimizer_digest, assignment.job
         if state is None or assignment.task.kind is not TaskKind.TRAIN or spec_of(job).training.control_variates == 0:
             return None
+        known_as = job.job_id, state
         with self._lock:
-            if state not in self._digests:
+            if known_as not in self._digests:
                 body = self._file(job, assignment.version)
                 while len(self._digests) >= KNOWN_DIGESTS:
                     del self._digests[next(iter(self._digests))]
-                self._digests[state] = None if body is None else Digest(sha256_hex(body))
-            return self._digests[state]
+                self._digests[known_as] = None if body is None else Digest(sha256_hex(body))
+            return self._digests[known_as]
 
     def file(self, client_id: ClientId, task_id: TaskId) -> bytes:
         """Return the control variate of a client's own training.

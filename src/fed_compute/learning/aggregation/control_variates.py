@@ -60,5 +60,6 @@ def next_control(
 
 def _terms(control: Vector, deltas: Iterable[Vector], ways: Iterable[float]) -> Iterator[Vector]:
     for delta, way in zip(deltas, ways, strict=True):
-        term = -control.astype(np.float64) - delta.astype(np.float64) / way
+        with np.errstate(over="ignore"):  # what is infinite is as long as can be
+            term = -control.astype(np.float64) - delta.astype(np.float64) / way
         yield np.clip(term, -_LARGEST, _LARGEST).astype(np.float32)
