@@ -118,7 +118,7 @@ def _of_state_folder(name: str, fields: dict[str, object]) -> tuple[str, str] | 
             return f"going on after {fields['steps_done']} batches, where this training was cut off", ""
         case "update_set_aside" | "update_dropped":
             return f"{name.replace('_', ' ')}, {fields['file']}: {fields['why']}", "bold red"
-        case "checkpoint_failed" | "residual_lost":
+        case "checkpoint_failed" | "residual_lost" | "control_lost":
             return f"{name.replace('_', ' ')}: {fields['why']}", "yellow"
     return None
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -165,15 +165,19 @@ class CoordinatorApi:
             headers={"Accept": SAFETENSORS},
         )
 
-    def download_audited(self, task_id: str, *, digest: str, max_bytes: int) -> bytes:
-        """`GET /tasks/{task_id}/audited`: the update that an audit is about, as it was sent. Its SHA-256 is `digest`.
+    def download_of_task(
+        self, task_id: str, what: Literal["audited", "control"], *, digest: str, max_bytes: int
+    ) -> bytes:
+        """Return a file that belongs to a task, whose SHA-256 is `digest`.
+
+        `GET /tasks/{task_id}/audited`: the update that an audit is about, as it was sent.
+        `GET /tasks/{task_id}/control`: the control variate that a training goes with, in the form of a model file.
 
         Raises:
             AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
         """
-        return self._download(
-            f"{_task(task_id)}/audited", what="the audited update", digest=digest, max_bytes=max_bytes
-        )
+        told = {"audited": "the audited update", "control": "the control variate"}[what]
+        return self._download(f"{_task(task_id)}/{what}", what=told, digest=digest, max_bytes=max_bytes)
 
     def submit_update(
         self, task_id: str, body: bytes, content_type: str, *, on_sent: Sent = lambda num_bytes: None

@@ -1,6 +1,7 @@
 """One task from its lease to its answer: admit, download, train or measure, send."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from fed_compute.client.answers import is_documented
 from fed_compute.client.api import CoordinatorApi
@@ -115,13 +116,11 @@ class Errands:
         """Return the task's model, shape (P,), downloaded unless it is the last one used."""
         if self._model is not None and self._model[0] == task.model_digest:
             return self._model[1]
-        schema, limit = schema_of(task.recipe), max_model_bytes(task.recipe)
-
-        def download() -> bytes:
-            lease.check()
-            return self._api.download_model(task.model_version, job=task.job, digest=task.model_digest, max_bytes=limit)
-
-        vector = decode_model(patience.until_answered(download, seconds_left=lease.seconds_left), schema)
+        call = partial(
+            self._api.download_model, task.model_version, job=task.job, digest=task.model_digest,
+            max_bytes=max_model_bytes(task.recipe),
+        )  # fmt: skip
+        vector = decode_model(_downloaded(call, patience, lease), schema_of(task.recipe))
         vector.setflags(write=False)
         self._model = (task.model_digest, vector)
         return vector
@@ -139,7 +138,8 @@ class Errands:
         """Train, and put what came of it into the spool."""
         progress = BetweenBatches(task, patience, lease, guard, self._around)
         try:
-            update = self._bench.train(task, vector, client_id=client_id, progress=progress)
+            control = self._control(task, patience, lease)
+            update = self._bench.train(task, vector, client_id=client_id, progress=progress, control=control)
             result = update.result
             self._around.observer.event(
                 "trained", task_id=task.task_id, num_samples=result.num_samples, loss=result.loss,
@@ -148,6 +148,14 @@ class Errands:
             return self._outbox.spool.put(task, update)
         finally:
             self._bench.forget_training()  # its update is kept now, or its task is over
+
+    def _control(self, task: TaskAnswer, patience: Patience, lease: LeaseKeeper) -> Vector | None:
+        """Return the task's control variate, shape (P,), downloaded; None if it goes without one or it is zero."""
+        digest, limit = task.control_digest, max_model_bytes(task.recipe)
+        if digest is None:
+            return None
+        call = partial(self._api.download_of_task, task.task_id, "control", digest=digest, max_bytes=limit)
+        return decode_model(_downloaded(call, patience, lease), schema_of(task.recipe))
 
     def _send(self, waiting: WaitingUpdate, patience: Patience) -> None:
         """Offer an update until there is an answer. It leaves the spool when that is final.
@@ -177,7 +185,7 @@ class Errands:
             else:
                 spool.set_aside(task.task_id, why=error.message)
             raise
-        self._bench.accepted(task, waiting.residual)
+        self._bench.accepted(task, waiting.left)
         spool.remove(task.task_id)
         observer.event(
             "update_accepted", task_id=task.task_id, round_id=answer.round_id, update_id=answer.update_id,
@@ -195,12 +203,8 @@ class Errands:
     def _audit(self, task: TaskAnswer, vector: Vector, patience: Patience, lease: LeaseKeeper) -> None:
         """Look at somebody's update. It is held in memory only, and forgotten."""
         limit, digest = max_audited_bytes(task.recipe), task.audited_digest or ""
-
-        def download() -> bytes:
-            lease.check()
-            return self._api.download_audited(task.task_id, digest=digest, max_bytes=limit)
-
-        body = patience.until_answered(download, seconds_left=lease.seconds_left)
+        call = partial(self._api.download_of_task, task.task_id, "audited", digest=digest, max_bytes=limit)
+        body = _downloaded(call, patience, lease)
         measured = self._bench.audit(task, vector, body)
         patience.until_answered(self._outbox.measurement(task, measured), seconds_left=lease.seconds_left)
         self._around.observer.event(
@@ -216,3 +220,13 @@ class Errands:
             self._around.observer.event("task_release_failed", task_id=task.task_id, why=error.message)
         else:
             self._around.observer.event("task_released", task_id=task.task_id)
+
+
+def _downloaded(call: Callable[[], bytes], patience: Patience, lease: LeaseKeeper) -> bytes:
+    """Ask until there is an answer, as long as the lease holds."""
+
+    def download() -> bytes:
+        lease.check()
+        return call()
+
+    return patience.until_answered(download, seconds_left=lease.seconds_left)

@@ -1,4 +1,4 @@
-"""What a client's work remembers from one task to the next, and through a crash: what is unsent, and where it was."""
+"""What a client's work remembers from one task to the next, and through a crash."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +18,7 @@ _LITTLE_ENDIAN = np.dtype("<f4")
 
 
 class WorkMemory:
-    """Residuals of lossy encodings by job, and the checkpoint of the training under way, in one client's own folder."""
+    """Residuals and control variates by job, and the checkpoint of the training under way, in a client's own folder."""
 
     def __init__(
         self, folder: OwnFolder, clock: Clock, observer: ClientObserver, *, checkpoint_seconds: float = 0.0
@@ -34,19 +34,9 @@ class WorkMemory:
         Raises:
             StateUnusable: if it is there and cannot be read.
         """
-        file = self._residual_file(job)
-        try:
-            found = read_sealed(file)
-        except FileNotFoundError:
-            return Residual.initial(num_parameters)
-        except TornFile as error:
-            self._observer.event("residual_lost", job=job, why=str(error))
-            return Residual.initial(num_parameters)
-        except OSError as error:
-            raise StateUnusable(f"what earlier updates left unsent, {file}, cannot be read: {error}") from error
-        if found.head["schema_digest"] != schema_digest:
-            return Residual.initial(num_parameters)
-        return Residual(unpacked(found.parts[0]))
+        file = self._folder.unsent / job
+        found = self._vector(file, job, schema_digest=schema_digest, lost="residual_lost")
+        return Residual.initial(num_parameters) if found is None else Residual(found)
 
     def keep_residual(self, job: str, residual: Residual, *, schema_digest: str) -> None:
         """Remember what an accepted update left out. It is on the disk when this returns.
@@ -54,13 +44,25 @@ class WorkMemory:
         Raises:
             StateUnusable: if it cannot be written.
         """
-        file = self._residual_file(job)
-        try:
-            write_sealed(file, {"schema_digest": schema_digest}, [packed(residual)], durable=True)
-        except OSError as error:
-            raise StateUnusable(
-                f"what an update left unsent cannot be kept in {file}: {error}; free some space"
-            ) from error
+        _keep(self._folder.unsent / job, residual.unsent, schema_digest=schema_digest)
+
+    def own_control(self, job: str, *, schema_digest: str, num_parameters: int) -> Vector:
+        """Return the job's own control variate, float32 (P,); zeros if there is none, or the model is another one.
+
+        Raises:
+            StateUnusable: if it is there and cannot be read.
+        """
+        file = self._folder.controls / job
+        found = self._vector(file, job, schema_digest=schema_digest, lost="control_lost")
+        return np.zeros(num_parameters, dtype=np.float32) if found is None else found
+
+    def keep_own_control(self, job: str, control: Vector, *, schema_digest: str) -> None:
+        """Remember the control variate that follows from an accepted update. It is on the disk when this returns.
+
+        Raises:
+            StateUnusable: if it cannot be written.
+        """
+        _keep(self._folder.controls / job, control, schema_digest=schema_digest)
 
     def checkpointer(self, plan: str) -> Checkpointer:
         """Return what keeps the state of the training that follows from `plan`."""
@@ -74,13 +76,29 @@ class WorkMemory:
         with suppress(OSError):  # what cannot be removed is of no later plan, so nobody will go on from it
             self._folder.checkpoint.unlink(missing_ok=True)
 
-    def _residual_file(self, job: str) -> Path:
-        return self._folder.unsent / job
+    def _vector(self, file: Path, job: str, *, schema_digest: str, lost: str) -> Vector | None:
+        try:
+            found = read_sealed(file)
+        except FileNotFoundError:
+            return None
+        except TornFile as error:
+            self._observer.event(lost, job=job, why=str(error))
+            return None
+        except OSError as error:
+            raise StateUnusable(f"what earlier updates left behind, {file}, cannot be read: {error}") from error
+        return unpacked(found.parts[0]) if found.head["schema_digest"] == schema_digest else None
 
 
-def packed(residual: Residual) -> memoryview:
-    """Return a residual as bytes: float32, little-endian."""
-    return np.ascontiguousarray(residual.unsent, dtype=_LITTLE_ENDIAN).data.cast("B")
+def _keep(file: Path, vector: Vector, *, schema_digest: str) -> None:
+    try:
+        write_sealed(file, {"schema_digest": schema_digest}, [packed(vector)], durable=True)
+    except OSError as error:
+        raise StateUnusable(f"what an update left behind cannot be kept in {file}: {error}; free some space") from error
+
+
+def packed(vector: Vector) -> memoryview:
+    """Return a vector as bytes: float32, little-endian."""
+    return np.ascontiguousarray(vector, dtype=_LITTLE_ENDIAN).data.cast("B")
 
 
 def unpacked(content: memoryview) -> Vector:

@@ -11,8 +11,8 @@ class ClientObserver(Protocol):
     Events, in the order of a usual task: `signed_in`, `task_received` (once it is admitted), `progress` (many),
     `trained`, `sending`, `uploading` (many), `update_accepted`, or `evaluated`, or `audited`; besides `idle`,
     `waiting`, `update_found`, `update_refused`, `update_set_aside`, `update_dropped`, `training_resumed`,
-    `training_failed`, `measuring_failed`, `checkpoint_failed`, `residual_lost`, `policy_refused`, `resting`,
-    `paused`, `resumed`, `task_over`, `dropped_out`, `task_released`, `job_finished`, `finished`, `stopped`.
+    `training_failed`, `measuring_failed`, `checkpoint_failed`, `residual_lost`, `control_lost`, `policy_refused`,
+    `resting`, `paused`, `resumed`, `task_over`, `dropped_out`, `task_released`, `job_finished`, `finished`, `stopped`.
     """
 
     def event(self, name: str, **fields: object) -> None:

@@ -38,6 +38,11 @@ class OwnFolder:
         return self.root / "unsent"
 
     @property
+    def controls(self) -> Path:
+        """The folder of the client's own control variates, by job."""
+        return self.root / "controls"
+
+    @property
     def checkpoint(self) -> Path:
         """The state of the training under way."""
         return self.root / "training.checkpoint"
@@ -59,7 +64,7 @@ class OwnFolder:
             StateUnusable: if that cannot be.
         """
         try:
-            for folder in (self.root.parent, self.root, self.spool, self.unsent):
+            for folder in (self.root.parent, self.root, self.spool, self.unsent, self.controls):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StateUnusable(

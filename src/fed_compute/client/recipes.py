@@ -35,9 +35,9 @@ def max_model_bytes(recipe: Recipe) -> int:
 
 
 def max_spooled_bytes(recipe: Recipe, *, num_parameters: int) -> int:
-    """Return the largest size in bytes of an update of the recipe, with what a lossy encoding leaves out of it."""
-    longest_body = _max_update_bytes(recipe, num_parameters=num_parameters)
-    return longest_body if recipe.encoding == LOSSLESS else longest_body + 4 * num_parameters
+    """Return the largest size in bytes of an update of the recipe, with the vectors that it leaves behind."""
+    num_vectors = (recipe.encoding != LOSSLESS) + (recipe.training.control_variates > 0)
+    return _max_update_bytes(recipe, num_parameters=num_parameters) + 4 * num_vectors * num_parameters
 
 
 def max_audited_bytes(recipe: Recipe) -> int:

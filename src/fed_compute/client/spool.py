@@ -12,7 +12,7 @@ from fed_compute.client.observer import ClientObserver
 from fed_compute.client.own_folder import WAITING_SUFFIX, OwnFolder, waiting_files
 from fed_compute.client.private_files import move, remove
 from fed_compute.client.sealed_files import Sealed, TornFile, read_sealed, write_sealed
-from fed_compute.client.work import FinishedUpdate, NormReport
+from fed_compute.client.work import FinishedUpdate, LeftBehind, NormReport
 from fed_compute.errors import StateUnusable
 from fed_compute.learning.compression import Residual
 from fed_compute.protocol.messages import TaskAnswer
@@ -31,7 +31,7 @@ class WaitingUpdate:
     says: Mapping[str, int | float]
     norm: NormReport
     loss: float
-    residual: Residual | None
+    left: LeftBehind
     is_new: bool
 
 
@@ -58,7 +58,7 @@ class Spool:
             says=update.says,
             norm=update.norm,
             loss=update.result.loss,
-            residual=update.residual,
+            left=update.left,
             is_new=True,
         )
         head, parts = _closed(waiting)
@@ -145,11 +145,18 @@ def _closed(waiting: WaitingUpdate) -> tuple[dict[str, Any], list[bytes | memory
         "norm": asdict(waiting.norm),
         "loss": waiting.loss,
     }
-    return head, [waiting.body] if waiting.residual is None else [waiting.body, packed(waiting.residual)]
+    parts: list[bytes | memoryview] = [waiting.body]
+    if waiting.left.residual is not None:
+        parts.append(packed(waiting.left.residual.unsent))
+    if waiting.left.control is not None:
+        head["control"] = True
+        parts.append(packed(waiting.left.control))
+    return head, parts
 
 
 def _opened(sealed: Sealed) -> WaitingUpdate:
     head, (body, *rest) = sealed.head, sealed.parts
+    control = unpacked(rest.pop()) if "control" in head else None
     return WaitingUpdate(
         task=TaskAnswer.model_validate(head["task"]),
         body=bytes(body),
@@ -157,6 +164,6 @@ def _opened(sealed: Sealed) -> WaitingUpdate:
         says=head["says"],
         norm=NormReport(**head["norm"]),
         loss=head["loss"],
-        residual=Residual(unpacked(rest[0])) if rest else None,
+        left=LeftBehind(residual=Residual(unpacked(rest[0])) if rest else None, control=control),
         is_new=False,
     )

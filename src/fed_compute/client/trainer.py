@@ -16,6 +16,7 @@ from fed_compute.client.models import build_model, load_vector, to_vector
 from fed_compute.client.recipes import schema_of
 from fed_compute.client.trainer_checkpoints import Course
 from fed_compute.client.trainer_checks import check_data, targets_of
+from fed_compute.client.trainer_controls import Correction
 from fed_compute.client.trainer_optimizers import make_optimizer
 from fed_compute.client.trainer_proximal import ProximalTerm
 from fed_compute.clock import Clock, SystemClock
@@ -63,13 +64,15 @@ def train(
     progress: Progress | None = None,
     checkpointer: Checkpointer | None = None,
     clock: Clock = _SYSTEM_CLOCK,
+    added: Vector | None = None,
 ) -> TrainingResult:
     """Train the recipe's model from `vector`, shape (P,), on all samples of the data set.
 
     The same recipe, vector and data give the same bits on the CPU with one thread
     (`set_threads(1)`): initial state, shuffling and dropout all follow `recipe.seed`. That also
     holds for one that was killed and goes on from what the `checkpointer` has of it. The random state
-    of the process is the same afterwards as before.
+    of the process is the same afterwards as before. `added`, shape (P,), is added to each step's gradient, after this
+    was limited.
 
     Raises:
         ModelMismatch, ModelUnknown: if model, vector or data do not fit together, found and wanted.
@@ -86,9 +89,12 @@ def train(
         module.to(target)
         course = Course(module, make_optimizer(module.parameters(), training), device=target, clock=clock)
         term = ProximalTerm(module.parameters(), training.proximal_mu) if training.proximal_mu > 0 else None
+        turn = None if added is None else Correction(module, schema, added)
         if checkpointer is not None:
             checkpointer.resume(course.resume)
-        loss = _fit(course, training, dataset, term=term, seed=seed, progress=progress, checkpointer=checkpointer)
+        loss = _fit(
+            course, training, dataset, term=term, turn=turn, seed=seed, progress=progress, checkpointer=checkpointer
+        )
     delta = to_vector(module, schema) - vector
     if not np.isfinite(delta).all():
         raise TrainingDiverged(f"a parameter became NaN or infinite with lr {training.lr}; the job needs a smaller one")
@@ -152,6 +158,7 @@ def _fit(
     dataset: Dataset,
     *,
     term: ProximalTerm | None,
+    turn: Correction | None,
     seed: int,
     progress: Progress | None,
     checkpointer: Checkpointer | None,
@@ -176,6 +183,8 @@ def _fit(
             term.add_gradient()
         if training.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(module.parameters(), training.max_grad_norm)
+        if turn is not None:
+            turn.add_gradient()
         course.optimizer.step()
         course.loss_sum += _finite(float(loss.detach()), epoch, training) * len(rows)
         course.steps_done += 1

@@ -16,6 +16,7 @@ from fed_compute.client.trainer import Device, EvaluationResult, Progress, Train
 from fed_compute.clock import Clock
 from fed_compute.errors import PolicyRefusal, TrainingDiverged
 from fed_compute.learning.compression import Residual
+from fed_compute.learning.control_variates import correction, next_own_control
 from fed_compute.learning.privacy import PrivacyProtector, l2_norm, tighter_norm
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
@@ -58,6 +59,18 @@ class NormReport:
     limit: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftBehind:
+    """What the job's next update follows from once this one is accepted.
+
+    `residual` is what is left unsent, None for lossless encodings; `control`, float32 (P,), the client's own control
+    variate, None in jobs without them.
+    """
+
+    residual: Residual | None = None
+    control: Vector | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class FinishedUpdate:
     """An encoded update, ready to be sent as often as it takes. `says` is all that it tells beside its values."""
@@ -65,8 +78,7 @@ class FinishedUpdate:
     body: bytes
     content_type: str
     result: TrainingResult
-    residual: Residual | None
-    """What is left unsent once this update is accepted; None for lossless encodings."""
+    left: LeftBehind
     says: Mapping[str, int | float]
     norm: NormReport
 
@@ -93,10 +105,13 @@ class Workbench:
         training, held_out = holdout_sizes(self._dataset, task.recipe.holdout_fraction)
         return training if task.task == "train" else held_out
 
-    def train(self, task: TaskAnswer, vector: Vector, *, client_id: str, progress: Progress) -> FinishedUpdate:
+    def train(
+        self, task: TaskAnswer, vector: Vector, *, client_id: str, progress: Progress, control: Vector | None = None
+    ) -> FinishedUpdate:
         """Train from the global vector, shape (P,), on all but the held-out samples, and encode the difference.
 
-        If this very training was begun before and the process killed, it goes on from its last checkpoint.
+        `control` is the task's control variate, shape (P,), None for zero. If this very training was begun before and
+        the process killed, it goes on from its last checkpoint.
 
         Raises:
             ModelMismatch, ModelUnknown, DatasetInvalid: if this machine cannot do this job.
@@ -105,10 +120,11 @@ class Workbench:
         recipe = task.recipe
         samples, _ = split_holdout(self._dataset, recipe.holdout_fraction, HOLDOUT_SEED)
         device = self._rules.device
-        plan = _plan(task, samples, device=device)
+        added = self._correction(task, control)
+        plan = _plan(task, samples, device=device, added=added)
         result = train(
             recipe, vector, samples, device=device, progress=progress, checkpointer=self._memory.checkpointer(plan),
-            clock=self._clock,
+            clock=self._clock, added=added,
         )  # fmt: skip
         limit = tighter_norm(recipe.max_update_norm, self._rules.max_update_norm)
         before = None
@@ -122,19 +138,24 @@ class Workbench:
             body=body,
             content_type=_content_type(recipe),
             result=result,
-            residual=None if before is None else before.keep(wanted, sent),
+            left=LeftBehind(
+                residual=None if before is None else before.keep(wanted, sent),
+                control=None if added is None else _next_control(added, sent, says, recipe),
+            ),
             says=says,
             norm=NormReport(trained=l2_norm(result.delta), sent=l2_norm(sent), limit=limit),
         )
 
-    def accepted(self, task: TaskAnswer, residual: Residual | None) -> None:
-        """Take note that the coordinator has a task's update: what it left out is added to the job's next one.
+    def accepted(self, task: TaskAnswer, left: LeftBehind) -> None:
+        """Take note that the coordinator has a task's update: the job's next one follows from what it left behind.
 
         Raises:
             StateUnusable: if that cannot be written down.
         """
-        if residual is not None:
-            self._memory.keep_residual(task.job, residual, schema_digest=task.recipe.schema_digest)
+        if left.residual is not None:
+            self._memory.keep_residual(task.job, left.residual, schema_digest=task.recipe.schema_digest)
+        if left.control is not None:
+            self._memory.keep_own_control(task.job, left.control, schema_digest=task.recipe.schema_digest)
 
     def forget_training(self) -> None:
         """Drop the checkpoint of a task that has ended, or whose update is kept elsewhere."""
@@ -177,6 +198,15 @@ class Workbench:
         return AuditRequest(
             num_samples=self._rules.disclosure.tell_samples(without.num_samples), base_loss=told[0], loss=told[1]
         )
+
+    def _correction(self, task: TaskAnswer, control: Vector | None) -> Vector | None:
+        """Return what is added to each step's gradient, shape (P,); None in a job without control variates."""
+        recipe, strength = task.recipe, task.recipe.training.control_variates
+        if strength == 0:
+            return None
+        num_parameters = schema_of(recipe).num_parameters
+        own = self._memory.own_control(task.job, schema_digest=recipe.schema_digest, num_parameters=num_parameters)
+        return correction(np.zeros_like(own) if control is None else control, own, strength=strength)
 
     def _measured(self, recipe: Recipe, vector: Vector) -> EvaluationResult:
         _, held_out = split_holdout(self._dataset, recipe.holdout_fraction, HOLDOUT_SEED)
@@ -235,6 +265,14 @@ def _encode(
     raise TrainingDiverged(f"the encoded update stays longer than the maximum norm {limit:g}")
 
 
+def _next_control(added: Vector, sent: Vector, says: Mapping[str, int | float], recipe: Recipe) -> Vector:
+    lr = recipe.training.lr
+    after = next_own_control(added, sent, way=says["num_steps"] * lr)
+    if not np.isfinite(after).all():
+        raise TrainingDiverged(f"the control variate became infinite with lr {lr}; the job needs another one")
+    return after
+
+
 def _decode(body: bytes, recipe: Recipe, *, num_parameters: int) -> Vector:
     return decode_update(
         body,
@@ -264,7 +302,7 @@ def _rounding_stream(recipe: Recipe, client_id: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 
-def _plan(task: TaskAnswer, samples: Dataset, *, device: Device) -> str:
+def _plan(task: TaskAnswer, samples: Dataset, *, device: Device, added: Vector | None) -> str:
     """Return a digest of everything that a training follows from, but for the values of the data."""
     followed = {
         "task": task.model_dump(
@@ -274,4 +312,6 @@ def _plan(task: TaskAnswer, samples: Dataset, *, device: Device) -> str:
         "device": device,
         "program": version("fed-compute"),
     }
+    if added is not None:
+        followed["added"] = sha256_hex(added.tobytes())
     return sha256_hex(json.dumps(followed, sort_keys=True).encode())

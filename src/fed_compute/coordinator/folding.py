@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
+import numpy as np
+
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.weighing import first_weight, step_scale
 from fed_compute.errors import BlobCorrupt, InvariantBroken, UpdateRefused
@@ -23,6 +25,7 @@ from fed_compute.learning.aggregation import (
     new_rule,
     server_optimizer,
 )
+from fed_compute.learning.aggregation.control_variates import CONTROL, next_control
 from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.protocol.container import TensorSpec, open_container, write_container
 from fed_compute.protocol.job import Compression, Encoding
@@ -143,11 +146,32 @@ class RoundFold:
             ValueError: if a weight is impossible.
         """
         schema, manifest = schema_of(self._job), write_manifest(self._folded, weights)
+        memory = dict(_decode_state(optimizer, self._job).vectors)
+        control = memory.pop(CONTROL, None)
         self._aggregator.weigh(weights, lambda: (stored_delta(self._job, self._blobs, u) for u in self._folded))
-        base, state = decode_model(model, schema), _decode_state(optimizer, self._job)
         scale = step_scale(self._job, self._folded, weights, base_version=self._base_version)
-        after = self._aggregator.finish(base, state, self._context(), step_scale=scale)
-        return FoldedRound(encode_model(after.parameters, schema), _encode_state(after.state), manifest, after.outcome)
+        after = self._aggregator.finish(
+            decode_model(model, schema), OptimizerState(memory), self._context(), step_scale=scale
+        )
+        state = OptimizerState({**after.state.vectors, **self._control(control, weights)})
+        return FoldedRound(encode_model(after.parameters, schema), _encode_state(state), manifest, after.outcome)
+
+    def _control(self, control: Vector | None, weights: Sequence[float]) -> dict[str, Vector]:
+        """Return the next control variate by its name, if the job has one; each update's body is read once more."""
+        spec = spec_of(self._job)
+        if spec.training.control_variates == 0:
+            return {}
+        if control is None:
+            control = np.zeros(schema_of(self._job).num_parameters, dtype=np.float32)
+        after = next_control(
+            control,
+            (stored_delta(self._job, self._blobs, update) for update in self._folded),
+            ways=[steps * spec.training.lr for steps in self._told_steps()],
+            weights=np.array(weights, dtype=np.float64),
+            fraction=spec.aggregation.control_fraction,
+            folder=self._blobs.incoming("fold").parent,
+        )
+        return {CONTROL: after}
 
     def _context(self) -> RoundContext:
         """Return what the rule needs beside the updates: all of it follows from them and the job."""
@@ -164,10 +188,13 @@ class RoundFold:
             return None
         training = spec.training
         momentum, pull = training.momentum, training.lr * training.proximal_mu
+        return tuple(accumulated_steps(steps, momentum=momentum, pull=pull) for steps in self._told_steps())
+
+    def _told_steps(self) -> list[int]:
         told = [num_steps for num_steps in self._num_steps if num_steps is not None]
         if len(told) < len(self._folded):
             raise InvariantBroken(f"an update of round {self._folded[0].round_id} does not say its number of steps")
-        return tuple(accumulated_steps(num_steps, momentum=momentum, pull=pull) for num_steps in told)
+        return told
 
 
 def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:
@@ -236,6 +263,11 @@ def _encode_state(state: OptimizerState) -> bytes | None:
         return None
     specs = {name: TensorSpec("F32", vector.shape) for name, vector in state.vectors.items()}
     return write_container(dict(state.vectors), specs=specs, metadata={"format": "fed-compute-optimizer"})
+
+
+def control_in(state: bytes | None, job: Job) -> Vector | None:
+    """Return the control variate in a version's state file, float32 (P,); None while it is zero."""
+    return _decode_state(state, job).vectors.get(CONTROL)
 
 
 def _decode_state(body: bytes | None, job: Job) -> OptimizerState:

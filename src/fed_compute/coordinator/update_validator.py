@@ -158,7 +158,7 @@ class UpdateValidator:
         """
         spec = spec_of(admission.job)
         least, limit = spec.training.num_steps(num_samples), spec.training.num_steps(MAX_NUM_SAMPLES)
-        if spec.aggregation.uses_steps and (num_steps is None or not least <= num_steps <= limit):
+        if spec.counts_steps and (num_steps is None or not least <= num_steps <= limit):
             raise StepCountInvalid("missing" if num_steps is None else num_steps, least=least, limit=limit)
 
     def check_values(self, admission: Admission, delta: Vector) -> float:

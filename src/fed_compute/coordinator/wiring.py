@@ -15,6 +15,7 @@ from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
 from fed_compute.coordinator.client_desk import ClientDesk
 from fed_compute.coordinator.contribution import ContributionReader
+from fed_compute.coordinator.controls import ControlDesk
 from fed_compute.coordinator.data_dir import DataDir, pepper_from, write_private
 from fed_compute.coordinator.evaluations import EvaluationRecorder
 from fed_compute.coordinator.incentives import IncentiveManager
@@ -72,6 +73,7 @@ class Coordinator:
     rounds: RoundManager
     async_rounds: AsyncRoundManager
     tasks: TaskAssigner
+    controls: ControlDesk
     limits: LimitBook
     pipeline: UpdatePipeline
     evaluations: EvaluationRecorder
@@ -140,13 +142,12 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     auth, limiter = access.auth, RateLimiter(settings.quotas(), url=settings.rate_limit_url, clock=clock)
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = _assigner(settings, clock, store, rounds)
-    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
     books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
     duties = [
         Duty("presence", presence.flush),
         Duty("leases", tasks.expire_leases),
         Duty("rounds", rounds.look_at_all),
-        Duty("versions", publisher.advance),
+        Duty("versions", VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings)).advance),
         *books.duties(),
         Duty("sweep", Sweeper(store, blobs, clock).sweep),
     ]
@@ -168,6 +169,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         rounds=rounds,
         async_rounds=AsyncRoundManager(store, clock),
         tasks=tasks,
+        controls=ControlDesk(store, models),
         limits=limits,
         pipeline=UpdatePipeline(store, blobs, UpdateValidator(store, auth, limiter, limits), rounds),
         evaluations=EvaluationRecorder(store, clock),

@@ -34,7 +34,9 @@ class AggregationSection(Section):
     A number that the chosen rule has no use for is refused, so that nobody relies on it. `f` is how many of a
     round's updates may lie: a whole number, or a fraction of the round, rounded down. `None` leaves a number to
     the round: the median norm or distance. `damp_stale` lets stale updates shorten the step of the whole buffer
-    (FedBuff's own divisor K, FedAsync); without it they only weigh less beside fresher ones.
+    (FedBuff's own divisor K, FedAsync); without it they only weigh less beside fresher ones. `control_fraction` is
+    which part of all clients a round hears, for the control variate of SCAFFOLD; at 1 it is not written, so that
+    jobs from before it was there stay what they are.
     """
 
     rule: RuleName = "fedavg"
@@ -56,6 +58,9 @@ class AggregationSection(Section):
     beta1: Fraction = 0.9
     beta2: Fraction = 0.99
     tau: Positive = 1e-3
+    control_fraction: Annotated[
+        float, Field(gt=0, le=1, allow_inf_nan=False, exclude_if=lambda fraction: fraction == 1)
+    ] = 1.0
 
     @property
     def weights_by(self) -> Weighting:

@@ -47,7 +47,8 @@ class TrainingSection(_Section):
     `proximal_mu` is the μ of FedProx (Li et al. 2020, arXiv:1812.06127): each step's gradient gets μ (w - w₀), where w₀
     is the global model. At 0, where it changes nothing, it is not written either: then clients from before it was
     there understand the task, and otherwise they refuse it. So it is with `report_steps`: an update says how many
-    steps it took, which tells about as much as the number of samples does.
+    steps it took, which tells about as much as the number of samples does. `control_variates` is β, not written at
+    0 either: each step's gradient gets β (c - cᵢ) of SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378).
     """
 
     loss: Loss = "cross_entropy"
@@ -60,6 +61,7 @@ class TrainingSection(_Section):
     max_grad_norm: Positive | None = None
     proximal_mu: Annotated[float, Field(ge=0, allow_inf_nan=False, exclude_if=lambda mu: mu == 0)] = 0.0
     report_steps: Annotated[bool, Field(exclude_if=lambda reported: not reported)] = False
+    control_variates: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, exclude_if=lambda beta: beta == 0)] = 0.0
 
     def num_steps(self, num_samples: int) -> int:
         """Return how many steps a client takes that has so many samples to train on."""
@@ -204,6 +206,28 @@ class JobSpec(_Section):
                 f"(1 - √momentum)² = {most:g}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _control_variates_find_what_they_need(self) -> Self:
+        training, used = self.training, self.training.control_variates > 0
+        if not used and self.aggregation.control_fraction != 1.0:
+            raise ValueError("aggregation.control_fraction has no use without training.control_variates")
+        needs = {
+            "training.report_steps = true": training.report_steps,
+            "training.optimizer = 'sgd'": training.optimizer == "sgd",
+            "training.momentum = 0": training.momentum == 0,
+            "training.proximal_mu = 0": training.proximal_mu == 0,
+            "rounds.mode = 'sync'": self.rounds.mode == "sync",
+        }
+        missing = [need for need, is_met in needs.items() if not is_met]
+        if used and missing:
+            raise ValueError(f"training.control_variates needs {', '.join(missing)}, or set it to 0")
+        return self
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether it matters how many local steps are behind each update."""
+        return self.aggregation.uses_steps or self.training.control_variates > 0
 
     @field_validator("name")
     @classmethod

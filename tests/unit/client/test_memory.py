@@ -48,6 +48,20 @@ def test_a_torn_one_is_told_and_begun_anew(tmp_path: Path) -> None:
     assert watcher.names() == ["residual_lost"]
 
 
+def test_a_control_variate_is_kept_beside_it_and_begun_anew_when_torn_or_of_another_model(tmp_path: Path) -> None:
+    own, watcher = folder_in(tmp_path), Watcher()
+    memory = WorkMemory(own, ManualClock(), watcher)
+    memory.keep_own_control("digits", VALUES, schema_digest="a" * 64)
+    again = WorkMemory(own, ManualClock(), watcher)
+    assert again.own_control("digits", **MODEL).tobytes() == VALUES.tobytes()  # type: ignore[arg-type]
+    assert unsent(again) == [0, 0, 0]
+    assert again.own_control("digits", schema_digest="b" * 64, num_parameters=2).tolist() == [0, 0]
+    file = own.controls / "digits"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert again.own_control("digits", **MODEL).tolist() == [0, 0, 0]  # type: ignore[arg-type]
+    assert watcher.names() == ["control_lost"]
+
+
 def test_what_cannot_be_kept_or_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError("no space left on device")

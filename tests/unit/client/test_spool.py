@@ -14,7 +14,7 @@ from fed_compute.client.own_folder import OwnFolder
 from fed_compute.client.sealed_files import write_sealed
 from fed_compute.client.spool import Spool, WaitingUpdate
 from fed_compute.client.trainer import TrainingResult
-from fed_compute.client.work import FinishedUpdate, NormReport
+from fed_compute.client.work import FinishedUpdate, LeftBehind, NormReport
 from fed_compute.errors import StateUnusable
 from fed_compute.learning.compression import Residual
 from fed_compute.protocol.messages import SAFETENSORS
@@ -27,12 +27,18 @@ TASK = task_for(recipe_for(), task_id="t_1", round_id=7)
 NOTHING = np.zeros(0, dtype=np.float32)
 
 
-def update(body: bytes = b"body", *, residual: list[float] | None = None) -> FinishedUpdate:
+def update(
+    body: bytes = b"body", *, residual: list[float] | None = None, control: list[float] | None = None
+) -> FinishedUpdate:
+    left = LeftBehind(
+        residual=None if residual is None else Residual(np.array(residual, dtype=np.float32)),
+        control=None if control is None else np.array(control, dtype=np.float32),
+    )
     return FinishedUpdate(
         body=body,
         content_type=SAFETENSORS,
         result=TrainingResult(NOTHING, 80, 0.1 + 0.2, 3.0),
-        residual=None if residual is None else Residual(np.array(residual, dtype=np.float32)),
+        left=left,
         says={"num_samples": 80, "loss": 0.3},
         norm=NormReport(trained=2.0, sent=1 / 3, limit=None),
     )
@@ -48,16 +54,18 @@ def files(own: OwnFolder) -> list[str]:
 
 
 def same(found: WaitingUpdate, wanted: WaitingUpdate) -> bool:
-    residuals = [None if one.residual is None else one.residual.unsent.tobytes() for one in (found, wanted)]
+    residuals = [None if one.left.residual is None else one.left.residual.unsent.tobytes() for one in (found, wanted)]
+    controls = [None if one.left.control is None else one.left.control.tobytes() for one in (found, wanted)]
     plain = [(o.task, o.body, o.content_type, dict(o.says), o.norm, o.loss) for o in (found, wanted)]
-    return plain[0] == plain[1] and residuals[0] == residuals[1]
+    return plain[0] == plain[1] and residuals[0] == residuals[1] and controls[0] == controls[1]
 
 
 @pytest.mark.parametrize("residual", [None, [0.1, -2.5e-30, 3e38]])
+@pytest.mark.parametrize("control", [None, [-0.1, 4e-30, 1.0]])
 def test_an_update_waits_with_all_that_is_needed_to_send_it_and_to_go_on(
-    tmp_path: Path, residual: list[float] | None
+    tmp_path: Path, residual: list[float] | None, control: list[float] | None
 ) -> None:
-    kept = spool_in(tmp_path).put(TASK, update(residual=residual))
+    kept = spool_in(tmp_path).put(TASK, update(residual=residual, control=control))
     later = spool_in(tmp_path)
     (found,) = later.waiting()
     assert same(found, kept)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ import pytest
 
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.disclosure import Disclosure, Share, significant
+from fed_compute.client.memory import WorkMemory
 from fed_compute.client.trainer import set_threads
 from fed_compute.client.work import FinishedUpdate, OwnRules, Workbench
 from fed_compute.clock import ManualClock
 from fed_compute.errors import DatasetInvalid, PolicyRefusal, TrainingDiverged
 from fed_compute.protocol.messages import SAFETENSORS, SAFETENSORS_ZSTD, Recipe
+from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import DecodedUpdate, decode_update
-from tests.unit.client.parts import memory_in
+from tests.unit.client.parts import folder_in, memory_in
 from tests.unit.client.recipes import blobs, recipe_for, start_of, task_for
+from tests.unit.client.volunteer import Watcher
 
 Bench = Callable[..., Workbench]
 
@@ -83,10 +87,10 @@ def test_what_a_lossy_encoding_leaves_out_is_in_the_next_update(bench: Bench, en
     """Over two rounds, sent + unsent must be what was trained, or small gradients are lost for ever."""
     recipe, workbench = recipe_for(encoding=encoding), bench()
     first = made(workbench, recipe)
-    workbench.accepted(task_for(recipe), first.residual)
+    workbench.accepted(task_for(recipe), first.left)
     second = made(workbench, recipe)
-    assert second.residual is not None
-    total = arrived(first, recipe).delta + arrived(second, recipe).delta + second.residual.unsent
+    assert second.left.residual is not None
+    total = arrived(first, recipe).delta + arrived(second, recipe).delta + second.left.residual.unsent
     np.testing.assert_allclose(total, first.result.delta + second.result.delta, atol=1e-5)
 
 
@@ -95,8 +99,70 @@ def test_an_update_that_was_not_accepted_leaves_no_residual(bench: Bench, encodi
     """It was made for a model that is gone; half of it must not turn up later."""
     recipe, workbench = recipe_for(encoding=encoding), bench()
     assert made(workbench, recipe).body == made(workbench, recipe).body
-    workbench.accepted(task_for(recipe, job="another-job"), made(workbench, recipe).residual)
+    workbench.accepted(task_for(recipe, job="another-job"), made(workbench, recipe).left)
     assert made(workbench, recipe).body == made(bench(), recipe).body
+
+
+CONTROLS = {"report_steps": True, "control_variates": 0.5, "batch_size": 10, "local_epochs": 2}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_control_variates_follow_from_what_was_sent_and_turn_the_next_training(bench: Bench, encoding: str) -> None:
+    """Eighty samples in batches of ten, twice, are 16 steps; c = 0.1 everywhere."""
+    recipe = recipe_for(training=CONTROLS, encoding=encoding, max_update_norm=0.5)
+    plain = recipe_for(training={**CONTROLS, "control_variates": 0.0}, encoding=encoding, max_update_norm=0.5)
+    workbench, vector = bench(), start_of(recipe)
+    control = np.full_like(vector, 0.1)
+    first = workbench.train(task_for(recipe), vector, client_id="me", progress=quiet)
+    assert first.body == made(bench(), plain).body, "with both at zero nothing is turned"
+    assert first.left.control is not None
+    np.testing.assert_allclose(first.left.control, arrived(first, recipe).delta / -1.6, rtol=1e-5)
+
+    again = workbench.train(task_for(recipe), vector, client_id="me", progress=quiet)
+    assert again.body == first.body, "what was not accepted leaves nothing"
+    workbench.accepted(task_for(recipe), first.left)
+    second = workbench.train(task_for(recipe), vector, client_id="me", progress=quiet, control=control)
+    assert second.body != first.body
+    assert second.left.control is not None
+    wanted = 0.5 * (first.left.control - control) - arrived(second, recipe).delta / 1.6
+    np.testing.assert_allclose(second.left.control, wanted, rtol=1e-4, atol=1e-6)
+    assert made(bench(), plain).left.control is None
+
+
+def test_a_killed_training_goes_on_only_with_the_same_control_variates(tmp_path: Path) -> None:
+    """At the same bits with the same, and from its start with others, be it the coordinator's or the client's own."""
+    recipe = recipe_for(training=CONTROLS)
+    vector = start_of(recipe)
+    control = np.full_like(vector, 0.1)
+
+    def train(folder: str, *, control: Vector | None, own: Vector | None = None, kill: bool = False) -> list[str]:
+        watcher, clock = Watcher(), ManualClock()
+        memory = WorkMemory(folder_in(tmp_path / folder), clock, watcher)
+        if own is not None:
+            memory.keep_own_control("default", own, schema_digest=recipe.schema_digest)
+
+        def progress(fraction: float) -> None:
+            clock.advance(10)
+            if kill and fraction > 0.5:
+                raise KeyboardInterrupt
+
+        bench = Workbench(blobs(100), clock, memory)
+        with pytest.raises(KeyboardInterrupt) if kill else nullcontext():
+            bodies[folder] = bench.train(
+                task_for(recipe), vector, client_id="me", progress=progress, control=control
+            ).body
+        return watcher.names()
+
+    bodies: dict[str, bytes] = {}
+    assert train("whole", control=control) == []
+    train("same", control=control, kill=True)
+    assert train("same", control=control) == ["training_resumed"]
+    assert bodies["same"] == bodies["whole"]
+    train("theirs", control=control, kill=True)
+    assert train("theirs", control=2 * control) == []
+    train("own", control=control, kill=True)
+    assert train("own", control=control, own=control) == []
+    assert bodies["own"] != bodies["whole"] != bodies["theirs"]
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -110,7 +176,7 @@ def test_what_arrives_keeps_the_maximum_norm_even_after_rounding(
     for _ in range(3):
         update = made(workbench, recipe)
         assert math.sqrt(float(np.square(arrived(update, recipe).delta, dtype=np.float64).sum())) <= limit
-        workbench.accepted(task_for(recipe), update.residual)
+        workbench.accepted(task_for(recipe), update.left)
 
 
 def test_stochastic_rounding_differs_between_clients_and_not_between_runs(bench: Bench) -> None:

@@ -113,6 +113,36 @@ def test_that_steps_are_wanted_is_written_only_where_they_are() -> None:
     assert JobSpec.model_validate_json(read.model_dump_json()) == read
 
 
+CONTROLS = {"report_steps": True, "control_variates": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"training": {"control_variates": 0.9}}, r"needs training\.report_steps = true, or set it to 0"),
+        ({"training": {**CONTROLS, "optimizer": "adam"}}, "needs training.optimizer = 'sgd'"),
+        ({"training": {**CONTROLS, "momentum": 0.5}}, "needs training.momentum = 0"),
+        ({"training": {**CONTROLS, "proximal_mu": 0.5}}, "needs training.proximal_mu = 0"),
+        ({"training": CONTROLS, "rounds": {"mode": "async"}}, "needs rounds.mode = 'sync'"),
+        ({"training": {**CONTROLS, "control_variates": 1.1}}, "less than or equal to 1"),
+        ({"aggregation": {"control_fraction": 0.5}}, "no use without training.control_variates"),
+    ],
+)
+def test_control_variates_are_refused_where_they_cannot_be_told_from_updates(
+    sections: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(JobFileInvalid, match=reason):
+        parse_job(sections)
+
+
+def test_control_variates_are_written_only_where_there_are_some() -> None:
+    assert "control" not in JobSpec().model_dump_json()
+    read = parse_job({"training": CONTROLS, "aggregation": {"control_fraction": 0.5}})
+    assert '"control_variates":0.9' in read.model_dump_json()
+    assert JobSpec.model_validate_json(read.model_dump_json()) == read
+    assert (read.counts_steps, JobSpec().counts_steps) == (True, False)
+
+
 @pytest.mark.parametrize(("samples", "steps"), [(1, 2), (16, 2), (17, 4), (160, 20)])
 def test_the_steps_of_a_training_follow_from_its_samples(samples: int, steps: int) -> None:
     training = parse_job({"training": {"batch_size": 16, "local_epochs": 2}}).training
