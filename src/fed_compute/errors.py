@@ -454,6 +454,22 @@ class LeaseExpired(Refused):
         super().__init__(f"the lease of task {task_id!r} has ended; ask for a new task", task_id=task_id)
 
 
+class UpdateTooStale(Refused):
+    """The update started from a version that is too old by now; it is recorded as late, not as a failure."""
+
+    code = "update_too_stale"
+    status = 410
+
+    def __init__(self, *, base_version: int, version: int, max_staleness: int) -> None:
+        super().__init__(
+            f"the update started from v{base_version} and the model is v{version} now; one may be at most "
+            f"{max_staleness} version(s) behind. It is recorded as late, not as a failure",
+            base_version=f"v{base_version}",
+            version=f"v{version}",
+            max_staleness=max_staleness,
+        )
+
+
 class RoundNotClosed(Refused):
     """The round has no result yet."""
 
@@ -836,6 +852,19 @@ class HeadersStalled(NotNow):
 
     def __init__(self, *, seconds: float) -> None:
         super().__init__(f"the head of the request did not come within {seconds:.0f} s", retry_after_seconds=1.0)
+
+
+class BufferBusy(NotNow):
+    """The last buffer is being folded into the next version; the one after it is not open yet."""
+
+    code = "buffer_busy"
+
+    def __init__(self, *, round_id: int) -> None:
+        super().__init__(
+            f"round {round_id} is being aggregated; send the update again in a second, it will count in the next one",
+            retry_after_seconds=1.0,
+            round_id=round_id,
+        )
 
 
 class UploadBusy(NotNow):

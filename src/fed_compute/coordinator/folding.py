@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
@@ -10,11 +10,11 @@ from typing import cast, get_args
 import numpy as np
 
 from fed_compute.coordinator.recipes import schema_of, spec_of
+from fed_compute.coordinator.weighing import first_weight, step_scale
 from fed_compute.errors import BlobCorrupt, InvariantBroken, UpdateRefused
-from fed_compute.ids import ClientId, Digest
+from fed_compute.ids import Digest
 from fed_compute.learning.aggregation import (
     Aggregator,
-    Claim,
     OptimizerState,
     Outcome,
     RobustFold,
@@ -22,9 +22,7 @@ from fed_compute.learning.aggregation import (
     RoundContext,
     WeightedMean,
     accumulated_steps,
-    claimed_weight,
     new_rule,
-    round_weights,
     server_optimizer,
 )
 from fed_compute.learning.aggregation.control_variates import CONTROL, next_control
@@ -76,17 +74,6 @@ def rule_of(settings: AggregationSection) -> RobustRule:
     )
 
 
-def weights_of(job: Job, updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> list[float]:
-    """Return what each update of a round counts, given how many of its client's the job has counted before.
-
-    Raises:
-        SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
-    """
-    settings = spec_of(job).aggregation
-    claims = [Claim(update.num_samples, counted_before.get(update.client_id, 0)) for update in updates]
-    return round_weights(claims, weighting=settings.weights_by, newcomer_share=settings.newcomer_share)
-
-
 @dataclass(frozen=True, slots=True)
 class FoldedRound:
     """What a round was folded to: the next model file, the state file, the manifest, and how it came about."""
@@ -98,15 +85,16 @@ class FoldedRound:
 
 
 class RoundFold:
-    """Takes in the updates of one round, in sequence, as they come.
+    """Takes in the updates of one round, in sequence, as they come. They change the version `base_version`.
 
     Memory: under plain averaging the aggregator (16 bytes a parameter) and one update at a time, however many there
     are. Other rules keep the updates in a nameless file beside the bodies that are still arriving.
     """
 
-    def __init__(self, job: Job, blobs: BlobStore) -> None:
+    def __init__(self, job: Job, blobs: BlobStore, *, base_version: int) -> None:
         self._job = job
         self._blobs = blobs
+        self._base_version = base_version
         self._aggregator = new_aggregator(job, folder=blobs.incoming("fold").parent)
         self._folded: list[Update] = []
         self._num_steps: list[int | None] = []
@@ -139,11 +127,10 @@ class RoundFold:
             InvariantBroken: if an update comes out of sequence.
             SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
         """
-        weighting = spec_of(self._job).aggregation.weights_by
         for update in updates:
             if update.update_id <= self.last_update_id:
                 raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
-            weight = claimed_weight(update.num_samples, weighting=weighting)
+            weight = first_weight(self._job, update, base_version=self._base_version)
             stored = stored_update(self._job, self._blobs, update)
             self._aggregator.add(stored.delta, weight=weight)
             self._num_steps.append(stored.num_steps)
@@ -162,7 +149,9 @@ class RoundFold:
         memory = dict(_decode_state(optimizer, self._job).vectors)
         control = memory.pop(CONTROL, None)
         self._aggregator.weigh(weights, lambda: (stored_delta(self._job, self._blobs, u) for u in self._folded))
-        after = self._aggregator.finish(decode_model(model, schema), OptimizerState(memory), self._context())
+        scale = step_scale(self._job, self._folded, weights, base_version=self._base_version)
+        base, before = decode_model(model, schema), OptimizerState(memory)
+        after = self._aggregator.finish(base, before, self._context(), step_scale=scale)
         state = OptimizerState({**after.state.vectors, **self._control(control, weights)})
         return FoldedRound(encode_model(after.parameters, schema), _encode_state(state), manifest, after.outcome)
 

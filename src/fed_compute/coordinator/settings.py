@@ -179,6 +179,8 @@ class CoordinatorSettings(BaseSettings):
                 "min_updates": self.async_min_updates,
                 "target_updates": max(spec.rounds.target_updates, self.async_min_updates),
                 "deadline_seconds": self.async_max_duration,
+                "concurrency": None,
+                "max_staleness": None,
             }
         )
         return spec.model_copy(update={"rounds": rounds})

@@ -33,8 +33,10 @@ class AggregationSection(Section):
 
     A number that the chosen rule has no use for is refused, so that nobody relies on it. `f` is how many of a
     round's updates may lie: a whole number, or a fraction of the round, rounded down. `None` leaves a number to
-    the round: the median norm or distance. `control_fraction` is which part of all clients a round hears, for the
-    control variate of SCAFFOLD; at 1 it is not written, so that jobs from before it was there stay what they are.
+    the round: the median norm or distance. `damp_stale` lets stale updates shorten the step of the whole buffer
+    (FedBuff's own divisor K, FedAsync); without it they only weigh less beside fresher ones. `control_fraction` is
+    which part of all clients a round hears, for the control variate of SCAFFOLD; at 1 it is not written, so that jobs
+    from before it was there stay what they are.
     """
 
     rule: RuleName = "fedavg"
@@ -49,6 +51,7 @@ class AggregationSection(Section):
     trusted_client: str | None = None
     weighting: Weighting | None = None
     newcomer_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.2
+    damp_stale: bool = False
     server_optimizer: ServerOptimizerName = "sgd"
     server_lr: Positive = 1.0
     momentum: Fraction = 0.9

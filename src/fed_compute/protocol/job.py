@@ -83,6 +83,11 @@ class RoundsSection(_Section):
 
     A round begins when `start_fraction` · `target_updates` clients are there, and at the latest
     `start_wait_seconds` after the first of them asked; 0 waits for nobody.
+
+    Under `fedbuff` a round is a buffer of `target_updates` updates, which make the next version; up to
+    `concurrency` clients work at once, whatever version they started from, and an update may come as late
+    as `max_staleness` versions after its own. None takes 4 · target_updates for the one and 4 times the
+    expected staleness for the other.
     """
 
     total: Annotated[int, Field(ge=1, le=1_000_000)] = 20
@@ -92,7 +97,20 @@ class RoundsSection(_Section):
     deadline_seconds: Positive = 300.0
     start_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     start_wait_seconds: Positive = 60.0
-    mode: Literal["sync", "async"] = "sync"
+    mode: Literal["sync", "async", "fedbuff"] = "sync"
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_staleness: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _every_number_has_a_use(self) -> Self:
+        if self.mode == "fedbuff" and self.over_selection != "auto":
+            raise ValueError(
+                "over_selection has no use in mode 'fedbuff', which never waits; concurrency says how many"
+            )
+        for name in ("concurrency", "max_staleness"):
+            if self.mode != "fedbuff" and getattr(self, name) is not None:
+                raise ValueError(f"{name} has no use in mode {self.mode!r}; it belongs to mode 'fedbuff'")
+        return self
 
     @model_validator(mode="after")
     def _minimum_within_target(self) -> Self:
@@ -160,6 +178,15 @@ class JobSpec(_Section):
             raise ValueError(
                 f"audits.auditors is {self.audits.auditors}, but privacy.mode {self.privacy.mode!r} hides single "
                 "updates; set auditors to 0, or mode to open"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_buffers_know_stale_updates(self) -> Self:
+        if self.aggregation.damp_stale and self.rounds.mode != "fedbuff":
+            raise ValueError(
+                f"aggregation.damp_stale has no use in rounds.mode {self.rounds.mode!r}, where no update is stale; "
+                "it belongs to mode 'fedbuff'"
             )
         return self
 

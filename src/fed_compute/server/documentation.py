@@ -41,7 +41,14 @@ STAFF = (*RECORDS, *CLIENT, errors.PermissionDenied)
 BODY = (errors.ContentTypeUnsupported, errors.BodyTooLarge, errors.BodyStalled, errors.BodyTooSlow)
 """The same for one that takes a body."""
 
-ROUND = (errors.RoundOver, errors.LeaseExpired, errors.UpdateConflict, errors.ClientNotFound)
+ROUND = (
+    errors.RoundOver,
+    errors.LeaseExpired,
+    errors.UpdateTooStale,
+    errors.BufferBusy,
+    errors.UpdateConflict,
+    errors.ClientNotFound,
+)
 UPDATE = (
     errors.UpdateMalformed,
     errors.UpdateTensorMismatch,

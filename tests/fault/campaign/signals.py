@@ -11,10 +11,11 @@ DIES_STARTING = 0.2
 """Share of the kills after which the next process is killed too, before it is ready."""
 
 
-def kills(ground: Ground, count: int, *, after_seconds: tuple[float, float] = (0.1, 2.0)) -> Outcome:
-    """SIGKILL at a random moment, sometimes twice in a row; then a new process takes up what is there."""
+def kills(ground: Ground, count: int, *, after_seconds: tuple[float, float] = (0.0, 2.0)) -> Outcome:
+    """SIGKILL at a random moment after an answer, sometimes again at once; then the next process goes on."""
     with session("SIGKILL", ground, clients=CLIENTS) as running:
         while running.outcome.trials < count:
+            running.until_acknowledged()
             time.sleep(ground.rng.uniform(*after_seconds))
             running.server.kill()
             running.struck("at work")

@@ -13,11 +13,11 @@ KILLS = 25
 
 @pytest.mark.timeout(300)
 def test_nothing_acknowledged_is_lost_or_doubled_by_twenty_five_kills(tmp_path: Path) -> None:
-    outcome = kills(Ground(tmp_path, random.Random(1), warm=True), KILLS, after_seconds=(0.0, 0.8))
+    outcome = kills(Ground(tmp_path, random.Random(1), warm=True), KILLS, after_seconds=(0.0, 0.3))
     assert outcome.complaints() == []
     assert outcome.trials == KILLS
     assert outcome.details.keys() == {"at work", "while starting"}
-    assert outcome.acknowledged >= KILLS
+    assert outcome.acknowledged >= outcome.details["at work"]
 
 
 def test_a_frozen_process_goes_on_where_it_was(tmp_path: Path) -> None:

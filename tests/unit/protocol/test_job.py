@@ -123,7 +123,7 @@ CONTROLS = {"report_steps": True, "control_variates": 0.9}
         ({"training": {**CONTROLS, "optimizer": "adam"}}, "needs training.optimizer = 'sgd'"),
         ({"training": {**CONTROLS, "momentum": 0.5}}, "needs training.momentum = 0"),
         ({"training": {**CONTROLS, "proximal_mu": 0.5}}, "needs training.proximal_mu = 0"),
-        ({"training": CONTROLS, "rounds": {"mode": "async"}}, "needs rounds.mode = 'sync'"),
+        ({"training": CONTROLS, "rounds": {"mode": "fedbuff"}}, "needs rounds.mode = 'sync'"),
         ({"training": {**CONTROLS, "control_variates": 1.1}}, "less than or equal to 1"),
         ({"aggregation": {"control_fraction": 0.5}}, "no use without training.control_variates"),
     ],
@@ -176,6 +176,11 @@ def test_an_unknown_key_names_the_nearest_known_one(data: dict[str, Any], reason
         ({"rounds": {"deadline_seconds": 0}}, "rounds.deadline_seconds"),
         ({"rounds": {"min_updates": 3, "target_updates": 2}}, "rounds"),
         ({"rounds": {"mode": "fast"}}, "rounds.mode"),
+        ({"rounds": {"concurrency": 5}}, "rounds"),
+        ({"rounds": {"mode": "async", "max_staleness": 5}}, "rounds"),
+        ({"rounds": {"mode": "fedbuff", "over_selection": 1.5}}, "rounds"),
+        ({"rounds": {"mode": "fedbuff", "concurrency": 0}}, "rounds.concurrency"),
+        ({"rounds": {"mode": "fedbuff", "max_staleness": -1}}, "rounds.max_staleness"),
         ({"training": {"lr": "0.1"}}, "training.lr"),
         ({"training": {"lr": True}}, "training.lr"),
         ({"training": {"lr": 0}}, "training.lr"),
@@ -205,6 +210,13 @@ def test_a_value_that_cannot_be_names_its_key(data: dict[str, Any], key: str) ->
 
 def test_a_whole_number_will_do_where_a_fraction_may_stand() -> None:
     assert parse_job_text("[training]\nlr = 1\n[rounds]\nover_selection = 2").training.lr == 1.0
+
+
+def test_only_buffers_know_stale_updates() -> None:
+    with pytest.raises(JobFileInvalid, match=r"damp_stale has no use in rounds.mode 'sync'.*'fedbuff'"):
+        parse_job({"aggregation": {"damp_stale": True}})
+    job = parse_job({"aggregation": {"damp_stale": True}, "rounds": {"mode": "fedbuff", "max_staleness": 0}})
+    assert (job.rounds.concurrency, job.rounds.max_staleness) == (None, 0)
 
 
 def test_a_plug_in_model_s_arguments_are_left_to_the_plug_in() -> None:
