@@ -123,7 +123,7 @@ CONTROLS = {"report_steps": True, "control_variates": 0.9}
         ({"training": {**CONTROLS, "optimizer": "adam"}}, "needs training.optimizer = 'sgd'"),
         ({"training": {**CONTROLS, "momentum": 0.5}}, "needs training.momentum = 0"),
         ({"training": {**CONTROLS, "proximal_mu": 0.5}}, "needs training.proximal_mu = 0"),
-        ({"training": CONTROLS, "rounds": {"mode": "async"}}, "needs rounds.mode = 'sync'"),
+        ({"training": CONTROLS, "rounds": {"mode": "fedbuff"}}, "needs rounds.mode = 'sync'"),
         ({"training": {**CONTROLS, "control_variates": 1.1}}, "less than or equal to 1"),
         ({"aggregation": {"control_fraction": 0.5}}, "no use without training.control_variates"),
     ],
