@@ -101,7 +101,7 @@ class Network:
         """Return the body as it comes: in how many pieces, and with which damage."""
         body = request.body
         # JSON has no digest that would tell, and a head that is damaged is refused by what it says
-        if request.method in ("PUT", "PATCH") and self._happens(Trouble.DAMAGED):
+        if body and request.method in ("PUT", "PATCH") and self._happens(Trouble.DAMAGED):
             place = self._chance.randrange(len(body) // 2, len(body))
             body = body[:place] + bytes([body[place] ^ 1 << self._chance.randrange(8)]) + body[place + 1 :]
         if len(body) < 2 or not self._happens(Trouble.SLOW):

@@ -75,7 +75,8 @@ class SystemCalls:
             return raw
         self._handles[raw.fileno()] = (node, path)
         if "w" in mode:
-            self._disk().note_written(raw.fileno())  # what it held is gone
+            node.dropped = None  # what it held is gone, and whatever comes now is written anew
+            self._disk().note_written(raw.fileno())
         return OpenFile(self._disk(), raw)
 
     def _open_handle(self, path: Any, flags: int, *arguments: Any, **named: Any) -> int:
