@@ -68,7 +68,7 @@ def accepted_update(store: Store, client_id: ClientId, task_id: TaskId) -> Updat
 def population(store: Store, *, seen_since: float) -> Population:
     """Count the clients; `seen_since` is Unix seconds."""
     with store.snapshot() as records:
-        return Population(registered=len(records.clients.all()), active=records.clients.count_seen_since(seen_since))
+        return Population(registered=records.clients.count(), active=records.clients.count_seen_since(seen_since))
 
 
 def last_seq(store: Store) -> int:

@@ -92,6 +92,10 @@ class ClientRows:
         row = self._connection.execute(_TRAINED_SINCE, {"client_id": client_id, "since": since}).one()
         return row[0], row[1]
 
+    def count(self) -> int:
+        """Return how many clients are registered."""
+        return self._connection.execute(select(func.count()).select_from(tables.clients)).scalar_one()
+
     def count_seen_since(self, moment: float) -> int:
         """Return how many clients that may take part were seen at or after `moment`."""
         return self._connection.execute(_COUNT_SEEN, {"moment": moment}).scalar_one()
