@@ -42,6 +42,18 @@ def standings_of_jobs(store: Store, *, recent: int = 50) -> Sequence[JobStanding
         return [_standing(records, job, recent=recent) for job in reversed(records.jobs.all())]
 
 
+def standing_of_job(store: Store, job: Job, *, recent: int = 50) -> JobStanding:
+    """Return one job in short."""
+    with store.snapshot() as records:
+        return _standing(records, job, recent=recent)
+
+
+def updates_since(store: Store, moment: float) -> int:
+    """Return how many updates came at or after a moment, of the newest ten thousand."""
+    with store.snapshot() as records:
+        return records.curves.count_received_since(moment, among=10_000)
+
+
 def course_of(store: Store, job_id: JobId) -> Sequence[RoundPoint]:
     """Return the rounds of a job, oldest first, at most `LONGEST_CURVE`."""
     with store.snapshot() as records:

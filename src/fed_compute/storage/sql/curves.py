@@ -93,3 +93,9 @@ class CurveRows:
         """Return the last `limit` rounds of a job, oldest first."""
         rows = self._connection.execute(_POINTS, {"job_id": job_id, "limit": limit})
         return [RoundPoint(**row._mapping) for row in rows]
+
+    def count_received_since(self, moment: float, *, among: int) -> int:
+        """Return how many of the newest `among` updates were received at or after a moment."""
+        newest = select(_U.received_at).order_by(_U.update_id.desc()).limit(among).subquery()
+        query = select(func.count()).where(newest.c.received_at >= moment)
+        return self._connection.execute(query).scalar_one()

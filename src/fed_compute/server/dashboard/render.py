@@ -1,0 +1,107 @@
+"""Turning what pages show into HTML: templates, filters for people, addresses of files, and strict headers."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.responses import HTMLResponse
+
+VERSION = version("fed-compute")
+STATIC = files("fed_compute.server.dashboard") / "static"
+PAGES = (
+    ("Overview", "/"),
+    ("Clients", "/ui/clients"),
+    ("Leaderboard", "/ui/leaderboard"),
+    ("Events", "/ui/events"),
+    ("Join", "/ui/join"),
+    ("My page", "/ui/me"),
+)
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept, Cookie",
+}
+
+
+def render(request: Request, template: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
+    """Return a page. What is shown is escaped; a name that a template misses is an error."""
+    here = request.url.path
+    text = _environment().get_template(template).render(pages=PAGES, here=here, version=VERSION, **_nobody(), **shown)
+    return HTMLResponse(text, status_code=status, headers=HEADERS)
+
+
+def wants_html(request: Request) -> bool:
+    """Say whether a request comes from a browser that wants a page, or a page that wants a part of itself anew."""
+    accept = request.headers.get("accept", "")
+    return "hx-request" in request.headers or ("text/html" in accept and "application/json" not in accept)
+
+
+def _nobody() -> Mapping[str, Any]:
+    return {"visitor": None, "notice": None}
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fed_compute.server.dashboard"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": count, "percent": percent, "decimal": decimal, "moment": moment, "duration": duration,
+    }  # fmt: skip
+    environment.globals["asset"] = asset
+    return environment
+
+
+@cache
+def asset(name: str) -> str:
+    """Return the address of a file, which changes with its contents, so that browsers may keep it."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
+    return f"/static/{name}?{digest[:12]}"
+
+
+def count(value: int | None) -> str:
+    """Write a whole number with separators."""
+    return "–" if value is None else f"{value:,}"
+
+
+def percent(value: float | None) -> str:
+    """Write a share of 1 with one decimal."""
+    return "–" if value is None else f"{value:.1%}"
+
+
+def decimal(value: float | None) -> str:
+    """Write a number with three significant digits."""
+    return "–" if value is None else f"{value:.3g}"
+
+
+def moment(value: float | None) -> str:
+    """Write a Unix time in UTC."""
+    return "–" if value is None else datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def duration(seconds: float | None) -> str:
+    """Write a duration in its two largest units."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
