@@ -4,6 +4,18 @@ import time
 from typing import Protocol
 
 
+class Event(Protocol):
+    """What happens once, and can be waited for, such as a `threading.Event`."""
+
+    def is_set(self) -> bool:
+        """Say whether it has happened."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Return as soon as it has happened, after `timeout` seconds at the latest; say whether it has."""
+        ...
+
+
 class Clock(Protocol):
     """A source of time. Stamps are Unix seconds (UTC, float), durations are seconds."""
 
@@ -19,6 +31,10 @@ class Clock(Protocol):
         """Return after `seconds` of this clock's time."""
         ...
 
+    def wait(self, seconds: float, event: Event) -> bool:
+        """Return as soon as the event has happened, after `seconds` at the latest; say whether it has."""
+        ...
+
 
 class SystemClock:
     """The clock of this machine."""
@@ -31,6 +47,9 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(max(0.0, seconds))
+
+    def wait(self, seconds: float, event: Event) -> bool:
+        return event.wait(max(0.0, seconds))
 
 
 class ManualClock:
@@ -48,6 +67,11 @@ class ManualClock:
 
     def sleep(self, seconds: float) -> None:
         self.advance(max(0.0, seconds))
+
+    def wait(self, seconds: float, event: Event) -> bool:
+        if not event.is_set():
+            self.sleep(seconds)
+        return event.is_set()
 
     def advance(self, seconds: float) -> None:
         """Move both readings forward.

@@ -1,6 +1,5 @@
 """Volunteers with limits of their own, at a real coordinator."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -15,6 +14,7 @@ from fed_compute.client.client import Client
 from fed_compute.client.config import load_settings
 from fed_compute.client.datasets import load_dataset
 from fed_compute.client.departures import read_sent, sent_folder
+from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.surroundings import Surroundings
 from fed_compute.client.trainer import set_threads
 from fed_compute.client.wiring import assemble, build_client
@@ -48,7 +48,7 @@ def client_of() -> Iterator[ClientOf]:
                 coordinator_url=server.url, client_state_dir=state_dir, client_device="cpu",
                 client_data="digits,part=1/9", sleep_between_rounds=0, retry_delay=0.05, **limits,
             )  # fmt: skip
-            return undo.enter_context(closing(build_client(settings, Watcher(), stop=threading.Event())))
+            return undo.enter_context(closing(build_client(settings, Watcher(), stop=StopSign())))
 
         yield make
 

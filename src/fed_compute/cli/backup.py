@@ -1,7 +1,7 @@
 """`fed-compute backup` and `restore`: a whole data folder in one file, and back."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +10,6 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fed_compute.cli.console import err, out, print_json, print_line
-from fed_compute.coordinator.backup import OnProgress, restore_backup, write_backup
-from fed_compute.coordinator.settings import load_settings
 from fed_compute.errors import SettingInvalid
 
 Folder = Annotated[
@@ -30,6 +28,8 @@ def backup(
 
     The file is a tar. It holds the folder's keys and every update, so it is readable by its owner only: keep it so.
     """
+    from fed_compute.coordinator.backup import write_backup
+
     folder = _own_folder(data_dir)
     with _progress("backup") as on_progress:
         made = write_backup(folder, file, now=time.time(), on_progress=on_progress)
@@ -53,6 +53,8 @@ def restore(
 
     The folder must be empty or not exist. Exit code 1 if a promise is broken; then nothing is left behind.
     """
+    from fed_compute.coordinator.backup import restore_backup
+
     folder = _own_folder(data_dir)
     with _progress("restore") as on_progress:
         report = restore_backup(file, folder, on_progress=on_progress)
@@ -74,6 +76,8 @@ def _own_folder(data_dir: Path | None) -> Path:
     Raises:
         SettingInvalid: if records or blobs lie elsewhere: their own tools back them up.
     """
+    from fed_compute.coordinator.settings import load_settings
+
     settings = load_settings(data_dir=data_dir)
     for name, found in (
         ("FED_COMPUTE_DATABASE_URL", settings.database_url),
@@ -88,7 +92,7 @@ def _own_folder(data_dir: Path | None) -> Path:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[OnProgress]:
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=None)

@@ -1,6 +1,6 @@
 """`fed-compute join`: this machine becomes a client."""
 
-import threading
+import gc
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +15,7 @@ from fed_compute.client.config import ClientSettings, load_settings
 from fed_compute.client.limits import limits_set
 from fed_compute.client.logger import configure_logging
 from fed_compute.client.observer import ClientObserver, LogObserver
+from fed_compute.client.stop_sign import StopSign
 from fed_compute.errors import ExtraMissing
 
 Data = Annotated[
@@ -88,6 +89,7 @@ def _train(settings: ClientSettings, observer: ClientObserver, *, max_tasks: int
         from fed_compute.client.wiring import build_client
     except ModuleNotFoundError as error:
         raise ExtraMissing(what="training", extra="client") from error
-    stop = threading.Event()
+    gc.freeze()  # nothing of the libraries is ever garbage, and to look through it all takes long at the end
+    stop = StopSign()
     with closing(build_client(settings, observer, stop=stop)) as client, stop_on_signals(client, stop):
         return client.run(stop=stop, max_tasks=max_tasks, until_finished=until_finished)

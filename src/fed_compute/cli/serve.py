@@ -6,10 +6,7 @@ from typing import Annotated
 import typer
 
 from fed_compute.cli.console import print_line
-from fed_compute.coordinator.settings import CoordinatorSettings, load_settings
-from fed_compute.coordinator.wiring import open_coordinator
 from fed_compute.protocol.job import default_job, load_job
-from fed_compute.server.serve import serve as serve_coordinator
 
 LISTENING = "coordinator listening on "
 """How the line begins that says the address; programs that start a coordinator wait for it."""
@@ -32,18 +29,23 @@ def serve(
     Every other setting is an environment variable FED_COMPUTE_…; flags win over them. The operator's key lies in the
     data folder, in the file operator.key.
     """
+    # Other commands do without the coordinator's libraries, which take longest to import.
+    from fed_compute.coordinator.settings import load_settings
+    from fed_compute.coordinator.wiring import open_coordinator
+    from fed_compute.server.serve import serve as serve_coordinator
+
     settings = load_settings(host=host, port=port, data_dir=data_dir, log_level=log_level)
     spec = None if job is None else load_job(job)  # read before anything is touched
     coordinator = open_coordinator(settings)
     try:
         if spec is not None or not coordinator.jobs.all():
             coordinator.jobs.create(spec or default_job())
-        serve_coordinator(coordinator, on_ready=lambda url: _announce(url, settings))
+        serve_coordinator(coordinator, on_ready=lambda url: _announce(url, settings.data_dir))
     finally:
         coordinator.close()
 
 
-def _announce(url: str, settings: CoordinatorSettings) -> None:
+def _announce(url: str, data_dir: Path) -> None:
     print_line(f"{LISTENING}{url}")
-    print_line(f"  data and operator.key in {settings.data_dir.resolve()}")
+    print_line(f"  data and operator.key in {data_dir.resolve()}")
     print_line(f"  join with: fed-compute join {url}")

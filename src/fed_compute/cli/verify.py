@@ -1,13 +1,15 @@
 """`fed-compute verify`: check a data folder against every promise."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from fed_compute.cli.console import out, print_json
-from fed_compute.coordinator.verify import Report, verify_data_dir
+
+if TYPE_CHECKING:
+    from fed_compute.coordinator.verify import Report
 
 
 def verify(
@@ -25,6 +27,8 @@ def verify(
 
     Exit code 1 if one promise is broken. Stop the coordinator first for a picture of one moment.
     """
+    from fed_compute.coordinator.verify import verify_data_dir  # loads the coordinator's libraries
+
     report = verify_data_dir(data_dir, database_url=database_url, blob_url=blob_url)
     if as_json:
         print_json(
@@ -42,7 +46,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _show(report: Report, data_dir: Path) -> None:
+def _show(report: "Report", data_dir: Path) -> None:
     table = Table("check", "looked at", "result", title=f"{data_dir}", title_justify="left", box=None, pad_edge=False)
     table.columns[1].justify = "right"
     for check in report.checks:

@@ -12,6 +12,7 @@ from fed_compute.client.answers import printable
 _QUIET = {"progress"}
 _SAME_NORM = 0.01
 """Below this relative difference a norm has not been scaled down: lossy encodings change it a little."""
+_DOING = {"train": "training", "evaluate": "evaluating", "audit": "auditing an update to"}
 _IDLE = {
     "job_finished": "the job is finished; waiting for a new one",
     "quota_used": "this client has done its rounds of the day; waiting for the next",
@@ -46,7 +47,7 @@ def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
         case "signed_in":
             return f"joined {url} as {fields['client_id']}; Ctrl-C leaves", "bold"
         case "task_received":
-            what = "training" if fields["task"] == "train" else "evaluating"
+            what = _DOING[str(fields["task"])]
             return f"round {fields['round_id']} of job {fields['job']}: {what} {fields['model_version']} …", ""
         case "trained":
             return (
@@ -58,12 +59,8 @@ def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
             return f"sending {size(fields['bytes'])}: {told(fields['says'])}{norm}", ""
         case "update_accepted":
             return f"update accepted in round {fields['round_id']}", "green"
-        case "evaluated":
-            accuracy = "" if fields.get("accuracy") is None else f", accuracy {_number(fields['accuracy'])}"
-            return (
-                f"{fields['model_version']} on {fields['num_samples']} held-out samples: "
-                f"loss {_number(fields['loss'])}{accuracy}"
-            ), "cyan"
+        case "evaluated" | "audited":
+            return measured(fields), "cyan"
         case "idle":
             return _IDLE.get(str(fields["why"]), "nothing to do yet; waiting"), "dim"
         case "job_finished":
@@ -72,7 +69,7 @@ def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
             return "registered; waiting until an operator approves this client", "yellow"
         case "waiting":
             return f"the coordinator cannot answer now: {fields.get('why', '')}; trying again", "yellow"
-        case "update_refused" | "training_failed":
+        case "update_refused" | "training_failed" | "measuring_failed":
             return f"{name.replace('_', ' ')} ({fields.get('code')}): {fields.get('why')}", "bold red"
         case "policy_refused":
             rest = fields.get("rest")
@@ -90,6 +87,18 @@ def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
             return f"simulated dropout at {_number(fields['fraction'])} of the work", "yellow"
     details = ", ".join(f"{key} {value}" for key, value in fields.items())
     return f"{name.replace('_', ' ')}{': ' if details else ''}{details}", "dim"
+
+
+def measured(fields: Mapping[str, object]) -> str:
+    """Return what an evaluation or an audit found on this machine's data."""
+    on = f"on {fields['num_samples']} held-out samples: loss"
+    if "base_loss" in fields:
+        after = "not a number" if fields["loss"] is None else _number(fields["loss"])
+        return (
+            f"an update of round {fields['round_id']} {on} {_number(fields['base_loss'])} without it, {after} with it"
+        )
+    accuracy = "" if fields.get("accuracy") is None else f", accuracy {_number(fields['accuracy'])}"
+    return f"{fields['model_version']} {on} {_number(fields['loss'])}{accuracy}"
 
 
 def _number(value: object) -> str:

@@ -1,7 +1,7 @@
 """`python -m fed_compute.client`: one client, set up by environment variables only."""
 
+import gc
 import sys
-import threading
 from contextlib import closing
 
 import structlog
@@ -10,14 +10,16 @@ from fed_compute.client.client import stop_on_signals
 from fed_compute.client.config import load_settings
 from fed_compute.client.logger import configure_logging
 from fed_compute.client.observer import LogObserver
+from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.wiring import build_client
 from fed_compute.errors import FedComputeError
 
 
 def main() -> int:
     """Run a client until SIGTERM or SIGINT; return 0 then, and 1 after an error that only its owner can repair."""
+    gc.freeze()  # nothing of the libraries is ever garbage, and to look through it all takes long at the end
     configure_logging("console" if sys.stderr.isatty() else "json")
-    stop = threading.Event()
+    stop = StopSign()
     try:
         with (
             closing(build_client(load_settings(), LogObserver(), stop=stop)) as client,

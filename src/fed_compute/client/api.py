@@ -1,5 +1,6 @@
 """The coordinator over HTTP: one method per call, typed answers, typed errors, retries."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -7,16 +8,18 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx2
-import stamina
+import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from fed_compute.client.answers import error_of, printable, retry_after
+from fed_compute.clock import SystemClock
 from fed_compute.errors import AnswerUnusable, CoordinatorBusy, CoordinatorUnreachable, NotNow, SettingInvalid
 from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.messages import (
     PROTOCOL_HEADER,
     PROTOCOL_VERSION,
     SAFETENSORS,
+    AuditRequest,
     EvaluationRequest,
     HeartbeatAnswer,
     HeartbeatRequest,
@@ -29,7 +32,7 @@ from fed_compute.protocol.messages import (
 )
 
 LONGEST_RETRY_SECONDS = 30.0
-"""A call never sleeps longer than this between its tries; longer waits are the caller's to make."""
+"""A call never pauses longer than this between its tries; longer waits are the caller's to make."""
 
 _MAX_JSON_BYTES = 64 << 10
 _MAX_TASK_BYTES = 2 << 20
@@ -40,6 +43,10 @@ _PIECES_AFTER_STOP = 8
 
 _JSON = "application/json"
 _TIMEOUT = httpx2.Timeout(30.0, connect=10.0, write=60.0)
+_SHORT_TIMEOUT = httpx2.Timeout(10.0)
+"""Of calls that are made once, and whose answer a client that leaves would wait for."""
+
+_SLEEP = SystemClock().sleep
 _AnswerT = TypeVar("_AnswerT", bound=BaseModel)
 _ResultT = TypeVar("_ResultT")
 
@@ -61,16 +68,34 @@ class _Reply:
 
 def wire_form(request: Request) -> bytes:
     """Return the bytes in which a request travels: what was set, and nothing else. Equal requests give equal bytes."""
-    return request.model_dump_json(exclude_none=True, exclude_unset=True).encode()
+    return json.dumps(said(request), separators=(",", ":"), allow_nan=False).encode()
+
+
+def said(request: Request) -> dict[str, Any]:
+    """Return what a request says: the fields that were set, and null only where a field may not be left out."""
+    needed = {name for name, field in type(request).model_fields.items() if field.is_required()}
+    nothing = {name: None for name in needed if getattr(request, name) is None}
+    return {**request.model_dump(mode="json", exclude_none=True, exclude_unset=True), **nothing}
+
+
+def retry_seconds(failures: int, *, delay: float, told: float | None, chance: float) -> float:
+    """Return the pause after so many failures of one call, at least 1.
+
+    What the coordinator told; else `delay`, doubled for each further failure, and up to half of `delay` more by
+    `chance` from 0 to 1, at most `LONGEST_RETRY_SECONDS`.
+    """
+    if told is not None:
+        return told
+    return min(delay * 2.0 ** min(failures - 1, 30) + delay / 2 * chance, LONGEST_RETRY_SECONDS)
 
 
 class CoordinatorApi:
     """One coordinator. May be used from several threads at once. It follows no redirects: a key goes to one host only.
 
-    Each call makes at most `max_retries` + 1 tries. Between them it sleeps `retry_delay` seconds,
-    doubling, plus jitter, up to `LONGEST_RETRY_SECONDS`; a `Retry-After` of the coordinator is
-    obeyed instead, and if it is longer than that the call gives up and says so. Only `NotNow` is
-    ever tried again. `before_try` runs before each try; `give_up` may end the tries early.
+    Each call makes at most `max_retries` + 1 tries, with a `pause` of `retry_seconds` between them. A
+    `Retry-After` of the coordinator that is longer than `LONGEST_RETRY_SECONDS` ends the call. Only
+    `NotNow` is ever tried again. `before_try` runs before each try; `pause` may raise to end them;
+    `give_up` says whether to stop reading an answer that does not end.
 
     Raises (every call):
         NotNow: nothing is wrong with the call; try later.
@@ -87,7 +112,9 @@ class CoordinatorApi:
         max_retries: int = 3,
         retry_delay: float = 2.0,
         before_try: Callable[[], None] = lambda: None,
+        pause: Callable[[float], None] = _SLEEP,
         give_up: Callable[[], bool] = lambda: False,
+        rng: np.random.Generator | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         headers = {
@@ -104,6 +131,8 @@ class CoordinatorApi:
         self._max_retries = max_retries
         self._retry_delay = retry_delay
         self._before_try = before_try
+        self._pause = pause
+        self._rng = rng or np.random.default_rng()
         self._give_up = give_up
         if api_key is not None:
             self.authenticate(api_key)
@@ -121,15 +150,24 @@ class CoordinatorApi:
         return self._json(RegisterAnswer, "POST", "/client/register", **_json_body(request))
 
     def next_task(
-        self, client_id: str, *, wait_seconds: float, job: str | None = None, evaluates: bool = True
+        self,
+        client_id: str,
+        *,
+        wait_seconds: float,
+        job: str | None = None,
+        evaluates: bool = True,
+        audits: bool = False,
     ) -> TaskAnswer | Idle:
         """`GET /task/{client_id}`, answered as soon as there is a task, after `wait_seconds` at the latest.
 
-        With `job` only a task of that job; without `evaluates` only training. A coordinator may ignore both.
+        With `job` only a task of that job; without `evaluates` no evaluation, without `audits` no audit. A
+        coordinator may ignore all three.
         """
         wishes = {} if job is None else {"job": job}
         if not evaluates:
             wishes["evaluate"] = "false"
+        if audits:
+            wishes["audit"] = "true"
         reply = self._send(
             "GET",
             f"/task/{quote(client_id, safe='')}",
@@ -148,38 +186,55 @@ class CoordinatorApi:
         Raises:
             AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
         """
+        return self._download(
+            f"/model/{quote(model_version, safe='')}",
+            what=f"model {model_version[:40]}",
+            digest=digest,
+            max_bytes=max_bytes,
+            params={"job": job},
+            headers={"Accept": SAFETENSORS},
+        )
 
-        def fetch() -> bytes:
-            reply = self._try(
-                "GET",
-                f"/model/{quote(model_version, safe='')}",
-                max_bytes=max_bytes,
-                params={"job": job},
-                headers={"Accept": SAFETENSORS},
-            )
-            if (got := sha256_hex(reply.body)) != digest:
-                raise _unusable(f"model {model_version[:40]} hashes to sha-256 {got}, the task says {digest[:80]}")
-            return reply.body
+    def download_audited(self, task_id: str, *, digest: str, max_bytes: int) -> bytes:
+        """`GET /tasks/{task_id}/audited`: the update that an audit is about, as it was sent. Its SHA-256 is `digest`.
 
-        return self._retrying(fetch)
+        Raises:
+            AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
+        """
+        return self._download(
+            f"{_task(task_id)}/audited", what="the audited update", digest=digest, max_bytes=max_bytes
+        )
 
     def submit_update(self, task_id: str, body: bytes, content_type: str) -> UpdateAnswer:
         """`PUT /tasks/{task_id}/update`. Sending the same bytes again is safe: they count once."""
         headers = {"Content-Type": content_type, "Content-Digest": format_content_digest(sha256_hex(body))}
         return self._json(UpdateAnswer, "PUT", f"{_task(task_id)}/update", content=body, headers=headers)
 
-    def submit_evaluation(self, task_id: str, request: EvaluationRequest) -> TaskDone:
-        """`POST /tasks/{task_id}/evaluation`."""
-        return self._json(TaskDone, "POST", f"{_task(task_id)}/evaluation", **_json_body(request))
+    def submit_measurement(self, task_id: str, request: EvaluationRequest | AuditRequest) -> TaskDone:
+        """`POST /tasks/{task_id}/evaluation`, or `…/audit`. Sending it again is safe: the first one stands."""
+        what = "audit" if isinstance(request, AuditRequest) else "evaluation"
+        return self._json(TaskDone, "POST", f"{_task(task_id)}/{what}", **_json_body(request))
 
     def heartbeat(self, task_id: str, progress: float) -> HeartbeatAnswer:
         """`POST /tasks/{task_id}/heartbeat`, one try only: the next heartbeat is the retry."""
         request = HeartbeatRequest(progress=min(max(progress, 0.0), 1.0))
-        return _read(HeartbeatAnswer, self._try("POST", f"{_task(task_id)}/heartbeat", **_json_body(request)))
+        return _read(
+            HeartbeatAnswer,
+            self._try("POST", f"{_task(task_id)}/heartbeat", timeout=_SHORT_TIMEOUT, **_json_body(request)),
+        )
 
     def release_task(self, task_id: str) -> TaskDone:
         """`DELETE /tasks/{task_id}`: give the lease back, one try only."""
-        return _read(TaskDone, self._try("DELETE", _task(task_id)))
+        return _read(TaskDone, self._try("DELETE", _task(task_id), timeout=_SHORT_TIMEOUT))
+
+    def _download(self, path: str, *, what: str, digest: str, max_bytes: int, **request: Any) -> bytes:
+        def fetch() -> bytes:
+            body = self._try("GET", path, max_bytes=max_bytes, **request).body
+            if (got := sha256_hex(body)) != digest:
+                raise _unusable(f"{what} hashes to sha-256 {got}, the task says {digest[:80]}")
+            return body
+
+        return self._retrying(fetch)
 
     def _json(self, answer: type[_AnswerT], method: str, path: str, **request: Any) -> _AnswerT:
         return self._retrying(lambda: _read(answer, self._try(method, path, **request)))
@@ -188,22 +243,25 @@ class CoordinatorApi:
         return self._retrying(lambda: self._try(method, path, **request))
 
     def _retrying(self, call: Callable[[], _ResultT]) -> _ResultT:
-        retrying = stamina.RetryingCaller(
-            attempts=self._max_retries + 1,
-            timeout=None,
-            wait_initial=self._retry_delay,
-            wait_max=LONGEST_RETRY_SECONDS,
-            wait_jitter=self._retry_delay / 2,
-        )
-        return retrying(self._retry, call)
+        failures = 0
+        while True:
+            try:
+                return call()
+            except NotNow as error:
+                failures += 1
+                seconds = self._seconds_after(error, failures)
+                if failures > self._max_retries or seconds > LONGEST_RETRY_SECONDS:
+                    raise
+            self._pause(seconds)
 
-    def _retry(self, error: Exception) -> bool | float:
-        """Say whether to try again, or after how many seconds."""
-        if not isinstance(error, NotNow) or self._give_up():
-            return False
-        if isinstance(error, CoordinatorBusy) and error.details["told"]:
-            return error.retry_after_seconds <= LONGEST_RETRY_SECONDS and error.retry_after_seconds
-        return True
+    def _seconds_after(self, error: NotNow, failures: int) -> float:
+        told = isinstance(error, CoordinatorBusy) and error.details["told"]
+        return retry_seconds(
+            failures,
+            delay=self._retry_delay,
+            told=error.retry_after_seconds if told else None,
+            chance=float(self._rng.random()),
+        )
 
     def _try(self, method: str, path: str, *, max_bytes: int = _MAX_JSON_BYTES, **request: Any) -> _Reply:
         """Make one call; return a 2xx answer or raise what it means."""

@@ -2,7 +2,6 @@
 
 import functools
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,8 +9,16 @@ from fed_compute.client.api import CoordinatorApi, Idle
 from fed_compute.client.errands import Errands
 from fed_compute.client.guard import Guard
 from fed_compute.client.patience import Patience, StopAsked
+from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.surroundings import Surroundings
-from fed_compute.errors import CallRefused, FedComputeError, ModelMalformed, PolicyRefusal, TrainingDiverged
+from fed_compute.errors import (
+    CallRefused,
+    FedComputeError,
+    ModelMalformed,
+    PolicyRefusal,
+    TrainingDiverged,
+    UpdateRefused,
+)
 from fed_compute.protocol.messages import TaskAnswer
 
 LONG_POLL_SECONDS = 25.0
@@ -24,7 +31,7 @@ SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS = 60.0, 3600.0
 _LOOK_AGAIN_SECONDS = 600.0
 """A wait for midnight or for opening hours looks again this often: clocks are set, and machines sleep."""
 
-_FAILURES = (CallRefused, TrainingDiverged, ModelMalformed)
+_FAILURES = (CallRefused, TrainingDiverged, ModelMalformed, UpdateRefused)
 
 
 def rest_seconds(refusals: int) -> float:
@@ -51,9 +58,7 @@ class Client:
         self._polling = False
         self._rest = 0.0
 
-    def run(
-        self, *, stop: threading.Event | None = None, max_tasks: int | None = None, until_finished: bool = False
-    ) -> int:
+    def run(self, *, stop: StopSign | None = None, max_tasks: int | None = None, until_finished: bool = False) -> int:
         """Serve until asked to stop; return the number of tasks that the coordinator accepted.
 
         Ends after `max_tasks` tasks, whatever became of them, or with `until_finished` when the
@@ -66,13 +71,13 @@ class Client:
         Raises:
             ClientMustAct, Misuse: if only the owner of this machine can help.
             PolicyRefusal: with `until_finished`, if the owner's limits forbid this job.
-            CallRefused, TrainingDiverged, ModelMalformed: after `FAILURES_IN_A_ROW` failed tasks.
+            CallRefused, TrainingDiverged, ModelMalformed, UpdateRefused: after `FAILURES_IN_A_ROW` failed tasks.
         """
         around = self._around
         patience = Patience(
             around.clock,
             around.observer,
-            stop=stop or threading.Event(),
+            stop=stop or StopSign(),
             base=around.retry_delay,
             rng=around.rng,
         )
@@ -98,7 +103,7 @@ class Client:
             around.observer.event("stopped", tasks_accepted=accepted)
         return accepted
 
-    def interrupt(self, stop: threading.Event) -> None:
+    def interrupt(self, stop: StopSign) -> None:
         """Set `stop`, for a signal handler: also ends a long poll at once, since no lease is held then."""
         stop.set()
         if self._polling:
@@ -139,8 +144,9 @@ class Client:
     def _poll(self, client_id: str, job: str | None, *, wait_seconds: float) -> TaskAnswer | Idle:
         self._polling = True
         try:
+            policy = self._guard.policy
             return self._api.next_task(
-                client_id, wait_seconds=wait_seconds, job=job, evaluates=self._guard.policy.evaluate
+                client_id, wait_seconds=wait_seconds, job=job, evaluates=policy.evaluate, audits=policy.audits
             )
         finally:
             self._polling = False
@@ -167,13 +173,14 @@ class Client:
 
     def _note_failure(self, task: TaskAnswer, error: FedComputeError) -> None:
         name = "update_refused" if isinstance(error, CallRefused) else "training_failed"
+        name = name if task.task == "train" else "measuring_failed"
         self._around.observer.event(
             name, task_id=task.task_id, code=error.details.get("answered", error.code), why=error.message
         )
 
 
 @contextmanager
-def stop_on_signals(client: Client, stop: threading.Event) -> Iterator[None]:
+def stop_on_signals(client: Client, stop: StopSign) -> Iterator[None]:
     """While the block runs, SIGTERM and SIGINT ask the client to stop. Only for the main thread."""
     previous = {
         number: signal.signal(number, lambda *_: client.interrupt(stop)) for number in (signal.SIGTERM, signal.SIGINT)

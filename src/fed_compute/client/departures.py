@@ -18,7 +18,7 @@ from fed_compute.clock import Clock
 from fed_compute.errors import StateUnusable
 from fed_compute.protocol.digests import sha256_hex
 
-Kind = Literal["registration", "update", "evaluation"]
+Kind = Literal["registration", "update", "evaluation", "audit"]
 _LOG, _OLDER = "log.jsonl", "log.1.jsonl"
 _UPDATES = "updates"
 

@@ -50,6 +50,20 @@ class Disclosure:
             case "hidden":
                 return None
 
+    def tell_change(self, before: float, after: float | None) -> tuple[float, float | None] | None:
+        """Return a loss before and after a change as they are told, or None for nothing at all. No `after`, none told.
+
+        Both are as exact as a loss; and so is by how much of itself the loss changed, which is all that a change is
+        judged by: rounded one by one, two losses that differ by a thousandth would be told as equal.
+        """
+        told = self.tell_loss(before)
+        if told is None or after is None:
+            return None if told is None else (told, None)
+        if self.loss == "exact" or before == 0.0:
+            return told, self.tell_loss(after)
+        moved = told * (1.0 + significant((after - before) / before))
+        return told, moved if math.isfinite(moved) else self.tell_loss(after)
+
     def tell_seconds(self, seconds: float) -> float | None:
         """Return the training time to tell: rounded to whole seconds, or None for nothing at all."""
         match self.seconds:

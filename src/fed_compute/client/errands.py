@@ -1,4 +1,4 @@
-"""One task from its lease to its answer: admit, download, train or evaluate, send."""
+"""One task from its lease to its answer: admit, download, train or measure, send."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from fed_compute.client.guard import Guard
 from fed_compute.client.lease import LeaseKeeper, TaskAborted
 from fed_compute.client.outbox import Outbox
 from fed_compute.client.patience import Patience
-from fed_compute.client.recipes import max_model_bytes, schema_of
+from fed_compute.client.recipes import max_audited_bytes, max_model_bytes, schema_of
 from fed_compute.client.surroundings import Surroundings
 from fed_compute.client.work import Workbench
 from fed_compute.errors import FedComputeError, NotNow, TaskOver
@@ -33,7 +33,7 @@ class Errands:
         Raises:
             PolicyRefusal: if the owner's limits forbid it, or to go on with it.
             StateUnusable: if what would leave cannot be written down.
-            CallRefused, TrainingDiverged, ModelMalformed: if it failed.
+            CallRefused, TrainingDiverged, ModelMalformed, UpdateRefused: if it failed.
             Misuse: if only the owner of this machine can help.
         """
         observer = self._around.observer
@@ -44,10 +44,13 @@ class Errands:
             self._note_received(task)
             with lease:
                 vector = self._global_vector(task, patience, lease)
-                if task.task == "train":
-                    self._train(task, vector, patience, lease, guard=guard, client_id=client_id)
-                else:
-                    self._evaluate(task, vector, patience, lease)
+                match task.task:
+                    case "train":
+                        self._train(task, vector, patience, lease, guard=guard, client_id=client_id)
+                    case "evaluate":
+                        self._evaluate(task, vector, patience, lease)
+                    case "audit":
+                        self._audit(task, vector, patience, lease)
             keep_lease = True
             return True
         except (TaskOver, TaskAborted) as error:
@@ -117,10 +120,26 @@ class Errands:
 
     def _evaluate(self, task: TaskAnswer, vector: Vector, patience: Patience, lease: LeaseKeeper) -> None:
         measured = self._bench.evaluate(task, vector)
-        patience.until_answered(self._outbox.evaluation(task, measured), seconds_left=lease.seconds_left)
+        patience.until_answered(self._outbox.measurement(task, measured), seconds_left=lease.seconds_left)
         self._around.observer.event(
             "evaluated", task_id=task.task_id, round_id=task.round_id, model_version=task.model_version,
             loss=measured.loss, accuracy=measured.accuracy, num_samples=measured.num_samples,
+        )  # fmt: skip
+
+    def _audit(self, task: TaskAnswer, vector: Vector, patience: Patience, lease: LeaseKeeper) -> None:
+        """Look at somebody's update. It is held in memory only, and forgotten."""
+        limit, digest = max_audited_bytes(task.recipe), task.audited_digest or ""
+
+        def download() -> bytes:
+            lease.check()
+            return self._api.download_audited(task.task_id, digest=digest, max_bytes=limit)
+
+        body = patience.until_answered(download, seconds_left=lease.seconds_left)
+        measured = self._bench.audit(task, vector, body)
+        patience.until_answered(self._outbox.measurement(task, measured), seconds_left=lease.seconds_left)
+        self._around.observer.event(
+            "audited", task_id=task.task_id, round_id=task.round_id, model_version=task.model_version,
+            base_loss=measured.base_loss, loss=measured.loss, num_samples=measured.num_samples,
         )  # fmt: skip
 
     def _progress(

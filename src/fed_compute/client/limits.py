@@ -38,6 +38,11 @@ class LimitSettings(BaseSettings):
         description="Refuse rounds that may average fewer updates than this, from 1; as the coordinator says. "
         "Example: 10",
     )
+    client_max_auditors: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None,
+        description="Refuse to train where an update may be shown to more other clients than this, from 0; as the "
+        "coordinator says. Example: 0",
+    )
     client_min_samples: Count | None = Field(
         default=None, description="Refuse tasks that would use fewer own samples than this, from 1. Example: 32"
     )
@@ -72,6 +77,10 @@ class LimitSettings(BaseSettings):
     client_evaluate: bool = Field(
         default=True, description="Whether to measure models on own held-out data, true or false. Example: false"
     )
+    client_audits: bool = Field(
+        default=True,
+        description="Whether to audit updates of others on own held-out data, true or false. Example: false",
+    )
     client_max_update_norm: Annotated[float, Field(ge=1e-6, le=1e9, allow_inf_nan=False)] | None = Field(
         default=None,
         description="Scale updates down to this L2 norm, 1e-6 to 1e9; the job's limit holds as well. Example: 1.0",
@@ -86,7 +95,8 @@ class LimitSettings(BaseSettings):
     )
     client_share_loss: Share = Field(
         default="rounded",
-        description="How to tell losses: exact, rounded (3 digits) or hidden (then no evaluations). Example: hidden",
+        description="How to tell losses: exact, rounded (3 digits) or hidden (then no evaluations and no audits). "
+        "Example: hidden",
     )
     client_share_seconds: Share = Field(
         default="hidden",
@@ -136,11 +146,13 @@ class LimitSettings(BaseSettings):
 
 def policy_of(settings: LimitSettings) -> Policy:
     """Return what the settings allow. A loss that is hidden cannot be measured for anyone."""
+    shares_loss = settings.client_share_loss != "hidden"
     return Policy(
         jobs=frozenset(settings.client_jobs),
         models=frozenset(settings.client_models),
         pinned_digests=frozenset(settings.client_pinned_digests),
         min_cohort=settings.client_min_cohort,
+        max_auditors=settings.client_max_auditors,
         min_samples=settings.client_min_samples,
         min_steps=settings.client_min_steps,
         max_local_epochs=settings.client_max_local_epochs,
@@ -150,7 +162,8 @@ def policy_of(settings: LimitSettings) -> Policy:
         max_rounds_per_day=settings.client_max_rounds_per_day,
         hours=_hours(settings.client_hours),
         ac_power_only=settings.client_ac_power_only,
-        evaluate=settings.client_evaluate and settings.client_share_loss != "hidden",
+        evaluate=settings.client_evaluate and shares_loss,
+        audits=settings.client_audits and shares_loss,
     )
 
 

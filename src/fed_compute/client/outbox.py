@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from fed_compute.client.api import CoordinatorApi, wire_form
-from fed_compute.client.departures import DepartureLog
+from fed_compute.client.api import CoordinatorApi, said, wire_form
+from fed_compute.client.departures import DepartureLog, Kind
 from fed_compute.client.guard import Guard
 from fed_compute.client.work import FinishedUpdate
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
     SAFETENSORS_ZSTD,
+    AuditRequest,
     EvaluationRequest,
     RegisterAnswer,
     RegisterRequest,
@@ -41,7 +42,7 @@ class Outbox:
         """
         body = wire_form(request)
         if (digest := sha256_hex(body)) != self._last_registration:
-            says = request.model_dump(exclude_none=True, exclude_unset=True)
+            says = said(request)
             if "invite" in says:
                 says["invite"] = "(not logged)"
             self._log.write_down("registration", body, says=says)
@@ -62,15 +63,15 @@ class Outbox:
         )
         return lambda: self._api.submit_update(task.task_id, update.body, update.content_type)
 
-    def evaluation(self, task: TaskAnswer, measured: EvaluationRequest) -> Callable[[], TaskDone]:
+    def measurement(self, task: TaskAnswer, measured: EvaluationRequest | AuditRequest) -> Callable[[], TaskDone]:
         """Write down a measurement; return what sends it, as often as it takes.
 
         Raises:
             StateUnusable: if it cannot be written down. Nothing was sent then.
         """
-        says = measured.model_dump(exclude_none=True, exclude_unset=True)
-        self._log.write_down("evaluation", wire_form(measured), says=says, **_named(task))
-        return lambda: self._api.submit_evaluation(task.task_id, measured)
+        kind: Kind = "audit" if isinstance(measured, AuditRequest) else "evaluation"
+        self._log.write_down(kind, wire_form(measured), says=said(measured), **_named(task))
+        return lambda: self._api.submit_measurement(task.task_id, measured)
 
 
 def _named(task: TaskAnswer) -> dict[str, Any]:

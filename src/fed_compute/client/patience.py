@@ -1,6 +1,5 @@
 """Waiting: for a time, or until the coordinator can answer, and always ready to be told to stop."""
 
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -8,13 +7,13 @@ import numpy as np
 
 from fed_compute.client.behavior import TaskInterrupted
 from fed_compute.client.observer import ClientObserver
+from fed_compute.client.stop_sign import StopSign
 from fed_compute.clock import Clock
 from fed_compute.errors import CoordinatorUnreachable, NotNow
 
 LONGEST_WAIT_SECONDS = 60.0
 """Longest pause between two attempts to reach a coordinator that names no time itself."""
 
-_SLICE_SECONDS = 0.25
 _ResultT = TypeVar("_ResultT")
 
 
@@ -32,11 +31,21 @@ def backoff_seconds(failures: int, *, base: float, told: float, chance: float) -
     return max(wait, told * (1.0 + chance / 5))
 
 
+def pause(seconds: float, *, clock: Clock, stop: StopSign) -> None:
+    """Wait for so long.
+
+    Raises:
+        StopAsked: as soon as the client is asked to stop, or if it was before.
+    """
+    if clock.wait(seconds, stop):
+        raise StopAsked("the client was asked to stop")
+
+
 class Patience:
-    """Pauses and retries of one run. Every method raises `StopAsked` soon after `stop` is set."""
+    """Pauses and retries of one run. Every method raises `StopAsked` as soon as `stop` is set."""
 
     def __init__(
-        self, clock: Clock, observer: ClientObserver, *, stop: threading.Event, base: float, rng: np.random.Generator
+        self, clock: Clock, observer: ClientObserver, *, stop: StopSign, base: float, rng: np.random.Generator
     ) -> None:
         self._clock = clock
         self._observer = observer
@@ -46,16 +55,11 @@ class Patience:
 
     def check(self) -> None:
         """Raise `StopAsked` if the client should stop."""
-        if self._stop.is_set():
-            raise StopAsked("the client was asked to stop")
+        self.pause(0.0)
 
     def pause(self, seconds: float) -> None:
-        """Sleep, in short slices."""
-        end = self._clock.monotonic() + seconds
-        self.check()
-        while (left := end - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left, _SLICE_SECONDS))
-            self.check()
+        """Wait for so long."""
+        pause(seconds, clock=self._clock, stop=self._stop)
 
     def until_answered(
         self, call: Callable[[], _ResultT], *, seconds_left: Callable[[], float] | None = None
@@ -72,6 +76,7 @@ class Patience:
             try:
                 return call()
             except NotNow as error:
+                self.check()
                 failures += 1
                 over = seconds_left is not None and seconds_left() <= 0
                 if over and not isinstance(error, CoordinatorUnreachable):

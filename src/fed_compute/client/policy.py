@@ -1,7 +1,8 @@
 """What the owner of this machine allows. `decide` is pure: facts in, a decision out.
 
 Nothing here is believed because a coordinator says it: epochs, model size and digests are what the
-client itself will work with. Only the size of the cohort is the coordinator's own word.
+client itself will work with. Only the size of the cohort and the number of auditors are the
+coordinator's own word.
 """
 
 import math
@@ -32,6 +33,7 @@ class Policy:
     models: frozenset[str] = frozenset()
     pinned_digests: frozenset[str] = frozenset()
     min_cohort: int | None = None
+    max_auditors: int | None = None
     min_samples: int | None = None
     min_steps: int | None = None
     max_local_epochs: int | None = None
@@ -42,6 +44,7 @@ class Policy:
     hours: Hours | None = None
     ac_power_only: bool = False
     evaluate: bool = True
+    audits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Asked:
     batch_size: int
     own_samples: int
     min_updates: int | None
+    auditors: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ def asked_of(task: TaskAnswer, *, own_samples: int) -> Asked:
         batch_size=recipe.training.batch_size,
         own_samples=own_samples,
         min_updates=task.min_updates,
+        auditors=task.auditors,
     )
 
 
@@ -139,8 +144,10 @@ def _against_task(task: Asked, policy: Policy) -> Iterator[Refused]:
     yield from _against_amount(task, policy)
     if task.kind == "train":
         yield from _against_training(task, policy)
-    elif not policy.evaluate:
+    elif task.kind == "evaluate" and not policy.evaluate:
         yield Refused("CLIENT_EVALUATE", "this machine evaluates no models (CLIENT_EVALUATE, CLIENT_SHARE_LOSS)")
+    elif task.kind == "audit" and not policy.audits:
+        yield Refused("CLIENT_AUDITS", "this machine audits no updates (CLIENT_AUDITS, CLIENT_SHARE_LOSS)")
 
 
 def _against_job(task: Asked, policy: Policy) -> Iterator[Refused]:
@@ -172,6 +179,12 @@ def _against_training(task: Asked, policy: Policy) -> Iterator[Refused]:
         if task.min_updates is not None:
             found = f"may average as few as {task.min_updates} updates"
         yield _refused("MIN_COHORT", f"the round {found}", f"wants {policy.min_cohort}")
+    most = policy.max_auditors
+    if most is not None and (task.auditors is None or task.auditors > most):
+        found = "does not say to how many clients it may show an update"
+        if task.auditors is not None:
+            found = f"may show an update to {task.auditors} other clients"
+        yield _refused("MAX_AUDITORS", f"the job {found}", f"allows {most}")
     if policy.max_local_epochs is not None and task.local_epochs > policy.max_local_epochs:
         yield _refused(
             "MAX_LOCAL_EPOCHS", f"{task.local_epochs} local epochs are asked for", f"allows {policy.max_local_epochs}"

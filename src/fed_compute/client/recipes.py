@@ -1,8 +1,9 @@
-"""What a recipe implies: its parameter schema and its largest model file."""
+"""What a recipe implies: its parameter schema, and the largest files that it can mean."""
 
 from fed_compute.errors import JobFileInvalid, ModelMismatch
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import Parameter, ParameterSchema
+from fed_compute.protocol.updates import max_update_bytes
 
 _HEADER_BYTES = 1 << 20
 """Room for a model file's header and metadata; the container reader refuses longer ones."""
@@ -28,3 +29,13 @@ def schema_of(recipe: Recipe) -> ParameterSchema:
 def max_model_bytes(recipe: Recipe) -> int:
     """Return the largest size in bytes that the recipe's model file can have."""
     return _HEADER_BYTES + 8 + 4 * schema_of(recipe).num_parameters
+
+
+def max_audited_bytes(recipe: Recipe) -> int:
+    """Return the largest size in bytes that an update of the recipe can have."""
+    return max_update_bytes(
+        num_parameters=schema_of(recipe).num_parameters,
+        encoding=recipe.encoding,
+        compression=recipe.compression,
+        topk_fraction=recipe.topk_fraction,
+    )

@@ -13,6 +13,7 @@ from fed_compute.client.datasets import Dataset
 from fed_compute.client.models import build_model, load_vector, to_vector
 from fed_compute.client.recipes import schema_of
 from fed_compute.client.trainer_checks import check_data, targets_of
+from fed_compute.client.trainer_optimizers import make_step
 from fed_compute.clock import Clock, SystemClock
 from fed_compute.errors import ExtraMissing, TrainingDiverged
 from fed_compute.protocol.job import TrainingSection
@@ -145,24 +146,24 @@ def _fit(
     progress: Progress | None,
 ) -> float:
     """Train the module in place and return the mean loss per sample of the last epoch."""
-    optimizer = _optimizer(module, training)
+    step = make_step(module.parameters(), training)
     inputs, targets = torch.from_numpy(dataset.x), targets_of(dataset, training.loss)
     steps = training.local_epochs * -(-len(dataset) // training.batch_size)
-    step, loss_sum = 0, 0.0
+    done, loss_sum = 0, 0.0
     module.train()
     for epoch, batches in enumerate(_epochs(len(dataset), training, seed)):
         loss_sum = 0.0
         for rows in batches:
-            optimizer.zero_grad()
+            module.zero_grad()
             loss = _loss(module(inputs[rows].to(device)), targets[rows].to(device), training.loss)
             loss.backward()  # type: ignore[no-untyped-call]
             if training.max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(module.parameters(), training.max_grad_norm)
-            optimizer.step()
+            step()
             loss_sum += _finite(float(loss.detach()), epoch, training) * len(rows)
-            step += 1
+            done += 1
             if progress is not None:
-                progress(step / steps)
+                progress(done / steps)
     return loss_sum / len(dataset)
 
 
@@ -172,17 +173,6 @@ def _epochs(count: int, training: TrainingSection, seed: int) -> Iterator[list[t
     for _ in range(training.local_epochs):
         order = torch.randperm(count, generator=stream)
         yield [order[start : start + training.batch_size] for start in range(0, count, training.batch_size)]
-
-
-def _optimizer(module: nn.Module, training: TrainingSection) -> torch.optim.Optimizer:
-    parameters, decay = module.parameters(), training.weight_decay
-    match training.optimizer:
-        case "sgd":
-            return torch.optim.SGD(parameters, lr=training.lr, momentum=training.momentum, weight_decay=decay)
-        case "adam":
-            return torch.optim.Adam(parameters, lr=training.lr, weight_decay=decay)
-        case "adamw":
-            return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=decay)
 
 
 def _loss(outputs: torch.Tensor, targets: torch.Tensor, name: Literal["cross_entropy", "mse"]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -20,18 +21,20 @@ from fed_compute.client.limits import disclosure_of, policy_of
 from fed_compute.client.machine import on_battery
 from fed_compute.client.observer import ClientObserver
 from fed_compute.client.outbox import Outbox
+from fed_compute.client.patience import pause
 from fed_compute.client.security import CredentialStore
+from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.surroundings import Surroundings
 from fed_compute.client.work import Workbench
 from fed_compute.clock import Clock, SystemClock
 
 
 def build_client(
-    settings: ClientSettings, observer: ClientObserver, *, stop: threading.Event, clock: Clock | None = None
+    settings: ClientSettings, observer: ClientObserver, *, stop: StopSign, clock: Clock | None = None
 ) -> Client:
     """Load the data and put a client together; nothing is sent yet.
 
-    `stop` also ends retries inside a call; give the same event to `Client.run`.
+    `stop` also ends the pauses inside a call; give the same one to `Client.run`.
 
     Raises:
         DatasetInvalid, DatasetMissing: if there is no data to train on.
@@ -44,18 +47,23 @@ def build_client(
     trainer.choose_device(settings.client_device)  # fail now rather than in the first task
     dataset = load_dataset(settings.client_data)
     behavior = _behavior(settings)
-    own_chance, network_chance = np.random.SeedSequence(settings.client_behavior_seed).spawn(2)
+    own_chance, network_chance, retry_chance = (
+        np.random.Generator(np.random.PCG64(seed))
+        for seed in np.random.SeedSequence(settings.client_behavior_seed).spawn(3)
+    )
     api = CoordinatorApi(
         settings.coordinator_url,
         max_retries=settings.max_retries,
         retry_delay=settings.retry_delay,
-        before_try=_Latency(behavior, clock, np.random.Generator(np.random.PCG64(network_chance))).wait,
+        before_try=_Latency(behavior, clock, network_chance, stop).wait,
+        pause=partial(pause, clock=clock, stop=stop),
         give_up=stop.is_set,
+        rng=retry_chance,
     )
     surroundings = Surroundings(
         clock=clock,
         observer=observer,
-        rng=np.random.Generator(np.random.PCG64(own_chance)),
+        rng=own_chance,
         behavior=behavior,
         sleep_between_rounds=settings.sleep_between_rounds,
         retry_delay=settings.retry_delay,
@@ -99,17 +107,17 @@ def assemble(
 class _Latency:
     """Simulated network delay before each call. The heartbeat thread calls too, hence the lock around chance."""
 
-    def __init__(self, behavior: Behavior, clock: Clock, rng: np.random.Generator) -> None:
+    def __init__(self, behavior: Behavior, clock: Clock, rng: np.random.Generator, stop: StopSign) -> None:
         self._behavior = behavior
         self._clock = clock
         self._rng = rng
+        self._stop = stop
         self._lock = threading.Lock()
 
     def wait(self) -> None:
         with self._lock:
             seconds = self._behavior.decide_call(self._rng)
-        if seconds > 0:
-            self._clock.sleep(seconds)
+        self._clock.wait(seconds, self._stop)
 
 
 def _behavior(settings: ClientSettings) -> Behavior:

@@ -9,7 +9,7 @@ import numpy as np
 from fed_compute.client.datasets import Dataset, holdout_sizes, split_holdout
 from fed_compute.client.disclosure import Disclosure
 from fed_compute.client.recipes import schema_of
-from fed_compute.client.trainer import Device, Progress, TrainingResult, evaluate, train
+from fed_compute.client.trainer import Device, EvaluationResult, Progress, TrainingResult, evaluate, train
 from fed_compute.clock import Clock
 from fed_compute.errors import PolicyRefusal, TrainingDiverged
 from fed_compute.learning.compression import Residual
@@ -18,6 +18,7 @@ from fed_compute.protocol.messages import (
     MAX_LOSS,
     SAFETENSORS,
     SAFETENSORS_ZSTD,
+    AuditRequest,
     EvaluationRequest,
     Recipe,
     TaskAnswer,
@@ -56,7 +57,7 @@ class FinishedUpdate:
 
 
 class Workbench:
-    """Trains and evaluates on one data set. Remembers per job what lossy encodings left out.
+    """Trains, evaluates and audits on one data set. Remembers per job what lossy encodings left out.
 
     What is sent keeps both the recipe's and the owner's limit on the L2 norm, and tells no more
     beside the values than `disclosure` lets out.
@@ -79,7 +80,7 @@ class Workbench:
         self._residuals: dict[str, Residual] = {}
 
     def count_samples(self, task: TaskAnswer) -> int:
-        """Return how many own samples a task would use: all but the held-out ones, or only those to evaluate.
+        """Return how many own samples a task would use: all but the held-out ones, or only those to measure.
 
         Raises:
             DatasetInvalid: if the data cannot be parted as the recipe wants.
@@ -125,16 +126,45 @@ class Workbench:
             TrainingDiverged: if the loss is not finite.
             PolicyRefusal: if the owner lets no loss out.
         """
-        _, held_out = split_holdout(self._dataset, task.recipe.holdout_fraction, HOLDOUT_SEED)
-        result, told = evaluate(task.recipe, vector, held_out, device=self._device), self._disclosure
+        result, told = self._measured(task.recipe, vector), self._disclosure
         if result.loss > MAX_LOSS:
             raise TrainingDiverged(f"the loss on this machine's data is {result.loss:g}, at most {MAX_LOSS:g} is taken")
         loss = told.tell_loss(result.loss)
         if loss is None:
-            raise PolicyRefusal("a measurement is a loss, and CLIENT_SHARE_LOSS hides it", setting="CLIENT_SHARE_LOSS")
+            raise _hidden()
         return EvaluationRequest(
             num_samples=told.tell_samples(result.num_samples), loss=loss, accuracy=told.tell_accuracy(result.accuracy)
         )
+
+    def audit(self, task: TaskAnswer, vector: Vector, body: bytes) -> AuditRequest:
+        """Measure the global vector, shape (P,), without and with somebody's update on the held-out samples.
+
+        Raises:
+            UpdateRefused: if the update cannot be read as the recipe says it must be.
+            ModelMismatch, ModelUnknown, DatasetInvalid: if this machine cannot do this job.
+            TrainingDiverged: if the loss without the update is not finite.
+            PolicyRefusal: if the owner lets no loss out.
+        """
+        delta = _decode(body, task.recipe, num_parameters=vector.size)
+        without = self._measured(task.recipe, vector)
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is measured as that
+            changed = vector + delta
+        told = self._disclosure.tell_change(without.loss, self._loss_if_finite(task.recipe, changed))
+        if told is None:
+            raise _hidden()
+        return AuditRequest(
+            num_samples=self._disclosure.tell_samples(without.num_samples), base_loss=told[0], loss=told[1]
+        )
+
+    def _measured(self, recipe: Recipe, vector: Vector) -> EvaluationResult:
+        _, held_out = split_holdout(self._dataset, recipe.holdout_fraction, HOLDOUT_SEED)
+        return evaluate(recipe, vector, held_out, device=self._device)
+
+    def _loss_if_finite(self, recipe: Recipe, vector: Vector) -> float | None:
+        try:
+            return self._measured(recipe, vector).loss
+        except TrainingDiverged:
+            return None
 
     def _metadata(self, result: TrainingResult, *, max_samples: int) -> dict[str, int | float]:
         told = self._disclosure
@@ -195,6 +225,10 @@ def _decode(body: bytes, recipe: Recipe, *, num_parameters: int) -> Vector:
         compression=recipe.compression,
         topk_fraction=recipe.topk_fraction,
     ).delta
+
+
+def _hidden() -> PolicyRefusal:
+    return PolicyRefusal("a measurement is a loss, and CLIENT_SHARE_LOSS hides it", setting="CLIENT_SHARE_LOSS")
 
 
 def _clipped(delta: Vector, max_norm: float | None) -> Vector:

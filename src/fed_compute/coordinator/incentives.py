@@ -8,7 +8,7 @@ from fed_compute.coordinator.journal_reader import Payload, State, catch_up
 from fed_compute.errors import ClientNotFound, GrantNotFound
 from fed_compute.ids import ClientId, TaskId, UpdateId
 from fed_compute.rounds.audits import Verdict
-from fed_compute.rounds.bookkeeping import PaidWork, account_of, escrow_of, grant, release, reversals
+from fed_compute.rounds.bookkeeping import Granted, PaidWork, account_of, escrow_of, grant, release, reversals
 from fed_compute.rounds.records import Entry, Task, TaskKind, UpdateState
 from fed_compute.rounds.rewards import (
     MICRO,
@@ -114,18 +114,16 @@ class IncentiveManager:
         self.catch_up()
         with self._store.transaction() as records:
             at = self._clock.now()
-            reversal = _reverse(records, TaskId(task_id), reason="operator", note=note, at=at)
-            if reversal is None:
+            grants = records.ledger.grants_of(TaskId(task_id))
+            if not grants:
                 raise GrantNotFound(task_id)
-            if not reversal.is_repeated:
+            client_id, is_new = grants[0][0].client_id, _reverse(records, grants, reason="operator", note=note, at=at)
+            amount = sum(granted.settled + granted.pending for granted, _ in grants)
+            if is_new:
                 records.journal.append(
-                    "credit_reversed",
-                    at=at,
-                    client_id=reversal.client_id,
-                    task_id=reversal.task_id,
-                    micro_tokens=reversal.micro_tokens,
+                    "credit_reversed", at=at, client_id=client_id, task_id=TaskId(task_id), micro_tokens=amount
                 )
-            return reversal
+            return Reversal(client_id, TaskId(task_id), amount, is_repeated=not is_new)
 
     def _fold(self, records: Records, entry: Entry, payload: Payload, state: State) -> None:
         match entry.kind:
@@ -154,7 +152,8 @@ class IncentiveManager:
             case "audit_closed" if payload["verdict"] == Verdict.FAILED and entry.task_id is not None:
                 earner = earner.failed_audit()
                 note = f"audit {payload['audit_id']} found that the update does harm"
-                _reverse(records, entry.task_id, reason="audit_failed", note=note, at=entry.at)
+                pending = [one for one in records.ledger.grants_of(entry.task_id) if _is_pending(*one)]
+                _reverse(records, pending, reason="audit_failed", note=note, at=entry.at)
             case "update_late" if entry.task_id is not None and earner.may_be_paid_late:
                 return self._pay_late(records, records.tasks.get(entry.task_id), at=entry.at)
             case _:
@@ -210,14 +209,14 @@ def _release(records: Records, client_id: ClientId, task_id: TaskId, *, at: floa
     records.ledger.post(release(client_id, held, task_id=task_id, at=at))  # noted even when there is nothing to move
 
 
-def _reverse(records: Records, task_id: TaskId, *, reason: str, note: str, at: float) -> Reversal | None:
-    """Take back all grants of one task, once. None if there are none."""
-    grants = records.ledger.grants_of(task_id)
-    if not grants:
-        return None
-    posted = [records.ledger.post(one) for one in reversals(grants, reason=reason, note=note, at=at)]
-    amount = sum(granted.settled + granted.pending for granted, _ in grants)
-    return Reversal(grants[0][0].client_id, task_id, amount, is_repeated=not any(posted))
+def _is_pending(granted: Granted, released: bool) -> bool:
+    """Say whether a grant is still in escrow. An audit takes back no other: what is settled, only a person may."""
+    return granted.pending != 0 and not released
+
+
+def _reverse(records: Records, grants: list[tuple[Granted, bool]], *, reason: str, note: str, at: float) -> bool:
+    """Take grants of one task back; say whether that is news."""
+    return any([records.ledger.post(one) for one in reversals(grants, reason=reason, note=note, at=at)])
 
 
 def _holding(balances: dict[str, int], client_id: ClientId) -> Holding:

@@ -18,12 +18,13 @@ from fed_compute.errors import SettingInvalid
 from fed_compute.protocol.job import MAX_NUM_SAMPLES, JobSpec
 from fed_compute.protocol.proof_of_work import MOST_BITS
 from fed_compute.rounds.quota import QuotaRules
-from fed_compute.rounds.rewards import RewardRules
+from fed_compute.rounds.rewards import LARGEST_BASE_TOKENS, RewardRules
 
 PREFIX = "FED_COMPUTE_"
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Tokens = Annotated[float, Field(ge=0, le=LARGEST_BASE_TOKENS, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 def _named(name: str, default: Any, description: str) -> Any:
@@ -122,8 +123,10 @@ class CoordinatorSettings(BaseSettings):
     )
     async_min_updates: PositiveInt = _named("ASYNC_MIN_UPDATES", 2, "Updates that close an asynchronous round.")
     async_max_duration: Positive = _named("ASYNC_MAX_DURATION", 300.0, "Longest asynchronous round, in seconds.")
-    incentive_base_reward: NonNegative = _named("INCENTIVE_BASE_REWARD", 10.0, "Tokens for one counted update.")
-    incentive_speed_threshold: NonNegative = _named(
+    incentive_base_reward: Tokens = _named(
+        "INCENTIVE_BASE_REWARD", 10.0, "Tokens for one counted update, 0 to 10000. Example: 2.5"
+    )
+    incentive_speed_threshold: Seconds = _named(
         "INCENTIVE_SPEED_THRESHOLD", 30.0, "Seconds from lease to update that still earn the speed bonus."
     )
     incentive_consistency_threshold: PositiveInt = _named(

@@ -10,7 +10,7 @@ from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.standings import standing_of
 from fed_compute.errors import ClientBanned, JobNotFound, LeaseExpired, TaskNotFound
-from fed_compute.ids import ClientId, TaskId, new_task_id
+from fed_compute.ids import ClientId, Digest, TaskId, new_task_id
 from fed_compute.rounds.machine import LeaseGranted, Looked
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
 from fed_compute.rounds.records import (
@@ -38,12 +38,13 @@ LONGEST_REST_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A live lease, and what it refers to."""
+    """A live lease, and what it refers to. `audited` is the digest of the update that an audit is about."""
 
     task: Task
     job: Job
     round: Round
     version: Version
+    audited: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ class TaskAssigner:
         if offer.audit is not None:
             records.audit_reports.add(AuditReport(task.task_id, offer.audit.audit_id, client_id))
         self._note(records, "task_assigned", task, version=task.base_version)
-        return Assignment(task, offer.job, round_, offer.version)
+        return _assignment(records, task)
 
     def _lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool) -> float:
         """Three missed heartbeats, but for training never beyond the round's own deadline."""
@@ -258,7 +259,10 @@ def own_task(records: Records, client_id: ClientId, task_id: TaskId) -> Task:
 def _assignment(records: Records, task: Task) -> Assignment:
     round_ = records.rounds.get(task.round_id)
     version = records.versions.get(task.job_id, task.base_version)
-    return Assignment(task, records.jobs.get(task.job_id), round_, version)
+    audited = None
+    if task.kind is TaskKind.AUDIT:
+        audited = records.updates.get(records.audits.of_task(task.task_id).update_id).digest
+    return Assignment(task, records.jobs.get(task.job_id), round_, version, audited)
 
 
 def _rest_seconds(records: Records, client_id: ClientId, standing: Standing | None, *, now: float) -> float:

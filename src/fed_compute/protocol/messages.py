@@ -5,9 +5,9 @@ documented ones. Requests refuse unknown fields unless they say otherwise; answe
 are declared to be.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fed_compute.protocol.job import MAX_NUM_SAMPLES as MAX_NUM_SAMPLES
 from fed_compute.protocol.job import Compression, Encoding, TrainingSection
@@ -133,9 +133,9 @@ class Recipe(Answer):
 class TaskAnswer(Answer):
     """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration.
 
-    The round closes with `target_updates` updates, or at its deadline with at least `min_updates`;
-    None from a coordinator that does not say. A task of kind `audit` is about the update that hashes
-    to `audited_digest`, at `GET /tasks/{task_id}/audited`.
+    The round closes with `target_updates` updates, or at its deadline with at least `min_updates`, and up to
+    `auditors` other clients may be shown one of them; None from a coordinator that does not say. A task of kind
+    `audit` is about the update that hashes to `audited_digest`, at `GET /tasks/{task_id}/audited`.
     """
 
     round_id: _Number
@@ -151,7 +151,14 @@ class TaskAnswer(Answer):
     recipe: Recipe
     target_updates: _Number | None = None
     min_updates: _Number | None = None
+    auditors: Annotated[int, Field(ge=0, lt=2**31, strict=True)] | None = None
     audited_digest: _Digest | None = None
+
+    @model_validator(mode="after")
+    def _an_audit_is_about_an_update(self) -> Self:
+        if (self.task == "audit") != (self.audited_digest is not None):
+            raise ValueError("audited_digest must be there for a task of kind audit, and for no other")
+        return self
 
 
 class UpdateRequest(Request):

@@ -33,6 +33,8 @@ UNCALIBRATED_LIMIT = -1.0
 """Before that, only an update that doubles the loss is bad."""
 SPREADS = 15.0
 """How many median deviations below the median score a score may lie."""
+LEAST_HARM = 1e-3
+"""An update that raises the loss by no more than this share of it is never bad, however alike the others are."""
 SCORES_KEPT = 20
 """How many passed scores the limit follows; scores change while a model learns."""
 DOUBTS_BEFORE_FAILURE = 2
@@ -105,14 +107,14 @@ def loss_score(base_loss: float, loss: float | None) -> float:
 def lower_limit(passed_scores: Sequence[float]) -> float:
     """Return the score below which an update is bad, from the scores that passed lately in the same job.
 
-    It is the median minus `SPREADS` times the median absolute deviation, and never above 0: an update
-    that helps is never bad.
+    It is the median minus `SPREADS` times the median absolute deviation, and never above `-LEAST_HARM`: in a
+    model that has learnt all there is, honest updates do next to nothing, and then some of them next to no harm.
     """
     if len(passed_scores) < CALIBRATED_FROM:
         return UNCALIBRATED_LIMIT
     middle = statistics.median(passed_scores)
     spread = statistics.median(abs(score - middle) for score in passed_scores)
-    return min(0.0, middle - SPREADS * spread)
+    return min(-LEAST_HARM, middle - SPREADS * spread)
 
 
 def verdict_on(scores: Sequence[float], *, passed_scores: Sequence[float], doubts_before: int) -> Verdict:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 MICRO = 1_000_000
 """Micro-tokens in one token."""
+LARGEST_BASE_TOKENS = 10_000.0
+"""With every bonus, a hundred million updates at this pay still fit into an account of 64 bits."""
 
 SPEED_SHARE = 0.25
 CONSISTENCY_SHARE = 0.5
@@ -27,7 +29,7 @@ class RewardRules:
     """The numbers that an operator sets.
 
     Attributes:
-        base_tokens: tokens for one counted update, at least 0.
+        base_tokens: tokens for one counted update, 0 to `LARGEST_BASE_TOKENS`.
         speed_threshold_seconds: an update within this time of its lease earns the speed bonus.
         consistency_threshold: so many updates in a row, without a dropout or refusal, earn the bonus.
         is_speed_curved: whether the speed bonus follows `speed_factor` instead of the threshold.

@@ -38,6 +38,22 @@ def test_waiting_is_said_once() -> None:
     [
         ("evaluated", {"model_version": "v3", "num_samples": 9, "loss": 0.25, "accuracy": 0.5}, "accuracy 0.5"),
         ("evaluated", {"model_version": "v3", "num_samples": 9, "loss": 0.25, "accuracy": None}, "loss 0.25"),
+        (
+            "audited",
+            {"round_id": 4, "num_samples": 9, "base_loss": 0.25, "loss": 0.5},
+            "an update of round 4 on 9 held-out samples: loss 0.25 without it, 0.5 with it",
+        ),
+        (
+            "audited",
+            {"round_id": 4, "num_samples": 9, "base_loss": 0.25, "loss": None},
+            "loss 0.25 without it, not a number with it",
+        ),
+        (
+            "task_received",
+            {"task": "audit", "round_id": 4, "job": "digits", "model_version": "v3"},
+            "round 4 of job digits: auditing an update to v3",
+        ),
+        ("measuring_failed", {"code": "update_malformed", "why": "no header"}, "update_malformed): no header"),
         ("trained", {"num_samples": 7, "seconds": 1.25, "loss": 2.0, "bytes": 10}, "7 samples in 1.25 s, loss 2"),
         (
             "sending",

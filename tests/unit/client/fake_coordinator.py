@@ -37,8 +37,9 @@ def answering(status: int, code: str, **headers: str) -> Fault:
 
 @dataclass
 class FakeCoordinator:
-    """Hands out train and evaluate tasks in turn, and adds each accepted delta to its model.
+    """Hands out the tasks of `kinds` in turn, and adds each accepted delta to its model.
 
+    Audits are about the update `audited`, a file as another client would have sent it.
     `faults` maps a call such as `PUT update` to what happens to its next ones, one after another;
     None lets one call through. `lost_replies` counts calls that are served and whose answer is lost.
     `on_arrival` sees each request before anything else.
@@ -53,6 +54,8 @@ class FakeCoordinator:
     lost_replies: dict[str, int] = field(default_factory=dict)
     abort_reason: str | None = None
     min_updates: int | None = 2
+    audited: bytes = b""
+    auditors: int | None = 3
     on_arrival: Callable[[httpx2.Request], None] = lambda request: None
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ class FakeCoordinator:
         self.requests: list[httpx2.Request] = []
         self.updates: dict[str, tuple[str, DecodedUpdate]] = {}
         self.evaluations: dict[str, dict[str, object]] = {}
+        self.audits: dict[str, dict[str, object]] = {}
         self.heartbeats: list[float] = []
         self.released: list[str] = []
         self.open_task: TaskAnswer | None = None
@@ -113,6 +117,12 @@ class FakeCoordinator:
                 self.evaluations[task_id] = json.loads(request.content)
                 self.open_task = None
                 return self._done(task_id)
+            case "GET audited":
+                return httpx2.Response(200, content=self.audited)
+            case "POST audit":
+                self.audits.setdefault(task_id, json.loads(request.content))
+                self.open_task = None
+                return self._done(task_id)
             case "POST heartbeat":
                 return self._heartbeat(task_id, json.loads(request.content)["progress"])
             case "DELETE tasks":
@@ -152,6 +162,8 @@ class FakeCoordinator:
                 seconds_left=self.seconds_left,
                 heartbeat_seconds=self.heartbeat_seconds,
                 min_updates=self.min_updates,
+                auditors=self.auditors,
+                audited_digest=sha256_hex(self.audited) if kind == "audit" else None,
             )
         return httpx2.Response(200, content=self.open_task.model_dump_json())
 

@@ -60,7 +60,7 @@ class Door:
 
 def account(door: Door, tmp_path: Path, *, give_up: Callable[[], bool] = lambda: False, **settings: object) -> Account:
     given = ClientSettings(coordinator_url=URL, client_state_dir=tmp_path, **settings)  # type: ignore[arg-type]
-    api = CoordinatorApi(URL, max_retries=0, retry_delay=0.001, transport=httpx2.MockTransport(door))
+    api = CoordinatorApi(URL, max_retries=0, transport=httpx2.MockTransport(door))
     folder = tmp_path / "sent"
     clock = ManualClock()
     guard = Guard(policy_of(given), DayBook(folder), clock, on_battery=lambda: None)

@@ -5,8 +5,11 @@ from collections.abc import Callable
 import httpx2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fed_compute.client.api import LONGEST_RETRY_SECONDS, CoordinatorApi, Idle
+from fed_compute.client.api import LONGEST_RETRY_SECONDS, CoordinatorApi, Idle, retry_seconds
+from fed_compute.client.patience import StopAsked
 from fed_compute.client.recipes import max_model_bytes
 from fed_compute.errors import (
     AnswerUnusable,
@@ -24,22 +27,25 @@ from tests.unit.client.fake_coordinator import FakeCoordinator, answering, probl
 from tests.unit.client.recipes import recipe_for, start_of
 
 
-def api_to(coordinator: FakeCoordinator, *, max_retries: int = 3) -> CoordinatorApi:
-    """Return an API object that waits almost no time between its tries, signed in as `me`."""
+def api_to(
+    coordinator: FakeCoordinator, *, max_retries: int = 3, pause: Callable[[float], None] = lambda seconds: None
+) -> CoordinatorApi:
+    """Return an API object that does not wait between its tries, signed in as `me`."""
     coordinator.keys["me"] = "sk_me_secret"
     return CoordinatorApi(
         "http://coordinator.test",
         api_key="sk_me_secret",
         max_retries=max_retries,
-        retry_delay=0.001,
+        pause=pause,
         transport=coordinator.transport(),
     )
 
 
 def api_answering(answer: Callable[[httpx2.Request], httpx2.Response], *, max_retries: int = 0) -> CoordinatorApi:
     return CoordinatorApi(
-        "http://coordinator.test", max_retries=max_retries, retry_delay=0.001, transport=httpx2.MockTransport(answer)
-    )
+        "http://coordinator.test", max_retries=max_retries, pause=lambda seconds: None,
+        transport=httpx2.MockTransport(answer),
+    )  # fmt: skip
 
 
 def an_update(coordinator: FakeCoordinator) -> bytes:
@@ -117,25 +123,41 @@ def test_a_call_that_would_fail_again_is_made_once(status: int, code: str, kind:
 
 def test_a_short_retry_after_is_obeyed_and_a_long_one_is_left_to_the_caller() -> None:
     """A call must not sleep for an hour with the owner's stop unheard."""
-    long = str(LONGEST_RETRY_SECONDS + 1)
+    told = ["0", "7.5", str(LONGEST_RETRY_SECONDS + 1)]
     coordinator = FakeCoordinator(
-        faults={"GET task": [answering(503, "x", **{"Retry-After": "0"}), answering(503, "x", **{"Retry-After": long})]}
+        faults={"GET task": [answering(503, "x", **{"Retry-After": seconds}) for seconds in told]}
     )
+    pauses: list[float] = []
     with pytest.raises(CoordinatorBusy) as caught:
-        api_to(coordinator).next_task("me", wait_seconds=0)
-    assert coordinator.calls["GET task"] == 2
+        api_to(coordinator, pause=pauses.append).next_task("me", wait_seconds=0)
+    assert pauses == [0.0, 7.5]
     assert caught.value.retry_after_seconds == LONGEST_RETRY_SECONDS + 1
 
 
-def test_retries_end_when_the_client_is_told_to_stop() -> None:
+def test_the_pauses_between_tries_double_with_some_chance_in_them() -> None:
+    """Clients that lost their coordinator at the same moment must not all come back at the same moment."""
     coordinator = FakeCoordinator(faults={"GET task": [unreachable] * 9})
-    api = CoordinatorApi(
-        "http://coordinator.test", max_retries=8, retry_delay=0.001,
-        give_up=lambda: coordinator.calls["GET task"] >= 2, transport=coordinator.transport(),
-    )  # fmt: skip
+    pauses: list[float] = []
     with pytest.raises(CoordinatorUnreachable):
-        api.next_task("me", wait_seconds=0)
-    assert coordinator.calls["GET task"] == 2
+        api_to(coordinator, max_retries=3, pause=pauses.append).next_task("me", wait_seconds=0)
+    for seconds, least in zip(pauses, (2, 4, 8), strict=True):
+        assert least <= seconds < least + 1
+    assert len({seconds % 1 for seconds in pauses}) == 3
+
+
+@given(failures=st.integers(1, 10_000), delay=st.floats(0, 86_400), chance=st.floats(0, 1))
+def test_no_pause_within_a_call_is_longer_than_the_longest(failures: int, delay: float, chance: float) -> None:
+    assert 0 <= retry_seconds(failures, delay=delay, told=None, chance=chance) <= LONGEST_RETRY_SECONDS
+
+
+def test_a_client_that_is_asked_to_stop_in_a_pause_does_not_try_again() -> None:
+    def pause(seconds: float) -> None:
+        raise StopAsked
+
+    coordinator = FakeCoordinator(faults={"GET task": [unreachable] * 9})
+    with pytest.raises(StopAsked):
+        api_to(coordinator, pause=pause).next_task("me", wait_seconds=0)
+    assert coordinator.calls["GET task"] == 1
 
 
 def test_simulated_latency_comes_before_each_try() -> None:
@@ -143,7 +165,7 @@ def test_simulated_latency_comes_before_each_try() -> None:
     coordinator.keys["me"] = "sk_me_secret"
     waits: list[int] = []
     api = CoordinatorApi(
-        "http://coordinator.test", api_key="sk_me_secret", retry_delay=0.001,
+        "http://coordinator.test", api_key="sk_me_secret", pause=lambda seconds: None,
         before_try=lambda: waits.append(coordinator.calls["GET task"]), transport=coordinator.transport(),
     )  # fmt: skip
     api.next_task("me", wait_seconds=0)

@@ -49,6 +49,7 @@ def test_after_five_refused_updates_in_a_row_the_client_ends(tmp_path: Path) -> 
 
 BROKEN_BY_THE_JOB: list[dict[str, Any]] = [
     {"client_min_cohort": 3},
+    {"client_max_auditors": 2},
     {"client_models": "small_cnn"},
     {"client_pinned_digests": "ab" * 32},
     {"client_max_model_megabytes": 0.001},
@@ -77,7 +78,8 @@ def test_a_job_that_breaks_a_limit_gets_its_lease_back_at_once_and_nothing_else(
 @pytest.mark.parametrize(
     "limits",
     [
-        {"client_min_cohort": 2, "client_models": "linear, simple_mlp", "client_min_samples": 80, "client_min_steps": 3,
+        {"client_min_cohort": 2, "client_max_auditors": 3, "client_models": "linear, simple_mlp",
+         "client_min_samples": 80, "client_min_steps": 3,
          "client_max_samples": 80, "client_max_local_epochs": 1, "client_max_rounds_per_day": 1,
          "client_hours": "12-13", "client_max_model_megabytes": 1, "client_max_training_seconds": 600},
         {"client_pinned_digests": recipe_for().schema_digest.upper()},

@@ -121,6 +121,7 @@ def test_limits_are_read_as_an_owner_writes_them(monkeypatch: pytest.MonkeyPatch
     assert str(policy.hours) == "22-6:30"
     assert policy.min_cohort == 10
     assert not policy.evaluate, "a loss that is hidden cannot be measured"
+    assert not policy.audits, "an audit tells two"
     assert disclosure_of(settings).loss == "hidden"
     assert limits_set(settings) == {
         "CLIENT_JOBS": ("digits", "mnist"), "CLIENT_MODELS": ("linear",), "CLIENT_PINNED_DIGESTS": ("ab" * 32,),
@@ -141,6 +142,7 @@ def test_every_limit_reaches_the_policy_or_what_is_told() -> None:
         "client_min_samples": 2, "client_min_steps": 3, "client_max_local_epochs": 4, "client_max_samples": 5,
         "client_max_model_megabytes": 6, "client_max_training_seconds": 7, "client_max_rounds_per_day": 8,
         "client_hours": "9-10", "client_ac_power_only": True, "client_evaluate": False,
+        "client_audits": False, "client_max_auditors": 0,
     }  # fmt: skip
     policy = policy_of(load_settings(**given))
     assert {f"client_{field.name}" for field in fields(Policy)} == set(given)

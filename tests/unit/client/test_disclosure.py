@@ -56,6 +56,38 @@ def test_exact_and_hidden_mean_what_they_say() -> None:
     assert Disclosure(seconds="rounded").tell_seconds(3.7) == 4.0
 
 
+LOSSES = st.floats(1e-6, 1e6)
+
+
+@given(LOSSES, st.floats(-0.999, 1e4))
+def test_a_change_of_a_loss_is_told_as_a_share_to_three_digits(before: float, share: float) -> None:
+    """An audit judges by the share: two losses rounded one by one would hide any change below half a percent."""
+    after = before * (1 + share)
+    told = Disclosure().tell_change(before, after)
+    assert told is not None
+    assert told[0] == significant(before)
+    assert told[1] is not None
+    assert told[1] / told[0] - 1 == pytest.approx((after - before) / before, rel=0.006, abs=1e-12)
+
+
+def test_a_change_of_nothing_is_told_as_nothing_and_one_without_end_as_that() -> None:
+    rounded = Disclosure()
+    assert rounded.tell_change(2.302585, 2.302585) == (2.3, 2.3)
+    assert rounded.tell_change(2.302585, None) == (2.3, None)
+    assert rounded.tell_change(0.0, 1.2345) == (0.0, 1.23)
+    assert rounded.tell_change(1e-300, 1e300) == (1e-300, 1e300)
+    assert Disclosure(loss="exact").tell_change(2.302585, 2.3) == (2.302585, 2.3)
+    assert Disclosure(loss="hidden").tell_change(2.302585, 2.3) is None
+
+
+@given(st.floats(0, 1e308), st.none() | st.floats(0, 1e308))
+def test_whatever_the_losses_are_what_is_told_of_them_is_finite(before: float, after: float | None) -> None:
+    told = Disclosure().tell_change(before, after)
+    assert told is not None
+    assert math.isfinite(told[0])
+    assert told[1] is None if after is None else told[1] is not None and math.isfinite(told[1])
+
+
 def test_a_registration_tells_of_the_machine_what_its_owner_wants() -> None:
     assert tell_machine(MACHINE, "none") is None
     version_only = tell_machine(MACHINE, "version")

@@ -17,7 +17,7 @@ from fed_compute.client.models import build_model
 from fed_compute.client.recipes import schema_of
 from fed_compute.client.trainer import set_threads
 from fed_compute.errors import AnswerUnusable, FedComputeError, ModelMismatch, NotNow
-from fed_compute.protocol.messages import RegisterRequest, TaskAnswer
+from fed_compute.protocol.messages import AuditRequest, RegisterRequest, TaskAnswer
 from fed_compute.protocol.models import encode_model
 from fed_compute.protocol.schema import Parameter, ParameterSchema
 from tests.unit.client.fake_coordinator import FakeCoordinator, problem
@@ -104,6 +104,11 @@ ABSURD: list[tuple[str, object]] = [
     ("deadline", float("-inf")),
     ("min_updates", 0),
     ("min_updates", 2.5),
+    ("auditors", -1),
+    ("auditors", True),
+    ("task", "audit"),
+    ("audited_digest", "0" * 64),
+    ("audited_digest", "../../admin"),
 ]
 
 
@@ -197,6 +202,11 @@ CALLS: dict[str, tuple[int, Callable[[CoordinatorApi], object]]] = {
     "register": (64 << 10, lambda api: api.register(RegisterRequest(client_name="me"))),
     "next_task": (2 << 20, lambda api: api.next_task("me", wait_seconds=0)),
     "download_model": (1000, lambda api: api.download_model("v1", job="j", digest="0" * 64, max_bytes=1000)),
+    "download_audited": (1000, lambda api: api.download_audited("t_1", digest="0" * 64, max_bytes=1000)),
+    "submit_measurement": (
+        64 << 10,
+        lambda api: api.submit_measurement("t_1", AuditRequest(num_samples=1, base_loss=1.0, loss=None)),
+    ),
     "submit_update": (64 << 10, lambda api: api.submit_update("t_1", b"x", "x/y")),
     "heartbeat": (64 << 10, lambda api: api.heartbeat("t_1", 0.5)),
     "release_task": (64 << 10, lambda api: api.release_task("t_1")),

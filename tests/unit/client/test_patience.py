@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_compute.client.patience import LONGEST_WAIT_SECONDS, Patience, StopAsked, backoff_seconds
-from fed_compute.clock import ManualClock
+from fed_compute.client.stop_sign import StopSign
+from fed_compute.clock import Clock, ManualClock, SystemClock
 from fed_compute.errors import CallRefused, CoordinatorBusy, CoordinatorUnreachable, NotNow
 
 
@@ -23,9 +24,9 @@ class Notes:
         self.events.append((name, fields))
 
 
-def patience_with(clock: ManualClock, stop: threading.Event | None = None, notes: Notes | None = None) -> Patience:
+def patience_with(clock: Clock, stop: StopSign | None = None, notes: Notes | None = None) -> Patience:
     rng = np.random.Generator(np.random.PCG64(0))
-    return Patience(clock, notes or Notes(), stop=stop or threading.Event(), base=2.0, rng=rng)
+    return Patience(clock, notes or Notes(), stop=stop or StopSign(), base=2.0, rng=rng)
 
 
 def failing(times: int, error: NotNow, then: Callable[[], None] = lambda: None) -> Callable[[], str]:
@@ -70,7 +71,7 @@ def test_a_coordinator_that_is_away_for_a_week_is_waited_for() -> None:
         return "answer"
 
     notes = Notes()
-    patience = Patience(clock, notes, stop=threading.Event(), base=3600.0, rng=np.random.Generator(np.random.PCG64(0)))
+    patience = Patience(clock, notes, stop=StopSign(), base=3600.0, rng=np.random.Generator(np.random.PCG64(0)))
     assert patience.until_answered(call) == "answer"
     assert len(notes.events) <= week / (LONGEST_WAIT_SECONDS / 2) + 1
     assert notes.events[0][1]["code"] == "coordinator_unreachable"
@@ -99,22 +100,26 @@ def test_an_unreachable_one_is_not_because_only_it_can_say_that_the_work_is_usel
     assert patience_with(clock).until_answered(call, seconds_left=lambda: -1.0) == "answer"
 
 
-def test_a_pause_ends_soon_after_the_wish_to_stop() -> None:
-    stop, clock = threading.Event(), ManualClock()
-
-    class Stopping(ManualClock):
-        def sleep(self, seconds: float) -> None:
-            super().sleep(seconds)
-            if self.monotonic() > 10:
-                stop.set()
-
-    clock = Stopping()
+def test_a_pause_ends_with_the_wish_to_stop() -> None:
+    stop = StopSign()
+    threading.Thread(target=stop.set).start()
     with pytest.raises(StopAsked):
-        patience_with(clock, stop).pause(3600)
-    assert clock.monotonic() < 11
+        patience_with(SystemClock(), stop).pause(1e6)
 
 
-def test_retries_end_with_the_wish_to_stop() -> None:
-    stop = threading.Event()
+def test_a_client_that_was_asked_to_stop_begins_no_wait_and_no_call() -> None:
+    stop, clock, notes = StopSign(), ManualClock(), Notes()
+    stop.set()
+    patience = patience_with(clock, stop, notes)
     with pytest.raises(StopAsked):
-        patience_with(ManualClock(), stop).until_answered(failing(99, UNREACHABLE, then=stop.set))
+        patience.pause(3600)
+    with pytest.raises(StopAsked):
+        patience.until_answered(lambda: pytest.fail("it was called"))
+    assert (clock.monotonic(), notes.events) == (0, [])
+
+
+def test_retries_end_with_the_wish_to_stop_and_announce_no_further_wait() -> None:
+    stop, notes = StopSign(), Notes()
+    with pytest.raises(StopAsked):
+        patience_with(ManualClock(), stop, notes).until_answered(failing(99, UNREACHABLE, then=stop.set))
+    assert notes.events == []

@@ -36,8 +36,9 @@ TASK = Asked(
     batch_size=32,
     own_samples=100,
     min_updates=5,
+    auditors=3,
 )
-MEASURE = replace(TASK, kind="evaluate")
+MEASURE, AUDIT = replace(TASK, kind="evaluate"), replace(TASK, kind="audit")
 
 
 def refusal(task: Asked = TASK, *, history: History | None = None, now: Moment = NOON, **limits: Any) -> Refused | None:
@@ -52,6 +53,7 @@ LIMITS = [
     ("pinned_digests", frozenset({"a" * 64}), frozenset({"c" * 64}), "schema digest bbbbbbbbbbbbbbbb"),
     ("pinned_digests", frozenset({"b" * 64}), frozenset({"c" * 64}), "version digest aaaaaaaaaaaaaaaa"),
     ("min_cohort", 5, 6, "may average as few as 5 updates, CLIENT_MIN_COHORT wants 6"),
+    ("max_auditors", 3, 2, "may show an update to 3 other clients, CLIENT_MAX_AUDITORS allows 2"),
     ("min_samples", 100, 101, "only 100 own samples would be used, CLIENT_MIN_SAMPLES wants 101"),
     ("min_steps", 16, 17, "16 training step(s), CLIENT_MIN_STEPS wants 17"),
     ("max_local_epochs", 4, 3, "4 local epochs are asked for, CLIENT_MAX_LOCAL_EPOCHS allows 3"),
@@ -84,6 +86,14 @@ def test_a_coordinator_that_does_not_say_its_cohort_is_not_trusted_to_have_one()
     assert "does not say" in found.reason
 
 
+def test_a_coordinator_that_does_not_say_who_is_shown_an_update_is_not_trusted_to_show_nobody() -> None:
+    silent = replace(TASK, auditors=None)
+    assert refusal(silent) is None
+    found = refusal(silent, max_auditors=15)
+    assert found is not None
+    assert "does not say" in found.reason
+
+
 def test_today_s_number_counts_today_only_and_ends_at_midnight() -> None:
     full = History(TODAY, 3)
     found = refusal(history=full, max_rounds_per_day=3)
@@ -110,18 +120,29 @@ def test_outside_the_hours_the_refusal_says_when_it_goes_on() -> None:
 
 @pytest.mark.parametrize(
     "limits",
-    [{"min_cohort": 6}, {"max_local_epochs": 1}, {"max_samples": 1}, {"min_steps": 99}],
+    [{"min_cohort": 6}, {"max_auditors": 0}, {"max_local_epochs": 1}, {"max_samples": 1}, {"min_steps": 99}],
 )
 def test_limits_on_training_do_not_forbid_to_measure(limits: dict[str, int]) -> None:
     assert refusal(MEASURE, **limits) is None
+    assert refusal(AUDIT, **limits) is None
     assert refusal(**limits) is not None
 
 
-def test_measuring_can_be_forbidden_alone() -> None:
-    assert refusal(evaluate=False) is None
-    found = refusal(MEASURE, evaluate=False)
+@pytest.mark.parametrize(
+    ("task", "limit", "setting"), [(MEASURE, "evaluate", "CLIENT_EVALUATE"), (AUDIT, "audits", "CLIENT_AUDITS")]
+)
+def test_evaluations_and_audits_can_each_be_forbidden_alone(task: Asked, limit: str, setting: str) -> None:
+    found = refusal(task, **{limit: False})
     assert found is not None
-    assert found.setting == "CLIENT_EVALUATE"
+    assert found.setting == setting
+    assert [refusal(other, **{limit: False}) for other in (TASK, MEASURE, AUDIT) if other != task] == [None, None]
+
+
+def test_a_model_that_is_too_large_is_not_audited_either() -> None:
+    """Somebody's update of it is as large again."""
+    found = refusal(AUDIT, max_model_megabytes=3.99)
+    assert found is not None
+    assert found.setting == "CLIENT_MAX_MODEL_MEGABYTES"
 
 
 def test_what_the_job_will_always_break_is_said_before_what_passes() -> None:
@@ -144,29 +165,30 @@ def test_a_training_goes_on_until_its_seconds_its_hours_or_its_power_end() -> No
 def test_what_is_asked_is_read_from_what_will_be_worked_with() -> None:
     """Not from what the coordinator says about it: the parameters, not a size; the recipe's epochs, not a sentence."""
     recipe = recipe_for(training={"local_epochs": 3, "batch_size": 16})
-    asked = asked_of(task_for(recipe, min_updates=7), own_samples=80)
+    asked = asked_of(task_for(recipe, min_updates=7, auditors=2), own_samples=80)
     assert asked == Asked(
         kind="train", job="default", model="simple_mlp", model_digest="0" * 64, schema_digest=recipe.schema_digest,
         num_parameters=64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10, local_epochs=3, batch_size=16, own_samples=80,
-        min_updates=7,
+        min_updates=7, auditors=2,
     )  # fmt: skip
 
 
 COUNTS = st.integers(1, 10**9)
 NAMES = st.sampled_from(["a", "b", "c"])
 TASKS = st.builds(
-    Asked, kind=st.sampled_from(["train", "evaluate"]), job=NAMES, model=NAMES, model_digest=NAMES, schema_digest=NAMES,
-    num_parameters=COUNTS, local_epochs=COUNTS, batch_size=COUNTS, own_samples=COUNTS,
-    min_updates=st.none() | COUNTS,
+    Asked, kind=st.sampled_from(["train", "evaluate", "audit"]), job=NAMES, model=NAMES, model_digest=NAMES,
+    schema_digest=NAMES, num_parameters=COUNTS, local_epochs=COUNTS, batch_size=COUNTS, own_samples=COUNTS,
+    min_updates=st.none() | COUNTS, auditors=st.none() | st.integers(0, 15),
 )  # fmt: skip
 NAME_SETS = st.frozensets(NAMES)
 POLICIES = st.builds(
     Policy, jobs=NAME_SETS, models=NAME_SETS, pinned_digests=NAME_SETS, min_cohort=st.none() | COUNTS,
+    max_auditors=st.none() | st.integers(0, 15),
     min_samples=st.none() | COUNTS, min_steps=st.none() | COUNTS, max_local_epochs=st.none() | COUNTS,
     max_samples=st.none() | st.integers(1, 10**18), max_model_megabytes=st.none() | st.floats(1e-6, 1e9),
     max_training_seconds=st.none() | st.floats(1, 1e6), max_rounds_per_day=st.none() | st.integers(1, 5),
     hours=st.none() | st.builds(Hours, st.integers(0, 719), st.integers(720, 1440)), ac_power_only=st.booleans(),
-    evaluate=st.booleans(),
+    evaluate=st.booleans(), audits=st.booleans(),
 )  # fmt: skip
 MOMENTS = st.builds(Moment, st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 30)), st.booleans())
 HISTORIES = st.builds(History, st.none() | st.dates(date(2026, 1, 1), date(2026, 12, 30)), st.integers(0, 6))
@@ -183,12 +205,16 @@ def test_what_is_allowed_breaks_no_limit(task: Asked, policy: Policy, history: H
         policy.max_model_megabytes is None or task.num_parameters * 4 / 1e6 <= policy.max_model_megabytes,
         policy.min_samples is None or task.own_samples >= policy.min_samples,
         policy.min_cohort is None or not training or (task.min_updates or 0) >= policy.min_cohort,
+        policy.max_auditors is None
+        or not training
+        or (task.auditors is not None and task.auditors <= policy.max_auditors),
         policy.max_local_epochs is None or not training or task.local_epochs <= policy.max_local_epochs,
         policy.max_samples is None or not training or task.local_epochs * task.own_samples <= policy.max_samples,
         policy.min_steps is None
         or not training
         or task.local_epochs * ((task.own_samples + task.batch_size - 1) // task.batch_size) >= policy.min_steps,
-        policy.evaluate or training,
+        policy.evaluate or task.kind != "evaluate",
+        policy.audits or task.kind != "audit",
         policy.hours is None or policy.hours.contains(now.local),
         not (policy.ac_power_only and now.on_battery),
         policy.max_rounds_per_day is None

@@ -1,9 +1,9 @@
 """A whole client at a coordinator in memory, on a clock that costs no time."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from fed_compute.client.client import Client
 from fed_compute.client.config import load_settings
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.departures import SentLog, read_sent, sent_folder
+from fed_compute.client.patience import pause
+from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.surroundings import Surroundings
 from fed_compute.client.wiring import assemble
 from fed_compute.clock import ManualClock
@@ -54,7 +56,7 @@ class Volunteer:
     client: Client
     clock: ManualClock
     watcher: Watcher
-    stop: threading.Event
+    stop: StopSign
     state_dir: Path
 
     def run(self, **how: Any) -> int:
@@ -86,14 +88,14 @@ def volunteer_at(
     **limits: Any,
 ) -> Volunteer:
     """Return a client of the coordinator with the given settings, such as `client_min_cohort=3`."""
-    clock, watcher, stop = clock or ManualClock(NOON), Watcher(), threading.Event()
+    clock, watcher, stop = clock or ManualClock(NOON), Watcher(), StopSign()
     settings = load_settings(
         coordinator_url="http://coordinator.test", client_state_dir=state_dir, client_device="cpu", **limits
     )
     api = CoordinatorApi(
         settings.coordinator_url,
         max_retries=max_retries,
-        retry_delay=0.001,
+        pause=partial(pause, clock=clock, stop=stop),
         give_up=stop.is_set,
         transport=coordinator.transport(),
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.errors import LeaseExpired, RoundNotFound, TaskNotFound
 from fed_compute.ids import ClientId, JobId
 from fed_compute.rounds.audits import LOTTERY_DOUBLES_SECONDS, Verdict
-from fed_compute.rounds.quota import QuotaRules
+from fed_compute.rounds.quota import DAY_SECONDS, QuotaRules
 from fed_compute.rounds.records import Audit, TaskKind, TaskState
-from fed_compute.rounds.scoring import Moment, Standing
+from fed_compute.rounds.rewards import Earner
+from fed_compute.rounds.scoring import NEWCOMER_RESULTS, Moment, Standing
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import Stand, body_for, tiny_job
 
@@ -236,6 +238,22 @@ def test_a_failure_takes_back_what_the_update_earned_and_nothing_else(court: Sta
     back = [line for line in balance.lines if line.kind == "reversal"]
     assert {line.reason for line in back} == {"audit_failed"}
     assert balance.results_to_release == 10
+
+
+def test_a_failure_leaves_what_was_settled(court: Stand) -> None:
+    """Escrow is there for what turns out to be bad; what was earned beyond doubt, only a person may take back."""
+    with court.core.store.transaction() as records:
+        for name in VETERANS:
+            records.earnings.put(name, asdict(Earner(valid_in_a_row=NEWCOMER_RESULTS)))
+    audits = judge_again_and_again(court, WORSE, 3)
+    guilty = court.core.incentives.of(audits[-1].client_id)
+    assert audits[-1].verdict is Verdict.FAILED
+    assert guilty.holding.settled == sum(line.settled for line in guilty.lines if line.kind == "grant")
+    assert {line.kind for line in guilty.lines} == {"grant"}
+    assert (guilty.results_to_release, guilty.holding.pending) == (10, 0)
+    court.clock.advance(DAY_SECONDS)
+    play_round(court, *VETERANS)
+    assert court.core.incentives.of(audits[-1].client_id).holding.pending > 0, "what comes now is looked at first"
 
 
 def test_one_lying_judge_changes_nothing(court: Stand) -> None:

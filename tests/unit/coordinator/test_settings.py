@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from fed_compute.coordinator.settings import CoordinatorSettings, load_settings
 from fed_compute.errors import SettingInvalid
 from fed_compute.rounds.records import RoundMode
-from fed_compute.rounds.rewards import RewardRules
+from fed_compute.rounds.rewards import RewardRules, Work, rewards_for
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import tiny_job
 
@@ -63,7 +63,15 @@ def test_a_flag_wins_over_the_environment_and_none_means_not_given(monkeypatch: 
         ("ENABLE_ASYNC_ROUNDS", "perhaps"),
         ("ASYNC_MIN_UPDATES", "0"),
         ("ASYNC_MAX_DURATION", "inf"),
+        ("ASYNC_MIN_UPDATES", "9999999999"),
         ("INCENTIVE_BASE_REWARD", "-1"),
+        ("INCENTIVE_BASE_REWARD", "10001"),
+        ("INCENTIVE_BASE_REWARD", "1e300"),
+        ("INCENTIVE_BASE_REWARD", "inf"),
+        ("INCENTIVE_SPEED_THRESHOLD", "-1"),
+        ("INCENTIVE_SPEED_THRESHOLD", "1e300"),
+        ("INCENTIVE_CONSISTENCY_THRESHOLD", "0"),
+        ("INCENTIVE_CONSISTENCY_THRESHOLD", "99999999999999999999"),
     ],
 )
 def test_what_cannot_be_understood_stops_the_start_and_is_named(
@@ -139,6 +147,14 @@ def test_the_rest_of_the_job_stays_when_it_is_served_asynchronously() -> None:
     served = load_settings(enable_async_rounds=True).applied_to(spec)
     assert served.model_copy(update={"rounds": spec.rounds}) == spec
     assert (served.rounds.total, served.rounds.over_selection) == (7, spec.rounds.over_selection)
+
+
+def test_the_highest_pay_that_can_be_set_does_not_overflow_the_ledger() -> None:
+    """A hundred million updates, each fast, steady and paid the most, on one account and against the mint."""
+    rules = load_settings(incentive_base_reward=10_000, incentive_speed_curve=True).reward_rules()
+    most = rewards_for(rules, Work(latency_seconds=0.0, deadline_seconds=300.0, streak=1000, dropped_before=False))
+    assert len(most) == 3
+    assert 10**8 * sum(reward.micro_tokens for reward in most) < 2**63
 
 
 @pytest.mark.parametrize("values", [{}, {"base": 1.0, "speed": 2.0, "consistency": 3}])

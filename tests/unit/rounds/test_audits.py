@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fed_compute.rounds.audits import (
     CALIBRATED_FROM,
+    LEAST_HARM,
     LOTTERY_DOUBLES_SECONDS,
     LOWEST_SCORE,
     UNCALIBRATED_LIMIT,
@@ -140,6 +141,14 @@ def test_the_limit_follows_what_is_usual_in_the_job() -> None:
     assert verdict_on(flipped, passed_scores=unlike, doubts_before=0) is Verdict.PASSED
     assert verdict_on([-0.75], passed_scores=unlike, doubts_before=0) is Verdict.PASSED
     assert verdict_on([-28.0], passed_scores=unlike, doubts_before=0) is Verdict.DOUBTFUL
+
+
+def test_where_updates_do_nothing_any_more_next_to_no_harm_is_no_harm() -> None:
+    """All scores alike leave no spread; whoever lies a hair below them is honest all the same."""
+    for passed in ([0.0] * 20, [0.002] * 20):
+        assert verdict_on([-1e-9], passed_scores=passed, doubts_before=2) is Verdict.PASSED
+        assert verdict_on([-LEAST_HARM], passed_scores=passed, doubts_before=2) is Verdict.PASSED
+        assert verdict_on([-2 * LEAST_HARM], passed_scores=passed, doubts_before=2) is Verdict.FAILED
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from fed_compute.cli.demo.places import Places, prepare
 from fed_compute.cli.demo.plan import JOB_NAME, DemoPlan, make_plan
 from fed_compute.cli.demo.report import summary_of, write_summary
 from fed_compute.cli.demo.story import Story
-from fed_compute.cli.demo.watch import LineScreen, LiveScreen, Screen, SilentScreen
+from fed_compute.cli.demo.watch import LineScreen, Show, live_screen
 from fed_compute.clock import Clock, SystemClock
 from fed_compute.errors import DemoFailed, ExtraMissing
 from fed_compute.protocol.digests import sha256_hex
@@ -82,13 +82,13 @@ def _run(plan: DemoPlan, places: Places, clock: Clock, *, quiet: bool) -> dict[s
     """Do everything, and return the summary. No process is left running, however it ends."""
     began, started_at = clock.monotonic(), clock.now()
     story = Story(plan.names, rounds_total=plan.rounds, target_updates=plan.target_updates)
-    with Fleet(plan, places, clock, os.environ) as fleet, _screen(clock, started_at=started_at, quiet=quiet) as screen:
-        screen.show(story)
+    with Fleet(plan, places, clock, os.environ) as fleet, _screen(clock, started_at=started_at, quiet=quiet) as show:
+        show(story)
         story.url = fleet.start_coordinator()
         for name in plan.names:
             fleet.start_client(name)
         with Feed(story.url, clock) as feed:
-            _follow(story, feed, screen, fleet, Mishaps(plan, fleet, clock), clock)
+            _follow(story, feed, show, fleet, Mishaps(plan, fleet, clock), clock)
             final = _fetch_model(story.url, places)
     summary = summary_of(plan, story, places, final=final, started_at=started_at, seconds=clock.monotonic() - began)
     write_summary(summary, places)
@@ -96,7 +96,7 @@ def _run(plan: DemoPlan, places: Places, clock: Clock, *, quiet: bool) -> dict[s
     return summary
 
 
-def _follow(story: Story, feed: Feed, screen: Screen, fleet: Fleet, mishaps: Mishaps, clock: Clock) -> None:
+def _follow(story: Story, feed: Feed, show: Show, fleet: Fleet, mishaps: Mishaps, clock: Clock) -> None:
     """Watch until the job is finished and the final model measured.
 
     Raises:
@@ -109,7 +109,7 @@ def _follow(story: Story, feed: Feed, screen: Screen, fleet: Fleet, mishaps: Mis
             story.take(entry)
             news_at = clock.monotonic()
         mishaps.look(story)
-        screen.show(story)
+        show(story)
         fleet.check()
         now = clock.monotonic()
         if story.is_finished:
@@ -118,7 +118,7 @@ def _follow(story: Story, feed: Feed, screen: Screen, fleet: Fleet, mishaps: Mis
                 break  # some client is slow; the others have said enough
         if now - news_at > patience:
             raise DemoFailed(f"nothing happened for {patience:.0f} s, the logs may say why: {fleet.logs}")
-    screen.show(story)
+    show(story)
 
 
 def _fetch_model(url: str, places: Places) -> dict[str, Any]:
@@ -137,13 +137,16 @@ def _fetch_model(url: str, places: Places) -> dict[str, Any]:
     return final
 
 
-def _screen(clock: Clock, *, started_at: float, quiet: bool) -> Screen:
+@contextmanager
+def _screen(clock: Clock, *, started_at: float, quiet: bool) -> Iterator[Show]:
     console = Console(highlight=False)
     if quiet:
-        return SilentScreen()
-    if console.is_terminal and not console.is_dumb_terminal:
-        return LiveScreen(console, started_at=started_at, now=clock.now)
-    return LineScreen(print_line, started_at=started_at)
+        yield lambda story: None
+    elif console.is_terminal and not console.is_dumb_terminal:
+        with live_screen(console, started_at=started_at, now=clock.now) as show:
+            yield show
+    else:
+        yield LineScreen(print_line, started_at=started_at).show
 
 
 @contextmanager

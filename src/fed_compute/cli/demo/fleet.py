@@ -18,7 +18,6 @@ from fed_compute.cli.demo.plan import DemoPlan
 from fed_compute.cli.serve import LISTENING
 from fed_compute.client.config import ClientSettings
 from fed_compute.clock import Clock
-from fed_compute.coordinator.settings import PREFIX, CoordinatorSettings
 from fed_compute.errors import DemoFailed
 
 COORDINATOR = "coordinator"
@@ -171,6 +170,8 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     Whatever the user has set for coordinators and clients of their own is left out. One thread each,
     so that training is repeatable and many clients share few cores.
     """
+    from fed_compute.coordinator.settings import PREFIX, CoordinatorSettings  # loads the coordinator's libraries
+
     ours = _names_of(ClientSettings) | _names_of(CoordinatorSettings)
     kept = {
         name: value

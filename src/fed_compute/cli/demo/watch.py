@@ -1,8 +1,7 @@
 """What one sees while a demonstration runs: a live table on a terminal, plain lines elsewhere, nothing for scripts."""
 
-from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,48 +19,16 @@ _OTHER_LINES = 10
 _STYLES = {"closed": "green", "given up": "yellow", "collecting": "cyan", "aggregating": "cyan", "open": "dim"}
 
 
-class Screen(Protocol):
-    """Shows a story as it goes on."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def show(self, story: Story) -> None:
-        """Show how things stand now."""
-        ...
+Show = Callable[[Story], None]
+"""Shows how things stand now; called again and again."""
 
 
-class LiveScreen:
-    """A picture that is drawn over itself, for a terminal. Its last state stays."""
-
-    def __init__(self, console: Console, *, started_at: float, now: Callable[[], float]) -> None:
-        self._console = console
-        self._started_at = started_at
-        self._now = now
-        self._live = Live(console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=False)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def show(self, story: Story) -> None:
-        """Draw the picture anew."""
-        self._live.update(
-            picture(
-                story,
-                started_at=self._started_at,
-                now=self._now(),
-                width=self._console.width,
-                height=self._console.height,
-            )
+@contextmanager
+def live_screen(console: Console, *, started_at: float, now: Callable[[], float]) -> Iterator[Show]:
+    """While the block runs, show a picture that is drawn over itself, for a terminal. Its last state stays."""
+    with Live(console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=False) as live:
+        yield lambda story: live.update(
+            picture(story, started_at=started_at, now=now(), width=console.width, height=console.height)
         )
 
 
@@ -75,14 +42,6 @@ class LineScreen:
         self._told: set[int] = set()
         self._lives: dict[str, tuple[int, int]] = {}
         self._joined: set[str] = set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
 
     def show(self, story: Story) -> None:
         """Write what is new."""
@@ -107,21 +66,6 @@ class LineScreen:
         if client.came_back > came_back:
             self._write(f"{client.name} is back")
         self._lives[client.name] = (client.died, client.came_back)
-
-
-class SilentScreen:
-    """Shows nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return
-
-    def show(self, story: Story) -> None:
-        """Do nothing."""
 
 
 def round_line(round_: RoundStory, *, rounds_total: int, started_at: float) -> str:

@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from fed_compute.coordinator.recipes import recipe_of
+from fed_compute.coordinator.recipes import recipe_of, spec_of
 from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound, LeaseExpired, TaskNotFound
@@ -128,8 +128,6 @@ def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: st
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
     limits = core.limits.of(found.job, round_.round_id)
-    is_audit = task.kind.value == "audit"
-    audited = core.audits.audited_update(task.client_id, task.task_id).digest if is_audit else None
     described = {
         "train": f"Train local model for round {round_.round_id}",
         "evaluate": f"Evaluate model {version} of round {round_.round_id} on local data",
@@ -155,7 +153,8 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         ),
         target_updates=round_.target_updates,
         min_updates=round_.min_updates,
-        audited_digest=audited,
+        auditors=spec_of(found.job).audits.auditors,
+        audited_digest=found.audited,
     )
 
 

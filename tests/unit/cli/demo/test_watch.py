@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fed_compute.cli.demo.story import Story
-from fed_compute.cli.demo.watch import LineScreen, LiveScreen, picture
+from fed_compute.cli.demo.watch import LineScreen, live_screen, picture
 from tests.unit.cli.demo.journal import NAMES, entry, measured, new_story, one_round, opened
 
 
@@ -71,8 +71,8 @@ def test_the_newest_rounds_are_shown() -> None:
 def test_the_live_screen_leaves_its_last_picture() -> None:
     screen = io.StringIO()
     console = Console(file=screen, width=80, height=24, force_terminal=True)
-    with LiveScreen(console, started_at=0.0, now=lambda: 50.0) as live:
-        live.show(new_story(*one_round(1)))
+    with live_screen(console, started_at=0.0, now=lambda: 50.0) as show:
+        show(new_story(*one_round(1)))
     assert "1 of 2" in screen.getvalue()
 
 

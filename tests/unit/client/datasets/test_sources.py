@@ -1,15 +1,17 @@
 """Each source of data, read from real files, and what it says about bad ones."""
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from fed_compute.client.datasets import Dataset, load_dataset, split_holdout
 from fed_compute.client.datasets.idx import DEBIAN_FOLDER
-from fed_compute.errors import DatasetInvalid, DatasetMissing
+from fed_compute.errors import DatasetInvalid, DatasetMissing, ExtraMissing
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -36,12 +38,26 @@ def write_picture(file: Path, *, size: tuple[int, int] = (6, 4), shade: int = 51
     Image.new("RGB", size, (shade, shade, shade)).save(file)
 
 
-def test_digits_are_the_real_digits_scaled_to_one() -> None:
+def test_digits_are_scikit_learn_s_bit_for_bit_scaled_to_one() -> None:
+    """The file is read without the library; nobody's part may change by that."""
+    x, y = load_digits(return_X_y=True)
     digits = load_dataset("digits")
-    assert digits.x.shape == (1797, 64)
-    assert digits.x.dtype == np.float32
+    assert (digits.x.dtype, digits.x.shape, digits.y.dtype) == (np.float32, (1797, 64), np.int64)
+    assert digits.x.tobytes() == (x / 16.0).astype(np.float32).tobytes()
+    assert digits.y.tobytes() == y.astype(np.int64).tobytes()
     assert (digits.x.min(), digits.x.max()) == (0.0, 1.0)
-    assert sorted(set(digits.y.tolist())) == list(range(10))
+
+
+def test_without_scikit_learn_or_its_file_there_are_no_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ExtraMissing, match=r"digits.*\[client\]"):
+        load_dataset("digits")
+    (tmp_path / "sklearn").mkdir()
+    (tmp_path / "sklearn" / "__init__.py").touch()
+    monkeypatch.delitem(sys.modules, "sklearn")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DatasetMissing, match=r"digits\.csv\.gz; install scikit-learn anew"):
+        load_dataset("digits")
 
 
 @pytest.mark.parametrize("split", ["iid", "dirichlet,alpha=0.3", "sorted"])
