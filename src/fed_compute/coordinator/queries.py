@@ -77,6 +77,14 @@ def last_seq(store: Store) -> int:
         return records.journal.last_seq()
 
 
+def newest_entries(
+    store: Store, *, limit: int, kind: str | None = None, client_id: str | None = None
+) -> Sequence[Entry]:
+    """Return the journal's newest entries, newest first, at most `limit`: all, or those of a kind or a client."""
+    with store.snapshot() as records:
+        return records.journal.newest(limit=limit, kind=kind, client_id=client_id)
+
+
 def entries_after(store: Store, seq: int, *, limit: int) -> Sequence[Entry]:
     """Return the journal's entries after number `seq`, oldest first, at most `limit`."""
     with store.snapshot() as records:

@@ -31,6 +31,7 @@ from fed_compute.coordinator.rate_limiter import RateLimiter
 from fed_compute.coordinator.registration import Registrar
 from fed_compute.coordinator.reputation import ReputationManager
 from fed_compute.coordinator.round_manager import RoundManager
+from fed_compute.coordinator.sessions import SessionDesk
 from fed_compute.coordinator.settings import CoordinatorSettings
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
@@ -62,6 +63,7 @@ class Coordinator:
     bell: Bell
     presence: Presence
     auth: AuthManager
+    sessions: SessionDesk
     registrar: Registrar
     keys: KeyDesk
     invites: InviteDesk
@@ -153,6 +155,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         bell=bell,
         presence=presence,
         auth=auth,
+        sessions=access.sessions,
         registrar=access.registrar,
         keys=KeyDesk(store, auth, clock),
         invites=access.invites,
@@ -214,6 +217,7 @@ def _books(settings: CoordinatorSettings, clock: Clock, store: Store, blobs: Blo
 @dataclass(frozen=True, slots=True)
 class _Access:
     auth: AuthManager
+    sessions: SessionDesk
     invites: InviteDesk
     registrar: Registrar
 
@@ -231,7 +235,8 @@ def _access(
     )
     invites = InviteDesk(store, clock, pepper=peppers.present, previous_pepper=peppers.previous)
     challenges = Challenges(clock, pepper=peppers.present, difficulty_bits=settings.difficulty_bits)
-    return _Access(auth, invites, Registrar(settings.registration, auth, invites, challenges))
+    sessions = SessionDesk(store, auth, clock, pepper=peppers.present)
+    return _Access(auth, sessions, invites, Registrar(settings.registration, auth, invites, challenges))
 
 
 def _worker_name(settings: CoordinatorSettings) -> str:

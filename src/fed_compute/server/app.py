@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.server.dashboard import pages
+from fed_compute.server.dashboard import acts, pages, visitors, volunteer
 from fed_compute.server.dependencies import ServerState, spoken_protocol
 from fed_compute.server.documentation import describe_problems
 from fed_compute.server.limits import NetworkLimits
@@ -53,7 +53,7 @@ _PUBLIC = (
     events,
 )
 _ADMIN = (admin_keys, admin_invites, admin_clients)
-_DASHBOARD = (pages,)
+_DASHBOARD = (pages, volunteer, acts, visitors)
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
 with a stable `code`."""

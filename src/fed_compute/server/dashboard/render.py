@@ -1,16 +1,19 @@
 """Turning what pages show into HTML: templates, filters for people, addresses of files, and strict headers."""
 
 import hashlib
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse
+
+from fed_compute.coordinator.sessions import Session
+from fed_compute.rounds.records import Scope
 
 VERSION = version("fed-compute")
 STATIC = files("fed_compute.server.dashboard") / "static"
@@ -36,10 +39,51 @@ HEADERS = {
 }
 
 
-def render(request: Request, template: str, *, status: int = 200, **shown: Any) -> HTMLResponse:
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line at the top of a page: `kind` is `good` or `bad`."""
+
+    kind: Literal["good", "bad"]
+    text: str
+
+
+DONE = {
+    "closed": "The round closes.",
+    "created": "The job is created; its first round is open.",
+    "approved": "The client may take part.",
+    "banned": "The client is shut out, and its lease is taken back.",
+    "unbanned": "The client may take part again.",
+}
+"""What a page says after an act, by the word in its address."""
+
+
+def render(
+    request: Request,
+    template: str,
+    visitor: Session | None,
+    *,
+    status: int = 200,
+    notice: Notice | None = None,
+    **shown: Any,
+) -> HTMLResponse:
     """Return a page. What is shown is escaped; a name that a template misses is an error."""
-    here = request.url.path
-    text = _environment().get_template(template).render(pages=PAGES, here=here, version=VERSION, **_nobody(), **shown)
+    if notice is None and (done := DONE.get(request.query_params.get("did", ""))) is not None:
+        notice = Notice("good", done)
+    scope = None if visitor is None else visitor.principal.scope
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            pages=PAGES,
+            here=request.url.path,
+            version=VERSION,
+            visitor=visitor,
+            is_operator=scope is Scope.OPERATOR,
+            is_staff=scope in (Scope.OPERATOR, Scope.OBSERVER),
+            notice=notice,
+            **shown,
+        )
+    )
     return HTMLResponse(text, status_code=status, headers=HEADERS)
 
 
@@ -47,10 +91,6 @@ def wants_html(request: Request) -> bool:
     """Say whether a request comes from a browser that wants a page, or a page that wants a part of itself anew."""
     accept = request.headers.get("accept", "")
     return "hx-request" in request.headers or ("text/html" in accept and "application/json" not in accept)
-
-
-def _nobody() -> Mapping[str, Any]:
-    return {"visitor": None, "notice": None}
 
 
 @cache
@@ -63,7 +103,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "count": count, "percent": percent, "decimal": decimal, "moment": moment, "duration": duration,
+        "count": count, "tokens": tokens, "percent": percent, "decimal": decimal, "moment": moment,
+        "duration": duration,
     }  # fmt: skip
     environment.globals["asset"] = asset
     return environment
@@ -79,6 +120,11 @@ def asset(name: str) -> str:
 def count(value: int | None) -> str:
     """Write a whole number with separators."""
     return "–" if value is None else f"{value:,}"
+
+
+def tokens(micro_tokens: int | None) -> str:
+    """Write an amount of credit."""
+    return "–" if micro_tokens is None else f"{micro_tokens / 1e6:,.2f}"
 
 
 def percent(value: float | None) -> str:

@@ -18,7 +18,7 @@ from fed_compute.server.documentation import RECORDS, refusals
 PING_SECONDS = 15
 _BATCH = 500
 _LOOK_AGAIN_SECONDS = 5.0
-_NOT_FOR_STRANGERS = frozenset(
+NOT_FOR_STRANGERS = frozenset(
     {
         "operator_key_issued",
         "key_issued",
@@ -79,7 +79,7 @@ def _read(core: Coordinator, seq: int, job_id: int | None) -> tuple[int, list[Se
     names = {job.job_id: job.name for job in core.jobs.all()} if entries else {}
     batch = []
     for entry in entries:
-        if entry.kind in _NOT_FOR_STRANGERS or (job_id is not None and entry.job_id != job_id):
+        if entry.kind in NOT_FOR_STRANGERS or (job_id is not None and entry.job_id != job_id):
             continue
         told: dict[str, Any] = {
             "seq": entry.seq,

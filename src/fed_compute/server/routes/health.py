@@ -11,6 +11,7 @@ from fed_compute.ids import format_version
 from fed_compute.server.answers import HealthAnswer, ProtocolRange, ServiceAnswer
 from fed_compute.server.dashboard.pages import overview
 from fed_compute.server.dashboard.render import wants_html
+from fed_compute.server.dashboard.visitors import Visitor
 from fed_compute.server.dependencies import HIGHEST_PROTOCOL, LOWEST_PROTOCOL, State
 from fed_compute.server.documentation import RECORDS, refusals
 
@@ -37,10 +38,10 @@ router = APIRouter(tags=["health"])
     response_model=ServiceAnswer,
     responses={200: {"content": {"text/html": {}}}, **refusals(*RECORDS)},
 )
-def front(request: Request, state: State) -> Response:
+def front(request: Request, state: State, visitor: Visitor) -> Response:
     """Return name, version, protocol and the default job's present round; browsers get the dashboard."""
     if wants_html(request):
-        return overview(request, state.coordinator)
+        return overview(request, state.coordinator, visitor)
     return JSONResponse(service(state).model_dump(mode="json"), headers={"Vary": "Accept"})
 
 
