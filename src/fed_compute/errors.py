@@ -428,14 +428,17 @@ class NotAssigned(Refused):
 
 
 class RoundOver(Refused):
-    """The round ended before this update came; it is recorded as late, not as a failure."""
+    """The round ended before this update came; it is recorded as late. That is no failure, unless the lease ran out."""
 
     code = "round_over"
     status = 410
 
-    def __init__(self, *, round_id: int, state: str) -> None:
+    def __init__(self, *, round_id: int, state: str, ran_out: bool = False) -> None:
+        told = "came after its lease had run out, and is recorded as late"
+        if not ran_out:
+            told = "came too late and is recorded as late, not as a failure"
         super().__init__(
-            f"round {round_id} is {state}; this update came too late and is recorded as late, not as a failure",
+            f"round {round_id} is {state}; this update {told}",
             round_id=round_id,
             state=state,
         )

@@ -85,14 +85,14 @@ def test_a_client_that_is_killed_comes_back_as_itself_and_the_training_ends(tmp_
 
 
 @contextmanager
-def demo_with_clients(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, psutil.Process]]]:
+def demo_with_a_client(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, psutil.Process]]]:
     """Start a long demonstration; the block gets it and, by name, the processes it has started."""
-    command = [sys.executable, "-m", "fed_compute", "demo", "--clients", "2", "--rounds", "500"]
+    command = [sys.executable, "-m", "fed_compute", "demo", "--clients", "1", "--rounds", "500"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         try:
             until = time.monotonic() + 60
-            while len(children := psutil.Process(demo.pid).children(recursive=True)) < 3:
-                assert time.monotonic() < until, "no clients were started"
+            while len(children := psutil.Process(demo.pid).children(recursive=True)) < 2:
+                assert time.monotonic() < until, "no client was started"
                 assert demo.poll() is None
                 time.sleep(0.1)
             yield demo, {child.environ().get("CLIENT_NAME", "coordinator"): child for child in children}
@@ -109,7 +109,7 @@ def assert_gone(children: Iterable[psutil.Process]) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_however_it_is_ended_no_process_is_left_behind(tmp_path: Path, number: int, code: int) -> None:
-    with demo_with_clients(tmp_path) as (demo, children):
+    with demo_with_a_client(tmp_path) as (demo, children):
         os.kill(demo.pid, number)
         _, errors = demo.communicate(timeout=50)
         assert demo.returncode == code
@@ -119,10 +119,10 @@ def test_however_it_is_ended_no_process_is_left_behind(tmp_path: Path, number: i
 
 @pytest.mark.timeout(120)
 def test_a_client_that_dies_by_itself_is_named_with_its_log(tmp_path: Path) -> None:
-    with demo_with_clients(tmp_path) as (demo, children):
-        children["client-2"].kill()
+    with demo_with_a_client(tmp_path) as (demo, children):
+        children["client-1"].kill()
         _, errors = demo.communicate(timeout=50)
         assert demo.returncode == 1
-        assert "error: client-2 was ended by SIGKILL, which nobody asked for" in errors
-        assert str(Path("demo-report") / "run-1" / "logs" / "client-2.log") in errors
+        assert "error: client-1 was ended by SIGKILL, which nobody asked for" in errors
+        assert str(Path("demo-report") / "run-1" / "logs" / "client-1.log") in errors
         assert_gone(children.values())

@@ -25,6 +25,7 @@ from fed_compute.errors import (
     TaskOver,
 )
 from fed_compute.protocol.messages import Problem
+from fed_compute.protocol.retry_window import RETRY_WINDOW, read_retry_window
 
 _LATER_STATUSES = frozenset({408, 425, 429})
 _LATER_CODES = frozenset({"digest_mismatch", "upload_offset_mismatch", "client_pending"})
@@ -70,6 +71,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return min(seconds, _LONGEST_ADVICE) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def retry_window(headers: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return from and to how many seconds from now to ask again: the window that is told, else `Retry-After`."""
+    window = read_retry_window(headers.get(RETRY_WINDOW.lower(), ""))
+    if window is None and (moment := retry_after(headers)) is not None:
+        return moment, moment
+    return window
 
 
 def printable(text: str) -> str:

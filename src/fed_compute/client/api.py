@@ -11,9 +11,10 @@ import httpx2
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from fed_compute.client.answers import error_of, printable, retry_after
+from fed_compute.client.answers import error_of, printable, retry_window
+from fed_compute.client.backoff import Backoff
 from fed_compute.clock import SystemClock
-from fed_compute.errors import AnswerUnusable, CoordinatorBusy, CoordinatorUnreachable, NotNow, SettingInvalid
+from fed_compute.errors import AnswerUnusable, CoordinatorUnreachable, NotNow, SettingInvalid
 from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.messages import (
     PROTOCOL_HEADER,
@@ -53,10 +54,19 @@ _ResultT = TypeVar("_ResultT")
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing to do now. `retry_after_seconds` is the coordinator's wish, None if it has none."""
+    """Nothing to do now. `window` is when to ask again, from and to in seconds; None if that is not said."""
 
-    retry_after_seconds: float | None
+    window: tuple[float, float] | None
     reason: str
+
+    @property
+    def gap_seconds(self) -> float:
+        """How often the coordinator wants each client: the usual window, one width ahead, makes it 1.5 widths."""
+        return 0.0 if self.window is None else 1.5 * (self.window[1] - self.window[0])
+
+    def draw_seconds(self, rng: np.random.Generator, *, otherwise: float) -> float:
+        """Return how long to wait: an even draw from the window, or `otherwise` where none was given."""
+        return otherwise if self.window is None else float(rng.uniform(*self.window))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +88,13 @@ def said(request: Request) -> dict[str, Any]:
     return {**request.model_dump(mode="json", exclude_none=True, exclude_unset=True), **nothing}
 
 
-def retry_seconds(failures: int, *, delay: float, told: float | None, chance: float) -> float:
-    """Return the pause after so many failures of one call, at least 1.
-
-    What the coordinator told; else `delay`, doubled for each further failure, and up to half of `delay` more by
-    `chance` from 0 to 1, at most `LONGEST_RETRY_SECONDS`.
-    """
-    if told is not None:
-        return told
-    return min(delay * 2.0 ** min(failures - 1, 30) + delay / 2 * chance, LONGEST_RETRY_SECONDS)
-
-
 class CoordinatorApi:
-    """One coordinator. May be used from several threads at once. It follows no redirects: a key goes to one host only.
+    """One coordinator. Heartbeats may come from another thread. It follows no redirects: a key goes to one host only.
 
-    Each call makes at most `max_retries` + 1 tries, with a `pause` of `retry_seconds` between them. A
-    `Retry-After` of the coordinator that is longer than `LONGEST_RETRY_SECONDS` ends the call. Only
-    `NotNow` is ever tried again. `before_try` runs before each try; `pause` may raise to end them;
-    `give_up` says whether to stop reading an answer that does not end.
+    Each call makes at most `max_retries` + 1 tries, with a `pause` between them as long as `backoff` says;
+    one that would be longer than `LONGEST_RETRY_SECONDS` ends the call. Only `NotNow` is ever tried again.
+    `before_try` runs before each try; `pause` may raise to end them; `give_up` says whether to stop
+    reading an answer that does not end.
 
     Raises (every call):
         NotNow: nothing is wrong with the call; try later.
@@ -110,11 +109,10 @@ class CoordinatorApi:
         *,
         api_key: str | None = None,
         max_retries: int = 3,
-        retry_delay: float = 2.0,
+        backoff: Backoff | None = None,
         before_try: Callable[[], None] = lambda: None,
         pause: Callable[[float], None] = _SLEEP,
         give_up: Callable[[], bool] = lambda: False,
-        rng: np.random.Generator | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         headers = {
@@ -129,10 +127,9 @@ class CoordinatorApi:
         except httpx2.InvalidURL as error:
             raise SettingInvalid(f"COORDINATOR_URL {base_url[:200]!r} is not an address: {error}") from error
         self._max_retries = max_retries
-        self._retry_delay = retry_delay
+        self.backoff = backoff or Backoff(SystemClock(), np.random.default_rng(), base=2.0)
         self._before_try = before_try
         self._pause = pause
-        self._rng = rng or np.random.default_rng()
         self._give_up = give_up
         if api_key is not None:
             self.authenticate(api_key)
@@ -163,21 +160,17 @@ class CoordinatorApi:
         With `job` only a task of that job; without `evaluates` no evaluation, without `audits` no audit. A
         coordinator may ignore all three.
         """
-        wishes = {} if job is None else {"job": job}
-        if not evaluates:
-            wishes["evaluate"] = "false"
-        if audits:
-            wishes["audit"] = "true"
         reply = self._send(
             "GET",
             f"/task/{quote(client_id, safe='')}",
             max_bytes=_MAX_TASK_BYTES,
-            params={"wait": f"{wait_seconds:g}", **wishes},
+            params={"wait": f"{wait_seconds:g}", **_wishes(job, evaluates=evaluates, audits=audits)},
             timeout=httpx2.Timeout(30.0, connect=10.0, read=30.0 + wait_seconds),
         )
         if reply.status == 204:
-            reason = reply.headers.get("fed-compute-reason", "waiting")
-            return Idle(retry_after(reply.headers), printable(reason[:80]))
+            idle = _idle(reply)
+            self.backoff.keep_pace(idle.gap_seconds)
+            return idle
         return _read(TaskAnswer, reply)
 
     def download_model(self, model_version: str, *, job: str, digest: str, max_bytes: int) -> bytes:
@@ -243,25 +236,19 @@ class CoordinatorApi:
         return self._retrying(lambda: self._try(method, path, **request))
 
     def _retrying(self, call: Callable[[], _ResultT]) -> _ResultT:
-        failures = 0
+        retries_left = self._max_retries
         while True:
             try:
-                return call()
+                answer = call()
+                self.backoff.succeeded()
+                return answer
             except NotNow as error:
-                failures += 1
-                seconds = self._seconds_after(error, failures)
-                if failures > self._max_retries or seconds > LONGEST_RETRY_SECONDS:
+                self.backoff.failed(error)
+                seconds = self.backoff.seconds_left()
+                if retries_left == 0 or seconds > LONGEST_RETRY_SECONDS:
                     raise
+            retries_left -= 1
             self._pause(seconds)
-
-    def _seconds_after(self, error: NotNow, failures: int) -> float:
-        told = isinstance(error, CoordinatorBusy) and error.details["told"]
-        return retry_seconds(
-            failures,
-            delay=self._retry_delay,
-            told=error.retry_after_seconds if told else None,
-            chance=float(self._rng.random()),
-        )
 
     def _try(self, method: str, path: str, *, max_bytes: int = _MAX_JSON_BYTES, **request: Any) -> _Reply:
         """Make one call; return a 2xx answer or raise what it means."""
@@ -299,8 +286,19 @@ def _json_body(request: Request) -> dict[str, Any]:
     return {"content": wire_form(request), "headers": {"Content-Type": _JSON}}
 
 
+def _wishes(job: str | None, *, evaluates: bool, audits: bool) -> dict[str, str]:
+    """Return what is asked for besides the next best task; nothing where the coordinator would do so anyhow."""
+    wanted = {"job": job, "evaluate": None if evaluates else "false", "audit": "true" if audits else None}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
 def _task(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
+
+
+def _idle(reply: _Reply) -> Idle:
+    reason = reply.headers.get("fed-compute-reason", "waiting")
+    return Idle(retry_window(reply.headers), printable(reason[:80]))
 
 
 def _read(answer: type[_AnswerT], reply: _Reply) -> _AnswerT:

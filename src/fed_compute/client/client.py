@@ -74,13 +74,7 @@ class Client:
             CallRefused, TrainingDiverged, ModelMalformed, UpdateRefused: after `FAILURES_IN_A_ROW` failed tasks.
         """
         around = self._around
-        patience = Patience(
-            around.clock,
-            around.observer,
-            stop=stop or StopSign(),
-            base=around.retry_delay,
-            rng=around.rng,
-        )
+        patience = Patience(around.clock, around.observer, stop=stop or StopSign(), backoff=self._api.backoff)
         accepted, failures, refusals = 0, 0, 0
         try:
             patience.pause(around.behavior.decide_startup(around.rng))
@@ -129,11 +123,11 @@ class Client:
                 case Idle(reason="job_finished") if until_finished and finished | {job} == set(wanted):
                     around.observer.event("job_finished")
                     return
-                case Idle(retry_after_seconds, reason):
+                case Idle(reason=reason) as idle:
                     finished = finished | {job} if reason == "job_finished" else finished - {job}
                     around.observer.event("idle", why=reason)
-                    rest = around.sleep_between_rounds if retry_after_seconds is None else retry_after_seconds
-                    patience.pause(rest / len(wanted))
+                    seconds = idle.draw_seconds(around.rng, otherwise=around.sleep_between_rounds)
+                    patience.pause(seconds / len(wanted))
                 case TaskAnswer() as task:
                     count += 1
                     finished.clear()

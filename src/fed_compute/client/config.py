@@ -39,10 +39,13 @@ class ClientSettings(LimitSettings):
         description="Invitation to register with, at most 200 characters, where the coordinator wants one.",
     )
     max_retries: int = Field(
-        default=3, ge=0, le=100, description="Tries after a failed call, 0 to 100, before waiting longer. Example: 3"
+        default=3,
+        ge=0,
+        le=100,
+        description="Tries after a failed call, 0 to 100, before it counts as failed. Example: 3",
     )
     retry_delay: Seconds = Field(
-        default=2.0, description="Seconds before the first retry, 0 to 86400; doubles each time. Example: 2.0"
+        default=2.0, description="Longest wait before the first retry in seconds, 0 to 86400; doubles. Example: 2.0"
     )
     sleep_between_rounds: Seconds = Field(
         default=5.0, description="Seconds of rest after each task, 0 to 86400. Example: 5.0"

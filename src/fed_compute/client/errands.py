@@ -70,7 +70,7 @@ class Errands:
     def _note_received(self, task: TaskAnswer) -> None:
         self._around.observer.event(
             "task_received", task_id=task.task_id, task=task.task, job=task.job, round_id=task.round_id,
-            model_version=task.model_version, seconds_left=task.seconds_left,
+            model_version=task.model_version, seconds_left=task.seconds_left, soft_seconds_left=task.soft_seconds_left,
         )  # fmt: skip
 
     def _global_vector(self, task: TaskAnswer, patience: Patience, lease: LeaseKeeper) -> Vector:

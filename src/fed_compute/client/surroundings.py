@@ -11,11 +11,10 @@ from fed_compute.clock import Clock
 
 @dataclass(frozen=True)
 class Surroundings:
-    """A client's clock, who watches it, how it misbehaves, its chance, and its pace in seconds."""
+    """A client's clock, who watches it, how it misbehaves, its chance, and its rest after a task in seconds."""
 
     clock: Clock
     observer: ClientObserver
     rng: np.random.Generator
     behavior: Behavior = field(default_factory=Behavior)
     sleep_between_rounds: float = 5.0
-    retry_delay: float = 2.0

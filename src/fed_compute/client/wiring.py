@@ -9,6 +9,7 @@ import numpy as np
 from fed_compute.client import trainer
 from fed_compute.client.account import Account
 from fed_compute.client.api import CoordinatorApi
+from fed_compute.client.backoff import Backoff
 from fed_compute.client.behavior import Behavior
 from fed_compute.client.client import Client
 from fed_compute.client.config import ClientSettings
@@ -54,11 +55,10 @@ def build_client(
     api = CoordinatorApi(
         settings.coordinator_url,
         max_retries=settings.max_retries,
-        retry_delay=settings.retry_delay,
+        backoff=Backoff(clock, retry_chance, base=settings.retry_delay),
         before_try=_Latency(behavior, clock, network_chance, stop).wait,
         pause=partial(pause, clock=clock, stop=stop),
         give_up=stop.is_set,
-        rng=retry_chance,
     )
     surroundings = Surroundings(
         clock=clock,
@@ -66,7 +66,6 @@ def build_client(
         rng=own_chance,
         behavior=behavior,
         sleep_between_rounds=settings.sleep_between_rounds,
-        retry_delay=settings.retry_delay,
     )
     return assemble(settings, api, dataset, surroundings, give_up=stop.is_set)
 

@@ -163,9 +163,10 @@ class IncentiveManager:
     def _pay(self, records: Records, update_id: UpdateId, *, at: float) -> None:
         update = records.updates.get(update_id)
         task, earner = records.tasks.get(update.task_id), earner_of(records, update.client_id)
+        round_ = records.rounds.get(update.round_id)
         work = Work(
             latency_seconds=max(0.0, update.received_at - task.leased_at),
-            deadline_seconds=records.rounds.get(update.round_id).deadline_seconds,
+            deadline_seconds=round_.soft_seconds or round_.deadline_seconds,
             streak=earner.streak,
             dropped_before=earner.dropped,
         )

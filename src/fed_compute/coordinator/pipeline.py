@@ -245,10 +245,11 @@ class UpdatePipeline:
         """Record, once, that the update of an ended lease came after all."""
         with self._store.transaction() as records:
             task = records.tasks.find(task_id)
-            if task is None or task.state in (TaskState.REPORTED, TaskState.LATE):
+            if task is None or task.state in (TaskState.REPORTED, TaskState.LATE, TaskState.OVERDUE):
                 return
             now = self._rounds.now()
-            records.tasks.put(replace(task, state=TaskState.LATE, ended_at=task.ended_at or now))
+            state = TaskState.OVERDUE if task.state in (TaskState.EXPIRED, TaskState.RELEASED) else TaskState.LATE
+            records.tasks.put(replace(task, state=state, ended_at=task.ended_at or now))
             self._note(records, "update_late", task, latency_seconds=max(0.0, now - task.leased_at))
 
     def _record_late_in_round(self, client_id: ClientId, round_id: RoundId) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fed_compute.coordinator.task_assigner import own_task
 from fed_compute.errors import RoundNotFound
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
-from fed_compute.rounds.records import Entry, Job, Round, Task, TaskKind, Update, Version
+from fed_compute.rounds.leases import Ending, ending_of
+from fed_compute.rounds.records import ClientState, Entry, Job, Round, Task, TaskKind, Update, Version
 from fed_compute.storage.sql.store import Store
 
 
@@ -63,6 +64,15 @@ def accepted_update(store: Store, client_id: ClientId, task_id: TaskId) -> Updat
     with store.snapshot() as records:
         own_task(records, client_id, task_id)
         return records.updates.of_task(task_id)
+
+
+def why_over(store: Store, task: Task) -> Ending:
+    """Return why a lease that is no longer live is over."""
+    with store.snapshot() as records:
+        round_, job = records.rounds.get(task.round_id), records.jobs.get(task.job_id)
+        client = records.clients.find(task.client_id)
+        client_state = ClientState.ACTIVE if client is None else client.state
+    return ending_of(task, round_, job_state=job.state, client_state=client_state)
 
 
 def population(store: Store, *, seen_since: float) -> Population:

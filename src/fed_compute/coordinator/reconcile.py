@@ -82,7 +82,7 @@ def _reversals(books: Books) -> Iterator[str]:
 def _payments(books: Books, updates: list[Update], tasks: list[Task], rounds: Mapping[RoundId, Round]) -> Iterator[str]:
     counted = {u.task_id: u for u in updates if rounds[u.round_id].state is RoundState.CLOSED}
     given_up = {u.task_id for u in updates if rounds[u.round_id].state is RoundState.ABANDONED}
-    late = given_up | {task.task_id for task in tasks if task.state is TaskState.LATE}
+    late = given_up | {task.task_id for task in tasks if task.state in (TaskState.LATE, TaskState.OVERDUE)}
     owners = {task.task_id: task.client_id for task in tasks}
     paid: set[tuple[TaskId | None, str]] = set()
     for row in {row.group_id: row for row in books.rows if row.kind is GroupKind.GRANT}.values():

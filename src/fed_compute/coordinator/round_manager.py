@@ -9,6 +9,7 @@ from fed_compute.coordinator.recipes import spec_of
 from fed_compute.errors import Broken, RoundNotClosed, RoundNotFound
 from fed_compute.ids import JobId, RoundId
 from fed_compute.protocol.job import JobSpec
+from fed_compute.rounds.leases import LEAST_OF_JOB, soft_seconds
 from fed_compute.rounds.machine import CloseRequested, Looked, Progress, RoundEvent, step
 from fed_compute.rounds.records import (
     Job,
@@ -19,11 +20,14 @@ from fed_compute.rounds.records import (
     TaskKind,
     TaskState,
 )
-from fed_compute.rounds.selection import report_fraction, slots_for
+from fed_compute.rounds.selection import may_start, report_fraction, slots_for
 from fed_compute.storage.sql.store import Records, Store
 
 RECENT_ROUNDS = 10
-"""How many ended rounds the measured dropout looks back."""
+"""How many ended rounds the measured dropout and the measured times look back."""
+
+DROPPED = (TaskState.EXPIRED, TaskState.RELEASED, TaskState.OVERDUE)
+"""What counts as a dropout when slots are planned, be the client to blame or not."""
 
 
 class RoundManager:
@@ -75,6 +79,9 @@ class RoundManager:
                 ),
                 deadline_seconds=spec.rounds.deadline_seconds,
                 opened_at=now,
+                soft_seconds=soft_seconds(
+                    records.measured.training_seconds(job.job_id, num_rounds=RECENT_ROUNDS), least=LEAST_OF_JOB
+                ),
             )
         )
         records.journal.append(
@@ -87,6 +94,21 @@ class RoundManager:
             mode=round_.mode,
         )
         return round_
+
+    def begins_to_gather(self, records: Records, round_: Round, job: Job) -> bool:
+        """Note, if so, that somebody first asked for work of a round which waits for more clients to be there."""
+        if round_.gathering_since is not None or not self._is_gathering(records, round_, job, waited_seconds=0.0):
+            return False
+        records.rounds.put(replace(round_, gathering_since=self._clock.now()))
+        self._note(records, "round_gathering", round_)
+        return True
+
+    def goes_on_gathering(self, records: Records, round_: Round, job: Job) -> bool:
+        """Say whether a round that began to wait for more clients still does."""
+        if round_.gathering_since is None:
+            return False
+        waited_seconds = self._clock.now() - round_.gathering_since
+        return self._is_gathering(records, round_, job, waited_seconds=waited_seconds)
 
     def request_close(self, round_id: RoundId) -> Round:
         """Close a collecting round early, on an operator's word.
@@ -118,6 +140,18 @@ class RoundManager:
             with self._store.transaction() as records:
                 self.apply(records, records.rounds.get(round_id, for_update=True), Looked())
         return bool(due)
+
+    def _is_gathering(self, records: Records, round_: Round, job: Job, *, waited_seconds: float) -> bool:
+        rules = spec_of(job).rounds
+        if round_.state is not RoundState.OPEN or rules.start_fraction == 0:
+            return False
+        return not may_start(
+            records.clients.count_seen_since(self._clock.now() - self._active_seconds),
+            target_updates=round_.target_updates,
+            start_fraction=rules.start_fraction,
+            waited_seconds=waited_seconds,
+            start_wait_seconds=rules.start_wait_seconds,
+        )
 
     def _progress(self, records: Records, round_: Round) -> Progress:
         seen_since = self._clock.now() - self._active_seconds
@@ -170,7 +204,7 @@ class RoundManager:
         for round_id in records.rounds.recent_closed_ids(job_id, limit=RECENT_ROUNDS):
             counts = records.tasks.count(round_id, TaskKind.TRAIN)
             reported += counts.get(TaskState.REPORTED, 0)
-            dropped += counts.get(TaskState.EXPIRED, 0) + counts.get(TaskState.RELEASED, 0)
+            dropped += sum(counts.get(state, 0) for state in DROPPED)
         return report_fraction(reported=reported, dropped=dropped)
 
 

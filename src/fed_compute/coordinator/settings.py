@@ -103,6 +103,11 @@ class CoordinatorSettings(BaseSettings):
     )
     heartbeat_seconds: Positive = Field(default=10.0, description="Interval of heartbeats; three missed end a lease.")
     active_seconds: Positive = Field(default=45.0, description="How long a silent client counts as present.")
+    checkins_per_second: Positive = Field(
+        default=50.0,
+        description="Requests for work that this coordinator bears in one second; more clients are told to ask less "
+        "often.",
+    )
     json_max_parameters: PositiveInt = Field(default=1_000_000, description="Largest model answered as JSON.")
     json_max_bytes: PositiveInt = Field(default=64 << 20, description="Largest JSON body taken, in bytes.")
     max_update_norm: Positive | None = Field(

@@ -6,12 +6,15 @@ from typing import Any
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.audit_offers import audit_for
-from fed_compute.coordinator.recipes import spec_of
+from fed_compute.coordinator.openings import due_evaluation, free_slots
+from fed_compute.coordinator.pace import Pace
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.standings import standing_of
 from fed_compute.errors import ClientBanned, JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, Digest, TaskId, new_task_id
+from fed_compute.rounds.leases import soft_deadline, stands_still
 from fed_compute.rounds.machine import LeaseGranted, Looked
+from fed_compute.rounds.pacing import Window, lot_of
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
 from fed_compute.rounds.records import (
     Audit,
@@ -33,7 +36,11 @@ MISSED_HEARTBEATS = 3
 EVALUATION_SECONDS = 60.0
 """The shortest lease of an evaluation or an audit."""
 LONGEST_REST_SECONDS = 3600.0
-"""A client that has used up its day's quota is told to ask again after this time at the latest."""
+"""A client that has used up its day's quota is told to ask again after this time, and the usual gap, at the latest."""
+FINISHED_SECONDS = 30.0
+"""Whoever would wait for another job asks no more often."""
+OWN_TASKS = 20
+"""How many of a client's last tasks say how long it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +56,14 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class NothingToDo:
-    """There is no work for this client now. `reason` is stable: `waiting`, `quota_used` or `job_finished`."""
+    """There is no work for this client now; it may ask again within the window.
+
+    `reason` is stable: `waiting`, `gathering` (more clients must be there before the round starts),
+    `quota_used` or `job_finished`. `retry_after_seconds` is a moment of the window, drawn for this client.
+    """
 
     reason: str
+    window: Window
     retry_after_seconds: float
 
 
@@ -67,10 +79,13 @@ class _Offer:
 class TaskAssigner:
     """Gives each client at most one live lease, in rounds that still want updates."""
 
-    def __init__(self, store: Store, rounds: RoundManager, clock: Clock, *, heartbeat_seconds: float) -> None:
+    def __init__(
+        self, store: Store, rounds: RoundManager, clock: Clock, pace: Pace, *, heartbeat_seconds: float
+    ) -> None:
         self._store = store
         self._rounds = rounds
         self._clock = clock
+        self._pace = pace
         self._heartbeat_seconds = heartbeat_seconds
 
     def next_task(
@@ -103,12 +118,20 @@ class TaskAssigner:
         if isinstance(found, _Offer):
             with self._store.transaction() as records:
                 found = self._find(records, client_id, job, wanted)
+                if isinstance(found, _Offer) and self._rounds.begins_to_gather(records, found.round, found.job):
+                    found = self._find(records, client_id, job, wanted)
                 if isinstance(found, _Offer):
                     return self._grant(records, client_id, found, heartbeats=heartbeats)
         return found
 
+    def nothing_yet(self, client_id: ClientId) -> NothingToDo:
+        """Send a client away without a look at the records."""
+        return _nothing("waiting", self._pace.last_window(), client_id, now=self._clock.now())
+
     def heartbeat(self, client_id: ClientId, task_id: TaskId, *, progress: float) -> Task:
         """Record progress and extend the lease. The returned task says whether it is still live.
+
+        One that stands still for too long is over, however many heartbeats come.
 
         Raises:
             TaskNotFound: if the client has no such task.
@@ -117,9 +140,13 @@ class TaskAssigner:
             task = own_task(records, client_id, task_id)
             if task.state is not TaskState.LEASED:
                 return task
+            if progress > task.progress:
+                task = replace(task, progress=progress, progress_at=self._clock.now())
+            if stands_still(task, now=self._clock.now()):
+                return self._end(records, task, TaskState.EXPIRED)
             round_ = records.rounds.get(task.round_id)
             deadline = self._lease_deadline(task.kind, round_, heartbeats=True)
-            task = replace(task, progress=progress, heartbeats=True, deadline=max(task.deadline, deadline))
+            task = replace(task, heartbeats=True, deadline=max(task.deadline, deadline))
             records.tasks.put(task)
             return task
 
@@ -146,14 +173,20 @@ class TaskAssigner:
     def revive_leases(self) -> None:
         """Give every client that sends heartbeats time to be heard again, after this process was away.
 
-        A lease that ran out because nobody could answer its heartbeats goes on; the deadline of its
-        round still holds.
+        A lease that ran out because nobody could answer its heartbeats goes on, and its progress may
+        have grown unheard; the deadline of its round still holds. One that ran out all the same was
+        kept from reporting: it is taken back, which is nobody's failure.
         """
+        now = self._clock.now()
         with self._store.transaction() as records:
+            self._pace.resume(records)
             for round_ in records.rounds.in_states([RoundState.COLLECTING]):
                 for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
                     deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats)
-                    records.tasks.put(replace(task, deadline=max(task.deadline, deadline)))
+                    records.tasks.put(replace(task, progress_at=now, deadline=max(task.deadline, deadline)))
+            while overdue := records.tasks.overdue(now, limit=1000):
+                for task in overdue:
+                    self._close(records, task, TaskState.CANCELLED)
 
     def expire_leases(self) -> bool:
         """Take back every lease that ran out. Say whether there was one."""
@@ -176,7 +209,7 @@ class TaskAssigner:
             jobs = [job for job in jobs if job.name == job_name]
             if not jobs:
                 raise JobNotFound(job_name)
-        now, standing = self._clock.now(), standing_of(records, client_id)
+        now, standing, gathering = self._clock.now(), standing_of(records, client_id), False
         rest = _rest_seconds(records, client_id, standing, now=now)
         for job in jobs:
             offer = _evaluation(records, client_id, job) if TaskKind.EVALUATE in wanted else None
@@ -184,31 +217,25 @@ class TaskAssigner:
                 offer = _audit(records, client_id, job, standing, now=now)
             if offer is None and rest == 0:
                 offer = _training(records, client_id, job, now=now)
+                if offer is not None and self._rounds.goes_on_gathering(records, offer.round, job):
+                    offer, gathering = None, True
             if offer is not None:
                 return offer
+        window = self._pace.window(records)
         if jobs and all(job.state is JobState.FINISHED for job in jobs):
-            return NothingToDo("job_finished", retry_after_seconds=30.0)
+            return _nothing("job_finished", window.at_least(FINISHED_SECONDS), client_id, now=now)
         if rest > 0:
-            return NothingToDo("quota_used", retry_after_seconds=min(rest, LONGEST_REST_SECONDS))
-        return NothingToDo("waiting", retry_after_seconds=2.0)
+            return _nothing("quota_used", window.after(min(rest, LONGEST_REST_SECONDS)), client_id, now=now)
+        return _nothing("gathering" if gathering else "waiting", window, client_id, now=now)
 
     def _grant(self, records: Records, client_id: ClientId, offer: _Offer, *, heartbeats: bool) -> Assignment:
         round_ = offer.round
         if offer.kind is TaskKind.TRAIN:
             current = records.rounds.get(round_.round_id, for_update=True)
             round_ = self._rounds.apply(records, current, LeaseGranted())
-        task = Task(
-            task_id=new_task_id(),
-            job_id=offer.job.job_id,
-            round_id=round_.round_id,
-            client_id=client_id,
-            kind=offer.kind,
-            state=TaskState.LEASED,
-            base_version=offer.version.version,
-            leased_at=self._clock.now(),
-            deadline=self._lease_deadline(offer.kind, round_, heartbeats=heartbeats),
-            heartbeats=heartbeats,
-        )
+        deadline = self._lease_deadline(offer.kind, round_, heartbeats=heartbeats)
+        now = self._clock.now()
+        task = _new_task(records, client_id, offer, round_, deadline=deadline, heartbeats=heartbeats, now=now)
         records.tasks.add(task)
         if offer.audit is not None:
             records.audit_reports.add(AuditReport(task.task_id, offer.audit.audit_id, client_id))
@@ -224,11 +251,16 @@ class TaskAssigner:
         return min(now + beats, round_deadline) if heartbeats else round_deadline
 
     def _end(self, records: Records, task: Task, state: TaskState) -> Task:
+        """End a lease, and look at its round, which may have waited for it."""
+        task = self._close(records, task, state)
+        if task.kind is TaskKind.TRAIN:
+            self._rounds.apply(records, records.rounds.get(task.round_id, for_update=True), Looked())
+        return task
+
+    def _close(self, records: Records, task: Task, state: TaskState) -> Task:
         task = replace(task, state=state, ended_at=self._clock.now())
         records.tasks.put(task)
         self._note(records, f"task_{state}", task)
-        if task.kind is TaskKind.TRAIN:
-            self._rounds.apply(records, records.rounds.get(task.round_id, for_update=True), Looked())
         return task
 
     def _note(self, records: Records, kind: str, task: Task, **payload: Any) -> None:
@@ -254,6 +286,40 @@ def own_task(records: Records, client_id: ClientId, task_id: TaskId) -> Task:
     if task is None or task.client_id != client_id:
         raise TaskNotFound(task_id)
     return task
+
+
+def _new_task(
+    records: Records,
+    client_id: ClientId,
+    offer: _Offer,
+    round_: Round,
+    *,
+    deadline: float,
+    heartbeats: bool,
+    now: float,
+) -> Task:
+    expected_by = None
+    if offer.kind is TaskKind.TRAIN:
+        own = records.measured.training_seconds_of(client_id, round_.job_id, limit=OWN_TASKS)
+        expected_by = soft_deadline(round_, own, now=now)
+    return Task(
+        task_id=new_task_id(),
+        job_id=offer.job.job_id,
+        round_id=round_.round_id,
+        client_id=client_id,
+        kind=offer.kind,
+        state=TaskState.LEASED,
+        base_version=offer.version.version,
+        leased_at=now,
+        deadline=deadline,
+        heartbeats=heartbeats,
+        progress_at=now,
+        soft_deadline=expected_by,
+    )
+
+
+def _nothing(reason: str, window: Window, client_id: ClientId, *, now: float) -> NothingToDo:
+    return NothingToDo(reason, window, window.at(lot_of(client_id, now=now)))
 
 
 def _assignment(records: Records, task: Task) -> Assignment:
@@ -285,14 +351,10 @@ def _rest_seconds(records: Records, client_id: ClientId, standing: Standing | No
 
 def _training(records: Records, client_id: ClientId, job: Job, *, now: float) -> _Offer | None:
     round_ = records.rounds.live(job.job_id)
-    if round_ is None or round_.state is RoundState.AGGREGATING:
+    if round_ is None or free_slots(records, round_, now=now) == 0:
         return None
-    if round_.deadline is not None and now >= round_.deadline:
-        return None  # nobody has looked at the round yet; a lease would be over before it began
-    counts = records.tasks.count(round_.round_id, TaskKind.TRAIN)
-    taken = counts.get(TaskState.LEASED, 0) + counts.get(TaskState.REPORTED, 0)
     mine = records.tasks.of_client_in_round(client_id, round_.round_id, TaskKind.TRAIN)
-    if taken >= round_.slots or any(task.state is TaskState.REPORTED for task in mine):
+    if any(task.state is TaskState.REPORTED for task in mine):
         return None
     version = records.versions.get(job.job_id, round_.base_version)
     return _Offer(job, round_, version, TaskKind.TRAIN)
@@ -300,17 +362,10 @@ def _training(records: Records, client_id: ClientId, job: Job, *, now: float) ->
 
 def _evaluation(records: Records, client_id: ClientId, job: Job) -> _Offer | None:
     """Offer the newest version for evaluation, if it is due and this client has not measured it yet."""
-    rules, version = spec_of(job).evaluation, records.versions.latest(job.job_id)
-    if version.round_id is None or rules.every_rounds == 0:
+    due = due_evaluation(records, job)
+    if due is None or records.tasks.evaluated_by(client_id, job.job_id, due[1].version):
         return None
-    round_ = records.rounds.get(version.round_id)
-    due = round_.number % rules.every_rounds == 0 or job.state is JobState.FINISHED
-    if not due or records.tasks.evaluated_by(client_id, job.job_id, version.version):
-        return None
-    counts = records.tasks.count(round_.round_id, TaskKind.EVALUATE)
-    if counts.get(TaskState.LEASED, 0) + counts.get(TaskState.REPORTED, 0) >= rules.max_clients:
-        return None
-    return _Offer(job, round_, version, TaskKind.EVALUATE)
+    return _Offer(job, *due, TaskKind.EVALUATE)
 
 
 def _audit(records: Records, client_id: ClientId, job: Job, standing: Standing | None, *, now: float) -> _Offer | None:

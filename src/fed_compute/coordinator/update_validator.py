@@ -179,6 +179,7 @@ def require_open(task: Task, round_: Round) -> None:
     if task.state is TaskState.REPORTED:
         return
     if round_.state not in (RoundState.OPEN, RoundState.COLLECTING):
-        raise RoundOver(round_id=round_.round_id, state=round_.state)
+        ran_out = task.state in (TaskState.EXPIRED, TaskState.OVERDUE)
+        raise RoundOver(round_id=round_.round_id, state=round_.state, ran_out=ran_out)
     if task.state is not TaskState.LEASED:
         raise LeaseExpired(task_id=task.task_id)

@@ -23,6 +23,7 @@ from fed_compute.coordinator.jobs import JobDesk
 from fed_compute.coordinator.key_desk import KeyDesk
 from fed_compute.coordinator.limits import LimitBook
 from fed_compute.coordinator.metrics import MetricsCollector
+from fed_compute.coordinator.pace import Pace
 from fed_compute.coordinator.pipeline import UpdatePipeline
 from fed_compute.coordinator.presence import Presence
 from fed_compute.coordinator.proof_of_work import Challenges
@@ -133,7 +134,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     access = _access(settings, clock, _peppers(settings, data_dir, store), store, presence)
     auth, limiter = access.auth, RateLimiter(settings.quotas(), url=settings.rate_limit_url, clock=clock)
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
-    tasks = TaskAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds)
+    tasks = _assigner(settings, clock, store, rounds)
     limits = _limits(settings, store, models)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
     books = _books(settings, clock, store, blobs)
@@ -177,6 +178,11 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         worker=Worker(duties, bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
     )
+
+
+def _assigner(settings: CoordinatorSettings, clock: Clock, store: Store, rounds: RoundManager) -> TaskAssigner:
+    pace = Pace(clock, checkins_per_second=settings.checkins_per_second)
+    return TaskAssigner(store, rounds, clock, pace, heartbeat_seconds=settings.heartbeat_seconds)
 
 
 def _limits(settings: CoordinatorSettings, store: Store, models: ModelStore) -> LimitBook:

@@ -52,13 +52,19 @@ class TrainingSection(_Section):
 
 
 class RoundsSection(_Section):
-    """When a round starts, closes or is given up."""
+    """When a round starts, closes or is given up.
+
+    A round begins when `start_fraction` · `target_updates` clients are there, and at the latest
+    `start_wait_seconds` after the first of them asked; 0 waits for nobody.
+    """
 
     total: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     target_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     min_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 2
     over_selection: Literal["auto"] | Annotated[float, Field(ge=1, le=10)] = "auto"
     deadline_seconds: Positive = 300.0
+    start_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    start_wait_seconds: Positive = 60.0
     mode: Literal["sync", "async"] = "sync"
 
     @model_validator(mode="after")

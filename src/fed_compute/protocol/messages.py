@@ -133,6 +133,8 @@ class Recipe(Answer):
 class TaskAnswer(Answer):
     """`GET /task/{client_id}`: one lease. `deadline` is Unix seconds, `seconds_left` the same as a duration.
 
+    That is until when the lease holds without a further heartbeat. The work should be done within
+    `soft_seconds_left`, and counts if it comes within `hard_seconds_left`, the end of the round.
     The round closes with `target_updates` updates, or at its deadline with at least `min_updates`, and up to
     `auditors` other clients may be shown one of them; None from a coordinator that does not say. A task of kind
     `audit` is about the update that hashes to `audited_digest`, at `GET /tasks/{task_id}/audited`.
@@ -153,6 +155,8 @@ class TaskAnswer(Answer):
     min_updates: _Number | None = None
     auditors: Annotated[int, Field(ge=0, lt=2**31, strict=True)] | None = None
     audited_digest: _Digest | None = None
+    soft_seconds_left: _Seconds | None = None
+    hard_seconds_left: _Seconds | None = None
 
     @model_validator(mode="after")
     def _an_audit_is_about_an_update(self) -> Self:
@@ -239,13 +243,14 @@ class HeartbeatRequest(Request):
 
 
 class HeartbeatAnswer(Answer):
-    """Go on, or stop because the work has become useless."""
+    """Go on, or stop because the work has become useless: why, as a stable code and as a sentence."""
 
     task_id: str
     action: Literal["continue", "abort"]
     reason: str | None
     deadline: FiniteFloat
     seconds_left: _Seconds
+    code: str | None = None
 
 
 class EvaluationRequest(Request):

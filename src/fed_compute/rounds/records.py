@@ -46,7 +46,11 @@ class TaskKind(StrEnum):
 
 
 class TaskState(StrEnum):
-    """Life of a lease: LEASED, then one of the others. LATE is an ended lease whose update came after all."""
+    """Life of a lease: LEASED, then one of the others.
+
+    LATE and OVERDUE are ended leases whose update came after all: of a CANCELLED one, which is nobody's
+    failure, and of one that had EXPIRED or was RELEASED.
+    """
 
     LEASED = "leased"
     REPORTED = "reported"
@@ -54,6 +58,7 @@ class TaskState(StrEnum):
     RELEASED = "released"
     CANCELLED = "cancelled"
     LATE = "late"
+    OVERDUE = "overdue"
 
 
 class UpdateState(StrEnum):
@@ -159,6 +164,8 @@ class Round:
 
     `number` counts within the job from 1 and repeats when a round was abandoned. `slots` is how many
     leases may be out or reported at once. `deadline_seconds` starts to run with the first lease.
+    `soft_seconds` is how long its work should take by what was measured, None if nothing was;
+    `gathering_since` is when somebody first asked for work that waited for more clients to be there.
     """
 
     round_id: RoundId
@@ -177,11 +184,16 @@ class Round:
     closed_at: float | None = None
     result_version: int | None = None
     reason: str | None = None
+    soft_seconds: float | None = None
+    gathering_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One lease: this client, this round, this base version, until `deadline`."""
+    """One lease: this client, this round, this base version, until `deadline`.
+
+    `soft_deadline` is when the work should be done, `progress_at` when its progress last grew.
+    """
 
     task_id: TaskId
     job_id: JobId
@@ -194,6 +206,8 @@ class Task:
     deadline: float
     heartbeats: bool
     progress: float = 0.0
+    progress_at: float = 0.0
+    soft_deadline: float | None = None
     ended_at: float | None = None
 
 

@@ -56,7 +56,7 @@ class Work:
 
     Attributes:
         latency_seconds: from lease to update.
-        deadline_seconds: how long its round could last.
+        deadline_seconds: how long it should take: its round's measured soft time, else how long the round could last.
         streak: accepted updates in a row, this one included.
         dropped_before: whether the client dropped a task since its last counted update.
     """

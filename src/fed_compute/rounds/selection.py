@@ -1,4 +1,4 @@
-"""How many leases a round may have out, so that it meets its target in spite of dropouts."""
+"""When a round may begin, and how many leases it may have out, so that it meets its target in spite of dropouts."""
 
 import math
 
@@ -22,6 +22,21 @@ def slots_for(target_updates: int, *, over_selection: float | None, report_fract
         return math.ceil(target_updates * over_selection)
     p = min(1.0, max(0.1, report_fraction))
     return math.ceil(target_updates / p + Z_95 * math.sqrt(target_updates * (1.0 - p)) / p)
+
+
+def may_start(
+    num_present: int, *, target_updates: int, start_fraction: float, waited_seconds: float, start_wait_seconds: float
+) -> bool:
+    """Say whether a round may hand out its first lease: enough clients are there, or it has waited long enough.
+
+    Args:
+        num_present: clients heard of lately.
+        target_updates: updates wanted.
+        start_fraction: share of the target that must be present, from 0 (nobody is waited for) to 1.
+        waited_seconds: how long ago the first client asked for this round's work.
+        start_wait_seconds: the longest such wait, so that a small fleet is not kept waiting for ever.
+    """
+    return num_present >= start_fraction * target_updates or waited_seconds >= start_wait_seconds
 
 
 def report_fraction(*, reported: int, dropped: int) -> float:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fed_compute.client.answers import error_of, retry_after
+from fed_compute.client.answers import error_of, retry_after, retry_window
 from fed_compute.errors import (
     CallRefused,
     ClientMustAct,
@@ -127,3 +127,20 @@ def test_a_challenge_is_handed_on_to_be_solved() -> None:
 def test_a_challenge_that_makes_no_sense_is_a_refusal(changed: dict[str, object]) -> None:
     """The coordinator is not trusted with this machine's time."""
     assert type(error_of(428, {}, asking(**changed))) is CallRefused
+
+
+@pytest.mark.parametrize(
+    ("headers", "window"),
+    [
+        ({"fed-compute-retry-window": "1.500-4.500", "retry-after": "3"}, (1.5, 4.5)),
+        ({"fed-compute-retry-window": "0-1e9"}, (0, 86_400)),
+        ({"retry-after": "3"}, (3, 3)),
+        ({"fed-compute-retry-window": "9-3", "retry-after": "3"}, (3, 3)),
+        ({"fed-compute-retry-window": "nan-nan"}, None),
+        ({"fed-compute-retry-window": "1-inf"}, None),
+        ({"fed-compute-retry-window": "-5"}, None),
+        ({}, None),
+    ],
+)
+def test_the_window_that_is_told_comes_before_retry_after(headers: dict[str, str], window: object) -> None:
+    assert retry_window(headers) == window

@@ -5,10 +5,8 @@ from collections.abc import Callable
 import httpx2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fed_compute.client.api import LONGEST_RETRY_SECONDS, CoordinatorApi, Idle, retry_seconds
+from fed_compute.client.api import LONGEST_RETRY_SECONDS, CoordinatorApi, Idle
 from fed_compute.client.patience import StopAsked
 from fed_compute.client.recipes import max_model_bytes
 from fed_compute.errors import (
@@ -93,7 +91,7 @@ def test_a_task_is_read_with_its_recipe_and_nothing_to_do_with_its_reason() -> N
     assert isinstance(task, TaskAnswer)
     assert task.recipe == coordinator.recipe
     coordinator.open_task, coordinator.given = None, coordinator.tasks_to_give
-    assert api.next_task("me", wait_seconds=0) == Idle(0.01, "job_finished")
+    assert api.next_task("me", wait_seconds=0) == Idle((0.01, 0.01), "job_finished")
 
 
 @pytest.mark.parametrize("fault", [unreachable, answering(503, "storage_busy"), answering(429, "rate_limited")])
@@ -123,31 +121,52 @@ def test_a_call_that_would_fail_again_is_made_once(status: int, code: str, kind:
 
 def test_a_short_retry_after_is_obeyed_and_a_long_one_is_left_to_the_caller() -> None:
     """A call must not sleep for an hour with the owner's stop unheard."""
-    told = ["0", "7.5", str(LONGEST_RETRY_SECONDS + 1)]
+    told = ["7.5", str(LONGEST_RETRY_SECONDS + 1)]
     coordinator = FakeCoordinator(
         faults={"GET task": [answering(503, "x", **{"Retry-After": seconds}) for seconds in told]}
     )
     pauses: list[float] = []
     with pytest.raises(CoordinatorBusy) as caught:
         api_to(coordinator, pause=pauses.append).next_task("me", wait_seconds=0)
-    assert pauses == [0.0, 7.5]
+    assert pauses == [pytest.approx(7.5, rel=0.21)]
     assert caught.value.retry_after_seconds == LONGEST_RETRY_SECONDS + 1
 
 
-def test_the_pauses_between_tries_double_with_some_chance_in_them() -> None:
-    """Clients that lost their coordinator at the same moment must not all come back at the same moment."""
-    coordinator = FakeCoordinator(faults={"GET task": [unreachable] * 9})
-    pauses: list[float] = []
+def test_all_calls_have_one_counter_of_failures_which_an_answer_clears() -> None:
+    """Several calls that fail together are one coordinator that is away, not several."""
+    fault = {"GET task": [unreachable] * 2, "PUT update": [unreachable] * 2}
+    coordinator, pauses = FakeCoordinator(faults=fault), list[float]()
+    api = api_to(coordinator, max_retries=1, pause=pauses.append)
     with pytest.raises(CoordinatorUnreachable):
-        api_to(coordinator, max_retries=3, pause=pauses.append).next_task("me", wait_seconds=0)
-    for seconds, least in zip(pauses, (2, 4, 8), strict=True):
-        assert least <= seconds < least + 1
-    assert len({seconds % 1 for seconds in pauses}) == 3
+        api.next_task("me", wait_seconds=0)
+    assert 0 < api.backoff.seconds_left() < 2 + 4
+    with pytest.raises(CoordinatorUnreachable):
+        api.submit_update("t_1", b"bytes", SAFETENSORS)
+    assert api.backoff.seconds_left() > 2, "the fourth failure counted as the first of another call"
+    assert isinstance(api.next_task("me", wait_seconds=0), TaskAnswer)
+    api.backoff.failed(CoordinatorUnreachable("again", retry_after_seconds=0.0))
+    assert api.backoff.seconds_left() < 2
 
 
-@given(failures=st.integers(1, 10_000), delay=st.floats(0, 86_400), chance=st.floats(0, 1))
-def test_no_pause_within_a_call_is_longer_than_the_longest(failures: int, delay: float, chance: float) -> None:
-    assert 0 <= retry_seconds(failures, delay=delay, told=None, chance=chance) <= LONGEST_RETRY_SECONDS
+def test_no_pause_within_a_call_is_longer_than_the_longest() -> None:
+    coordinator, pauses = FakeCoordinator(faults={"GET task": [unreachable] * 99}), list[float]()
+    with pytest.raises(CoordinatorUnreachable):
+        api_to(coordinator, max_retries=100, pause=pauses.append).next_task("me", wait_seconds=0)
+    assert 0 < max(pauses) <= LONGEST_RETRY_SECONDS
+
+
+def test_without_work_the_window_is_told_and_also_keeps_later_retries_apart() -> None:
+    headers = {"Retry-After": "250", "Fed-Compute-Retry-Window": "150.000-450.000"}
+    coordinator, pauses = FakeCoordinator(faults={"GET task": [unreachable] * 99}), list[float]()
+    coordinator.faults["GET task"][:0] = [lambda request: httpx2.Response(204, headers=headers)]
+    api = api_to(coordinator, max_retries=0, pause=pauses.append)
+    assert api.next_task("me", wait_seconds=0) == Idle((150.0, 450.0), "waiting")
+    waits = []
+    for _ in range(20):
+        with pytest.raises(CoordinatorUnreachable):
+            api.next_task("me", wait_seconds=0)
+        waits.append(api.backoff.seconds_left())
+    assert 225 < max(waits) <= 900
 
 
 def test_a_client_that_is_asked_to_stop_in_a_pause_does_not_try_again() -> None:

@@ -103,8 +103,10 @@ def test_a_forbidden_job_is_asked_for_ever_more_rarely(tmp_path: Path) -> None:
 
 
 def test_the_rest_grows_from_a_minute_to_an_hour() -> None:
+    """As BOINC's clients wait for a scheduler, who double from a minute on to four hours."""
+    boinc = [60, 120, 240, 480, 960, 1920, 3840, 7680, 14_400]
+    assert [rest_seconds(n) for n in range(1, 10)] == [min(wait, LONGEST_REST_SECONDS) for wait in boinc]
     assert rest_seconds(1) == SHORTEST_REST_SECONDS
-    assert rest_seconds(2) == 2 * SHORTEST_REST_SECONDS
     assert rest_seconds(10**6) == LONGEST_REST_SECONDS
 
 

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fed_compute.client.patience import LONGEST_WAIT_SECONDS, Patience, StopAsked, backoff_seconds
+from fed_compute.client.backoff import LONGEST_WINDOW_SECONDS, Backoff
+from fed_compute.client.patience import Patience, StopAsked
 from fed_compute.client.stop_sign import StopSign
 from fed_compute.clock import Clock, ManualClock, SystemClock
 from fed_compute.errors import CallRefused, CoordinatorBusy, CoordinatorUnreachable, NotNow
@@ -25,18 +24,20 @@ class Notes:
 
 
 def patience_with(clock: Clock, stop: StopSign | None = None, notes: Notes | None = None) -> Patience:
-    rng = np.random.Generator(np.random.PCG64(0))
-    return Patience(clock, notes or Notes(), stop=stop or StopSign(), base=2.0, rng=rng)
+    backoff = Backoff(clock, np.random.Generator(np.random.PCG64(0)), base=2.0)
+    return Patience(clock, notes or Notes(), stop=stop or StopSign(), backoff=backoff)
 
 
 def failing(times: int, error: NotNow, then: Callable[[], None] = lambda: None) -> Callable[[], str]:
     """Return a call that fails some times, then answers."""
-    left = [error] * times
+    left = times
 
     def call() -> str:
+        nonlocal left
         if left:
+            left -= 1
             then()
-            raise left.pop()
+            raise type(error)(error.message, retry_after_seconds=error.retry_after_seconds)
         return "answer"
 
     return call
@@ -44,19 +45,6 @@ def failing(times: int, error: NotNow, then: Callable[[], None] = lambda: None) 
 
 UNREACHABLE = CoordinatorUnreachable("nobody answers", retry_after_seconds=0.0)
 BUSY = CoordinatorBusy("too much to do", retry_after_seconds=0.0)
-
-
-@given(failures=st.integers(1, 10_000), base=st.floats(0, 1e5), told=st.floats(0, 86_400), chance=st.floats(0, 1))
-def test_a_wait_is_bounded_and_never_shorter_than_what_the_coordinator_told(
-    failures: int, base: float, told: float, chance: float
-) -> None:
-    wait = backoff_seconds(failures, base=base, told=told, chance=chance)
-    assert told <= wait <= max(LONGEST_WAIT_SECONDS, told * 1.2)
-
-
-def test_waits_double_with_each_failure() -> None:
-    waits = [backoff_seconds(n, base=1.0, told=0.0, chance=1.0) for n in range(1, 9)]
-    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_a_coordinator_that_is_away_for_a_week_is_waited_for() -> None:
@@ -67,13 +55,13 @@ def test_a_coordinator_that_is_away_for_a_week_is_waited_for() -> None:
 
     def call() -> str:
         if clock.monotonic() - start < week:
-            raise UNREACHABLE
+            raise CoordinatorUnreachable("nobody answers", retry_after_seconds=0.0)
         return "answer"
 
     notes = Notes()
-    patience = Patience(clock, notes, stop=StopSign(), base=3600.0, rng=np.random.Generator(np.random.PCG64(0)))
-    assert patience.until_answered(call) == "answer"
-    assert len(notes.events) <= week / (LONGEST_WAIT_SECONDS / 2) + 1
+    assert patience_with(clock, notes=notes).until_answered(call) == "answer"
+    assert len(notes.events) <= week / LONGEST_WINDOW_SECONDS + 6
+    assert clock.monotonic() - start <= week + 2 * LONGEST_WINDOW_SECONDS
     assert notes.events[0][1]["code"] == "coordinator_unreachable"
 
 
@@ -91,7 +79,7 @@ def test_a_busy_coordinator_is_given_up_when_the_lease_is_over() -> None:
     clock = ManualClock()
     with pytest.raises(CoordinatorBusy):
         patience_with(clock).until_answered(failing(99, BUSY), seconds_left=lambda: 100 - clock.monotonic())
-    assert 100 <= clock.monotonic() < 100 + 2 * LONGEST_WAIT_SECONDS
+    assert 100 <= clock.monotonic() < 100 + 2 * LONGEST_WINDOW_SECONDS
 
 
 def test_an_unreachable_one_is_not_because_only_it_can_say_that_the_work_is_useless() -> None:

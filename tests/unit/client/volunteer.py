@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fed_compute.client.api import CoordinatorApi
+from fed_compute.client.backoff import Backoff
 from fed_compute.client.client import Client
 from fed_compute.client.config import load_settings
 from fed_compute.client.datasets import Dataset
@@ -95,6 +96,7 @@ def volunteer_at(
     api = CoordinatorApi(
         settings.coordinator_url,
         max_retries=max_retries,
+        backoff=Backoff(clock, np.random.Generator(np.random.PCG64(1)), base=2.0),
         pause=partial(pause, clock=clock, stop=stop),
         give_up=stop.is_set,
         transport=coordinator.transport(),

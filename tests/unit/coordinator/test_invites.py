@@ -163,7 +163,7 @@ def test_a_quota_of_rounds_holds_for_each_client_that_came_with_the_invitation(o
             stand.work()
     refused = stand.ask("anna")
     assert isinstance(refused, NothingToDo)
-    assert (refused.reason, refused.retry_after_seconds) == ("quota_used", 3600.0)
+    assert (refused.reason, refused.window.start_seconds) == ("quota_used", 3600.0)
     stand.join("carl")
     assert isinstance(stand.ask("carl"), Assignment)
 
@@ -177,7 +177,7 @@ def test_a_days_quota_comes_back_after_a_day_and_not_at_midnight(open_stand: Ope
     stand.clock.advance(DAY - 100)
     refused = stand.ask("anna")
     assert isinstance(refused, NothingToDo)
-    assert refused.retry_after_seconds == 100
+    assert refused.window.start_seconds == 100
     stand.clock.advance(100)
     assert isinstance(stand.ask("anna"), Assignment)
 

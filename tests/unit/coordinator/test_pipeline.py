@@ -151,7 +151,7 @@ def test_an_update_that_comes_after_its_lease_is_late_and_recorded_once(stand: S
     for _ in range(2):
         with pytest.raises(LeaseExpired):
             send(stand, assignment, False)
-    assert (stand.task(assignment).state, stand.task(assignment).ended_at) == (TaskState.LATE, ended_at)
+    assert (stand.task(assignment).state, stand.task(assignment).ended_at) == (TaskState.OVERDUE, ended_at)
     assert len(stand.journal("update_late")) == 1
 
 

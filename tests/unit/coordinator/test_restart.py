@@ -10,8 +10,9 @@ from fed_compute.coordinator.folding import RoundFold
 from fed_compute.coordinator.publisher import LEASE_SECONDS
 from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.coordinator.wiring import ALONE
+from fed_compute.errors import RoundOver
 from fed_compute.ids import RoundId
-from fed_compute.rounds.records import JobState, RoundState, TaskState
+from fed_compute.rounds.records import JobState, RoundState, TaskKind, TaskState
 from tests.unit.coordinator.stand import Stand, body_for, tiny_job
 
 VALUES = {"anna": 0.1, "bob": 1 / 3}
@@ -165,7 +166,47 @@ def test_a_round_whose_deadline_came_while_the_coordinator_was_away_ends_at_the_
     durable.restart()
     durable.work()
     assert durable.round().state is RoundState.CLOSED
-    assert durable.task(waiting).state is TaskState.EXPIRED
+    assert durable.task(waiting).state is TaskState.CANCELLED
+
+
+def test_an_outage_past_a_deadline_is_nobodys_dropout(durable: Stand) -> None:
+    """The coordinator was away: nobody could report, whatever it did."""
+    durable.join("anna", "bob")
+    leases = [durable.lease("anna"), durable.lease("bob", heartbeats=False)]
+    durable.clock.advance(3600)
+    durable.restart()
+    durable.work()
+    assert [durable.task(lease).state for lease in leases] == [TaskState.CANCELLED] * 2
+    assert durable.journal("task_expired") == []
+    for name in ("anna", "bob"):
+        reputation = durable.core.reputation.of(name)
+        assert (reputation.standing.dropouts, reputation.measures.reputation_score) == (0, 0.5)
+    assert durable.rounds()[-1].state is RoundState.OPEN
+
+
+def test_what_comes_after_an_outage_past_the_deadline_is_late_and_no_dropout(durable: Stand) -> None:
+    durable.join("anna", "bob")
+    assignment = durable.lease("anna")
+    durable.clock.advance(3600)
+    durable.restart()
+    durable.work()
+    with pytest.raises(RoundOver, match="not as a failure"):
+        durable.send("anna", assignment, body_for(assignment))
+    assert durable.task(assignment).state is TaskState.LATE
+
+
+def test_a_measurement_that_ran_out_while_the_coordinator_was_away_is_taken_back_too(durable: Stand) -> None:
+    durable.create(tiny_job("measured", sections={"evaluation": {"every_rounds": 1}}))
+    durable.join("anna")
+    for _ in range(2):
+        assignment = durable.lease("anna", job="measured")
+        if assignment.task.kind is TaskKind.TRAIN:
+            durable.send("anna", assignment, body_for(assignment))
+            durable.work()
+    assert assignment.task.kind is TaskKind.EVALUATE
+    durable.clock.advance(3600)
+    durable.restart()
+    assert durable.task(assignment).state is TaskState.CANCELLED
 
 
 def test_a_lease_survives_a_restart_and_is_still_the_only_one(durable: Stand) -> None:

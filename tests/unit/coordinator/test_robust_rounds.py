@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_compute.coordinator.folding import read_manifest, rule_of
 from fed_compute.coordinator.publisher import LEASE_SECONDS, VersionPublisher
-from fed_compute.errors import JobFileInvalid
+from fed_compute.errors import JobFileInvalid, UpdateRefused
 from fed_compute.ids import ClientId, JobId, RoundId
 from fed_compute.learning.aggregation import registry
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
@@ -19,6 +20,7 @@ from fed_compute.learning.aggregation.influence import Weighting as LearningWeig
 from fed_compute.protocol import aggregation_section
 from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.rounds.records import RoundState, UpdateState
+from fed_compute.simulator.attacks import ATTACKS, View, attack_named
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import Stand, body_of, tiny_job
 
@@ -82,6 +84,39 @@ def test_one_liar_among_seven_moves_nothing_and_every_version_can_be_rebuilt(
             assert 0.05 <= moved(stand, version) <= 0.2
     assert [round_.state for round_ in stand.rounds()][:2] == [RoundState.CLOSED, RoundState.CLOSED]
     assert stand.breaches() == ()
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS.keys() - {"none", "mimic", "free_rider", "disguised_free_rider"}))
+def test_what_a_simulated_attacker_sends_moves_a_real_version_nowhere(open_stand: OpenStand, name: str) -> None:
+    """The attacks of the table are not of a simulator's own world: any client can send what they say."""
+    stand = open_job(open_stand, {"rule": "robust"})
+    report(stand, HONEST, work=False)
+    lie = attack_named(name).send(view_of_one_attacker(), np.random.default_rng(0))
+    stand.join("zack")
+    lease = stand.lease("zack")
+    stand.send("zack", lease, body_of(lease, lie.delta.tolist(), samples=lie.num_samples))
+    stand.work()
+    assert 0.05 <= moved(stand) <= 0.2
+    assert stand.breaches() == ()
+
+
+@pytest.mark.parametrize("name", ["mimic", "free_rider"])
+def test_copies_and_zeros_do_not_even_reach_a_rule(open_stand: OpenStand, name: str) -> None:
+    """The table lets them through, so that it shows what the rule alone does with them."""
+    stand = open_job(open_stand, {"rule": "robust"})
+    report(stand, HONEST, work=False)
+    lie = attack_named(name).send(view_of_one_attacker(), np.random.default_rng(0))
+    stand.join("zack")
+    lease = stand.lease("zack")
+    with pytest.raises(UpdateRefused):
+        stand.send("zack", lease, body_of(lease, lie.delta.tolist(), samples=lie.num_samples))
+
+
+def view_of_one_attacker() -> View:
+    """Return what an attacker sees whose own training went the other way."""
+    honest = np.array([[value, value * 1.01, value * 0.99] for value in HONEST.values()], dtype=np.float32)
+    own, nowhere = -honest.mean(axis=0), np.zeros(3, dtype=np.float32)
+    return View(honest, own, nowhere, num_samples=10, num_clients=7, num_attackers=1)
 
 
 def test_the_same_liar_carries_a_plain_average_away(open_stand: OpenStand) -> None:

@@ -252,7 +252,7 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
         sql(
             "DROP INDEX uq_tasks_live",
             "INSERT INTO tasks SELECT 't_2', job_id, round_id, client_id, kind, state, base_version, leased_at,"
-            " deadline, heartbeats, progress, ended_at FROM tasks WHERE state = 'leased'",
+            " deadline, heartbeats, progress, progress_at, soft_deadline, ended_at FROM tasks WHERE state = 'leased'",
         ),
     ),
     "a lease outlives its round": (

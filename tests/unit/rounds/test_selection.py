@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fed_compute.rounds.selection import report_fraction, slots_for
+from fed_compute.rounds.selection import may_start, report_fraction, slots_for
 
 TARGETS = st.integers(1, 1_000)
 SHARES = st.floats(0, 1)
@@ -69,3 +69,32 @@ def test_the_measured_share_lies_between_what_was_seen_and_one(reported: int, dr
 
 def test_a_long_history_outweighs_the_first_belief() -> None:
     assert report_fraction(reported=6_000, dropped=4_000) == pytest.approx(0.6, abs=0.001)
+
+
+@pytest.mark.parametrize("target", [1, 2, 5, 10, 20, 50, 100, 300])
+@pytest.mark.parametrize("p", [0.6, 0.7, 0.8, 0.9, 0.95])
+def test_hardly_more_are_selected_than_the_least_that_meet_the_target(target: int, p: float) -> None:
+    """A tenth more than the exact binomial number, or one, at most: each of them works in vain."""
+    slots = slots_for(target, over_selection=None, report_fraction=p)
+    least = next(n for n in range(target, 10 * target + 10) if chance_of_target(target, slots=n, p=p) >= 0.949)
+    assert least <= slots <= max(least + 1, 1.1 * least)
+
+
+@pytest.mark.parametrize(
+    ("present", "fraction", "waited", "starts"),
+    [
+        (0, 0.0, 0.0, True),  # nobody is waited for
+        (4, 0.5, 0.0, False),
+        (5, 0.5, 0.0, True),
+        (4, 0.5, 59.9, False),
+        (1, 0.5, 60.0, True),  # a small fleet has waited long enough
+        (9, 1.0, 0.0, False),
+        (10, 1.0, 0.0, True),
+    ],
+)
+def test_a_round_starts_when_enough_clients_are_there_or_have_been_waited_for(
+    present: int, fraction: float, waited: float, starts: bool
+) -> None:
+    assert starts == may_start(
+        present, target_updates=10, start_fraction=fraction, waited_seconds=waited, start_wait_seconds=60.0
+    )

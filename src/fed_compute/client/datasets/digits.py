@@ -13,7 +13,7 @@ from fed_compute.errors import DatasetMissing, ExtraMissing
 def load_digits(path: str | None, options: Mapping[str, str]) -> RawSamples:
     """Return x, shape (1797, 64), scaled from 0..16 to 0..1, and the digits 0 to 9.
 
-    Only the file is read: importing scikit-learn would take as long as importing PyTorch.
+    Only the file is read: importing scikit-learn takes nearly as long as importing PyTorch.
 
     Raises:
         ExtraMissing: if scikit-learn is not installed.

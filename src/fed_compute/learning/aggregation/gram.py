@@ -70,6 +70,6 @@ def squared_distances(gram_: Matrix64) -> Matrix64:
 
 def squared_distances_to(point: Vector64, gram_: Matrix64) -> Vector64:
     """Return ‖x_i - z‖² for z = Σ point_j · x_j, float64 (n,), never below 0."""
-    towards = product(gram_, point[:, None])[:, 0]
+    towards = np.cumsum(gram_ * point, axis=1)[:, -1]  # added from left to right, as a plain sum is not
     squares: Vector64 = np.maximum(np.diagonal(gram_) - 2.0 * towards + math.fsum(point * towards), 0.0)
     return squares

@@ -1,5 +1,6 @@
 """Tasks: asking for one, keeping it alive, answering an evaluation, giving it back."""
 
+import asyncio
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from fed_compute.coordinator.queries import why_over
 from fed_compute.coordinator.recipes import recipe_of, spec_of
 from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
@@ -26,6 +28,7 @@ from fed_compute.protocol.messages import (
     TaskAnswer,
     TaskDone,
 )
+from fed_compute.protocol.retry_window import RETRY_WINDOW, write_retry_window
 from fed_compute.server.bodies import json_body
 from fed_compute.server.dependencies import (
     ClientName,
@@ -42,11 +45,8 @@ from fed_compute.server.dependencies import (
 from fed_compute.server.documentation import BLOBS, BODY, CLIENT, DISK, RECORDS, binary, refusals, takes_json
 
 LONGEST_WAIT_SECONDS = 30.0
-LOOK_AGAIN_SECONDS = 5.0
-"""A waiting request looks for itself this often, whatever the news say."""
-
-STOPPING_RETRY_SECONDS = 2.0
-"""When a client may ask again that was sent away by a server that stops."""
+SIGN_OF_LIFE_SECONDS = 5.0
+"""A client that waits is noted as present this often, and one that hung up is noticed."""
 
 REASON_HEADER = "Fed-Compute-Reason"
 
@@ -58,7 +58,20 @@ router = APIRouter(tags=["tasks"])
     summary="Get a task, waiting for one if asked to",
     response_model=TaskAnswer,
     responses={
-        204: {"description": "Nothing to do now; see Retry-After"},
+        204: {
+            "description": "Nothing to do now; ask again at a random moment of the window, or after Retry-After",
+            "headers": {
+                "Retry-After": {"description": "A moment in the window, in seconds.", "schema": {"type": "integer"}},
+                RETRY_WINDOW: {
+                    "description": "From and to, in seconds from now. Example: 1.5-4.5",
+                    "schema": {"type": "string"},
+                },
+                REASON_HEADER: {
+                    "description": "Why: waiting, gathering, quota_used or job_finished.",
+                    "schema": {"type": "string"},
+                },
+            },
+        },
         **refusals(*RECORDS, *DISK, *CLIENT, JobNotFound),
     },
 )
@@ -90,8 +103,7 @@ async def get_task(
     )
     found = await _ask_until(request, state, owner, look, wait=wait)
     if isinstance(found, NothingToDo):
-        retry_after = str(math.ceil(found.retry_after_seconds))
-        return Response(status_code=204, headers={"Retry-After": retry_after, REASON_HEADER: found.reason})
+        return Response(status_code=204, headers=_headers_of(found))
     return JSONResponse(
         _task_answer(state.coordinator, found).model_dump(mode="json"), headers={"Cache-Control": "no-store"}
     )
@@ -107,18 +119,27 @@ async def _ask_until(
 ) -> Assignment | NothingToDo:
     give_up_at = anyio.current_time() + wait
     while True:
-        news = state.news.work()
+        announced = state.news.waiting_room.announced()
         async with state.asking:
             if state.news.closing:  # the server stops: of hundreds who wait, nobody looks once more
-                return NothingToDo("waiting", retry_after_seconds=STOPPING_RETRY_SECONDS)
+                return state.coordinator.tasks.nothing_yet(owner)
             found = await anyio.to_thread.run_sync(look)
-        left = give_up_at - anyio.current_time()
-        if isinstance(found, Assignment) or left <= 0 or state.news.closing:
+        if isinstance(found, Assignment) or anyio.current_time() >= give_up_at or state.news.closing:
             return found
-        await state.news.wait(news, seconds=min(left, LOOK_AGAIN_SECONDS))
-        if await request.is_disconnected():
-            return found  # nobody is there to take a lease
-        state.coordinator.presence.note(owner)
+        with state.news.waiting_room.place(announced) as called:
+            while not called.done() and (left := give_up_at - anyio.current_time()) > 0:
+                await asyncio.wait([called], timeout=min(left, SIGN_OF_LIFE_SECONDS))
+                if await request.is_disconnected():
+                    return found  # nobody is there to take a lease
+                state.coordinator.presence.note(owner)
+
+
+def _headers_of(nothing: NothingToDo) -> dict[str, str]:
+    return {
+        "Retry-After": str(math.ceil(nothing.retry_after_seconds)),
+        RETRY_WINDOW: write_retry_window(nothing.window.start_seconds, nothing.window.end_seconds),
+        REASON_HEADER: nothing.reason,
+    }
 
 
 def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: str) -> ClientId:
@@ -127,7 +148,7 @@ def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: st
 
 def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
-    limits = core.limits.of(found.job, round_.round_id)
+    limits, now = core.limits.of(found.job, round_.round_id), core.clock.now()
     described = {
         "train": f"Train local model for round {round_.round_id}",
         "evaluate": f"Evaluate model {version} of round {round_.round_id} on local data",
@@ -142,7 +163,9 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         job=found.job.name,
         model_digest=found.version.digest,
         deadline=task.deadline,
-        seconds_left=max(0.0, task.deadline - core.clock.now()),
+        seconds_left=max(0.0, task.deadline - now),
+        soft_seconds_left=_until(task.soft_deadline, now),
+        hard_seconds_left=_until(round_.deadline if task.kind.value == "train" else None, now),
         heartbeat_seconds=core.settings.heartbeat_seconds,
         recipe=recipe_of(
             found.job,
@@ -156,6 +179,10 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         auditors=spec_of(found.job).audits.auditors,
         audited_digest=found.audited,
     )
+
+
+def _until(moment: float | None, now: float) -> float | None:
+    return None if moment is None else max(0.0, moment - now)
 
 
 @router.post(
@@ -172,13 +199,14 @@ def heartbeat(
 ) -> HeartbeatAnswer:
     """Extend the lease. `abort` as action says that the work has become useless, `reason` why."""
     task = core.tasks.heartbeat(client_id, TaskId(task_id), progress=body.progress)
-    live = task.state == "leased"
+    ending = None if task.state == "leased" else why_over(core.store, task)
     return HeartbeatAnswer(
         task_id=task.task_id,
-        action="continue" if live else "abort",
-        reason=None if live else f"the task is {task.state}",
+        action="continue" if ending is None else "abort",
+        reason=None if ending is None else ending.reason,
         deadline=task.deadline,
-        seconds_left=max(0.0, task.deadline - core.clock.now()) if live else 0.0,
+        seconds_left=max(0.0, task.deadline - core.clock.now()) if ending is None else 0.0,
+        code=None if ending is None else ending.code,
     )
 
 

@@ -23,17 +23,23 @@ HOLDOUT_SEED = 0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """The digits: what the clients train on, cut into parts, and what nobody trains on."""
+    """The digits: what the clients train on, cut into parts, and what nobody trains on.
+
+    `root` is what the operator has to train on: a few samples drawn from all that the clients have, as in the paper
+    of FLTrust. Other rules do not see it.
+    """
 
     training: Dataset
     held_out: Dataset
     parts: list[Rows]
+    root: Rows
 
     @classmethod
     def digits(cls, setting: Setting, split: Split, *, seed: int) -> "Samples":
         """Load the digits of scikit-learn and cut them."""
         training, held_out = split_holdout(load_dataset("digits"), HOLDOUT_FRACTION, HOLDOUT_SEED)
-        return cls(training, held_out, setting.parts(training.y, split, seed=seed))
+        root = np.random.default_rng([seed, 3]).choice(len(training.y), setting.root_samples, replace=False)
+        return cls(training, held_out, setting.parts(training.y, split, seed=seed), root)
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
@@ -51,7 +57,8 @@ def mlp(setting: Setting) -> tuple[StackedModel, ParameterSchema]:
 class Crowd:
     """Clients who train honestly, each on its own samples; the attackers on their own too, relabelled by the attack.
 
-    Each client keeps its momentum over the rounds, in each run by itself.
+    The last is the operator's own client, on the root samples. Each keeps its momentum over the rounds, in each run
+    by itself.
     Memory: runs · clients · parameters · 4 bytes, three times.
     """
 
@@ -61,16 +68,18 @@ class Crowd:
         self._model = model
         self._stream = np.random.default_rng([seed, 1])
         self._inputs = torch.from_numpy(samples.training.x)
-        self._classes = np.array(samples.training.y, dtype=np.int64)
+        self._parts = [*samples.parts, samples.root]
+        truth = np.array(samples.training.y, dtype=np.int64)
+        self._classes = np.tile(truth, (len(self._parts), 1))  # as each client has them
         for attacker in setting.attackers:
-            rows = samples.parts[attacker]
-            self._classes[rows] = attack.relabel(self._classes[rows], num_classes=NUM_CLASSES)
+            self._classes[attacker] = attack.relabel(truth, num_classes=NUM_CLASSES)
         self._momenta: Stacks | float = 0.0
 
     def train(self, vectors: Stack) -> Stacks:
-        """Return what each client would honestly send, shape (R, n, P), starting from `vectors`, shape (R, P)."""
-        rows = np.stack([self._stream.choice(part, self._setting.batch_size) for part in self._samples.parts])
-        classes = torch.from_numpy(np.broadcast_to(self._classes[rows], (len(vectors), *rows.shape)).copy())
+        """Return what each client would honestly send, (R, n + 1, P), the operator's last, from `vectors`, (R, P)."""
+        rows = np.stack([self._stream.choice(part, self._setting.batch_size) for part in self._parts])
+        labels = np.take_along_axis(self._classes, rows, axis=1)
+        classes = torch.from_numpy(np.broadcast_to(labels, (len(vectors), *rows.shape)).copy())
         gradients = self._model.gradients(vectors, self._inputs[torch.from_numpy(rows)], classes)
         kept = np.float32(self._setting.momentum)
         self._momenta = kept * self._momenta + (1 - kept) * gradients

@@ -41,23 +41,28 @@ class Defence:
         self._section = section
         self._rule = rule_of(section)
 
-    def combine(self, updates: Stack, claims: Vector64, *, center: Vector, root: int | None, seed: int) -> Outcome:
+    def combine(
+        self, updates: Stack, claims: Vector64, *, center: Vector, trusted: Vector | None, seed: int
+    ) -> Outcome:
         """Combine one round's updates, float32 (n, P), with their claimed sample counts, float64 (n,).
 
-        `center` is the last round's result, `root` the row of the client whom the operator trusts; a rule that has no
-        use for them does not get them. No client is new to the job.
+        `center` is the last round's result, `trusted` what the operator's own client sent, (P,), if it is finite; a
+        rule that has no use for them does not get them. No client is new to the job.
 
         Raises:
             UpdateRefused: if an update is not finite.
             UpdateShapeMismatch: if there is none.
             RootUpdateMissing: if the trusted client's update is missing.
         """
+        root = None
+        if self._section.rule == "fltrust" and trusted is not None:
+            updates, claims, root = np.vstack([trusted, updates]), np.append(1.0, claims), 0
         told = [Claim(int(claim), counted_before=ESTABLISHED_AFTER) for claim in claims]
         weighting, share = self._section.weights_by, self._section.newcomer_share
         return self._rule.aggregate(
             ArrayMatrix(updates),
             np.array(round_weights(told, weighting=weighting, newcomer_share=share)),
             center=center if self._section.rule == "centered_clipping" else None,
-            root=root if self._section.rule == "fltrust" else None,
+            root=root,
             seed=seed,
         )

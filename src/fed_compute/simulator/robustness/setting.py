@@ -17,7 +17,8 @@ class Setting:
 
     In each of `rounds` rounds each client takes one batch of `batch_size` of its own samples, drawn with replacement,
     and folds the gradient g into an average that it keeps over the rounds: m ← momentum · m + (1 - momentum) · g.
-    It sends -lr · m, one step of its own. The defaults are those of published tables: 5 of 25 lie.
+    It sends -lr · m, one step of its own. The defaults are those of published tables: 5 of 25 lie. `root_samples` is
+    how many samples the operator has for the rule that wants a trusted client.
     """
 
     num_clients: int = 25
@@ -28,16 +29,12 @@ class Setting:
     momentum: float = 0.9
     alpha: float = 0.5
     hidden_dim: int = 32
+    root_samples: int = 100
 
     @property
     def attackers(self) -> tuple[int, ...]:
         """The places of those who lie, spread evenly: in sorted data no class is left to liars alone."""
         return tuple(i * self.num_clients // self.num_attackers for i in range(self.num_attackers))
-
-    @property
-    def root(self) -> int:
-        """The place of an honest client, for the rule that needs one whom the operator trusts."""
-        return next(i for i in range(self.num_clients) if i not in self.attackers)
 
     def parts(self, labels: Labels, split: Split, *, seed: int) -> list[Rows]:
         """Return the rows of each client's samples, disjoint, together all of them."""

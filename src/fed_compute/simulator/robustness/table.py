@@ -37,7 +37,7 @@ DEFENCE_LABELS: Mapping[str, str] = {
 SPLIT_LABELS: Mapping[Split, str] = {
     "iid": "IID: all clients have the same mixture of digits",
     "dirichlet": "Dirichlet 0.5: each client has a mixture of its own",
-    "sorted": "sorted by label: each client has one or two digits",
+    "sorted": "Sorted by label: each client has one or two digits",
 }
 PAPER_ATTACKS = ("label_flip", "sign_flip", "ipm", "fall_of_empires", "alie", "gaussian", "scaling", "mimic")
 """The attacks that published tables have; the others aim at weights and rewards."""

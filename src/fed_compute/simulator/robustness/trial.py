@@ -62,8 +62,8 @@ def run_trial(
         with np.errstate(over="ignore", invalid="ignore"):  # a model that an attack has blown up; the gate sees to it
             honest = crowd.train(np.stack([run.vector for run in runs]))
             for run, updates in zip(runs, honest, strict=True):
-                sent, claims = liars.act(updates, run.last_step, rng=np.random.default_rng([seed, 2, number]))
-                run.advance(sent, claims, root=setting.root, seed=number)
+                sent, claims = liars.act(updates[:-1], run.last_step, rng=np.random.default_rng([seed, 2, number]))
+                run.advance(sent, claims, trusted=updates[-1], seed=number)
         left = setting.rounds - number
         if left % EVALUATE_EVERY == 0 and left < EVALUATIONS * EVALUATE_EVERY:
             accuracies.append(crowd.accuracies(np.stack([run.vector for run in runs])))
@@ -116,13 +116,13 @@ class _Run:
         self._defence = defence
         self._center: Vector = np.zeros_like(start)
 
-    def advance(self, updates: Stack, claims: Vector64, *, root: int, seed: int) -> None:
+    def advance(self, updates: Stack, claims: Vector64, *, trusted: Vector, seed: int) -> None:
         """Make the next version. As in a coordinator, only finite updates count and a failed round changes nothing."""
-        taken = np.flatnonzero(np.isfinite(updates).all(axis=1))
-        root_place = int(np.searchsorted(taken, root)) if root in taken else None
+        taken = np.isfinite(updates).all(axis=1)
+        usable = trusted if np.isfinite(trusted).all() else None
         try:
             outcome = self._defence.combine(
-                updates[taken], claims[taken], center=self._center, root=root_place, seed=seed
+                updates[taken], claims[taken], center=self._center, trusted=usable, seed=seed
             )
             after, _ = ServerSGD().step(self.vector, outcome.mean, OptimizerState.initial())
         except (UpdateShapeMismatch, NothingToAggregate, AggregateNotFinite, RootUpdateMissing):

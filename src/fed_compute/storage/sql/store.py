@@ -16,6 +16,7 @@ from fed_compute.storage.sql.jobs import JobRows
 from fed_compute.storage.sql.journal import JournalRows
 from fed_compute.storage.sql.keys import KeyRows
 from fed_compute.storage.sql.ledger import LedgerRows
+from fed_compute.storage.sql.measured import MeasuredRows
 from fed_compute.storage.sql.projections import (
     Importances,
     Projection,
@@ -43,6 +44,7 @@ class Records:
     challenges: ChallengeRows
     rounds: RoundRows
     tasks: TaskRows
+    measured: MeasuredRows
     updates: UpdateRows
     evaluations: EvaluationRows
     curves: CurveRows
@@ -69,6 +71,7 @@ def _records(connection: Connection) -> Records:
         challenges=ChallengeRows(connection),
         rounds=RoundRows(connection),
         tasks=TaskRows(connection),
+        measured=MeasuredRows(connection),
         updates=UpdateRows(connection),
         evaluations=EvaluationRows(connection),
         curves=CurveRows(connection),

@@ -148,6 +148,8 @@ rounds = Table(
     Column("closed_at", Double),
     Column("result_version", Integer),
     Column("reason", Text),
+    Column("soft_seconds", Double),
+    Column("gathering_since", Double),
     Column("worker", String(64)),
     Column("worker_until", Double),
     sqlite_autoincrement=True,
@@ -176,6 +178,8 @@ tasks = Table(
     Column("deadline", Double, nullable=False),
     Column("heartbeats", Boolean, nullable=False),
     Column("progress", Double, nullable=False),
+    Column("progress_at", Double, nullable=False, server_default="0"),
+    Column("soft_deadline", Double),
     Column("ended_at", Double),
 )
 Index("ix_tasks_round_id_kind_state", tasks.c.round_id, tasks.c.kind, tasks.c.state)

@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks import robustness
 from fed_compute.simulator.attacks import ATTACKS
-from fed_compute.simulator.robustness import DEFENCES, SPLITS, Setting
+from fed_compute.simulator.robustness import DEFENCES, Setting
+from fed_compute.simulator.robustness.setting import SPLITS
 from fed_compute.simulator.robustness.table import Cell, Table
 from tests.architecture.source import REPOSITORY
 
@@ -58,7 +59,8 @@ def test_only_the_whole_table_may_stand_in_the_documentation() -> None:
 
 
 def test_the_page_gets_the_new_tables_and_keeps_its_words(tmp_path: Path) -> None:
-    page = tmp_path / "robustness.md"
+    page = tmp_path / robustness.PAGE
+    page.parent.mkdir()
     page.write_text(f"before\n{robustness.BEGIN}old\n{robustness.END}after\n")
     report = {"setting": {"num_attackers": 5, "num_clients": 25, "rounds": 600}, "seeds": 1, "minutes": 3.0,
               "workers": 2, "machine": "a machine"}  # fmt: skip
@@ -78,6 +80,6 @@ def test_the_documentation_shows_what_was_measured_and_its_claims_hold() -> None
     report = json.loads((DOCS / "pictures" / "robustness.json").read_text())
     table = Table.from_json(report["cells"])
     assert robustness.is_whole(table, Setting(**report["setting"]))
-    assert table.to_markdown() in (DOCS / "robustness.md").read_text()
+    assert table.to_markdown() in (DOCS / robustness.PAGE).read_text()
     assert robustness.check(table, robust_at_least=robustness.ROBUST_AT_LEAST) == report["claims"]
     assert all(claim["holds"] for claim in report["claims"])

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from fed_compute.simulator.attacks import ATTACKS
-from fed_compute.simulator.robustness import DEFENCES, SPLITS
-from fed_compute.simulator.robustness.picture import draw
+from fed_compute.simulator.robustness import DEFENCES
+from fed_compute.simulator.robustness.picture import BANDS, draw
+from fed_compute.simulator.robustness.setting import SPLITS
 from fed_compute.simulator.robustness.table import (
     ATTACK_LABELS,
     DEFENCE_LABELS,
@@ -15,6 +16,9 @@ from fed_compute.simulator.robustness.table import (
     Cell,
     Table,
 )
+
+GREY = ((1, 0.299), (3, 0.587), (5, 0.114))
+"""Where a colour has its red, green and blue, and how light they are (ITU-R BT.601)."""
 
 
 def a_table() -> Table:
@@ -64,9 +68,19 @@ def test_every_attack_defence_and_split_has_a_label() -> None:
 @pytest.mark.parametrize("splits", [1, 2])
 def test_the_picture_is_a_png_with_a_panel_for_each_kind_of_data(tmp_path: Path, splits: int) -> None:
     wanted = a_table().splits[:splits]
-    draw(Table(cell for cell in a_table().cells if cell.split in wanted), tmp_path / "a.png", caption="A caption")
+    part = Table(cell for cell in a_table().cells if cell.split in wanted)
+    draw(part, tmp_path / "a.png", title="A title", subtitle="and more")
     head = (tmp_path / "a.png").read_bytes()[:24]
     assert head.startswith(b"\x89PNG")
     width, height = (int.from_bytes(head[start : start + 4], "big") for start in (16, 20))
     assert width > 400
-    assert height > 300 * splits
+    assert height > 150 * splits
+
+
+def test_the_worse_the_darker_so_that_the_picture_can_be_read_in_grey() -> None:
+    """Some readers print it, and some cannot tell blue from orange."""
+    lightness = [sum(int(band.colour[at : at + 2], 16) * part for at, part in GREY) for band in BANDS]
+    assert lightness == sorted(lightness, reverse=True)
+    assert len(set(lightness)) == len(BANDS)
+    assert [band.at_least for band in BANDS] == sorted((band.at_least for band in BANDS), reverse=True)
+    assert BANDS[-1].at_least == 0

@@ -1,0 +1,67 @@
+"""What tasks and rounds took, and who was there: measured on the rows of others, never written."""
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from fed_compute.ids import ClientId, JobId
+from fed_compute.rounds.records import RoundState, TaskKind, TaskState
+from fed_compute.storage.sql import tables
+
+_T, _R = tables.tasks.c, tables.rounds.c
+_ENDED = (RoundState.CLOSED, RoundState.ABANDONED)
+_REPORTED = (_T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED)
+_LAST_ROUNDS = (
+    select(_R.round_id)
+    .where(_R.job_id == bindparam("job_id"), _R.state.in_(_ENDED))
+    .order_by(_R.round_id.desc())
+    .limit(bindparam("num_rounds"))
+)
+_OF_JOB = select(_T.ended_at - _T.leased_at).where(_T.round_id.in_(_LAST_ROUNDS), *_REPORTED)
+_OF_CLIENT = (
+    select(_T.ended_at - _T.leased_at)
+    .where(_T.client_id == bindparam("client_id"), _T.job_id == bindparam("job_id"), *_REPORTED)
+    .order_by(_T.round_id.desc())
+    .limit(bindparam("limit"))
+)
+_ROUNDS = (
+    select(_R.closed_at - _R.opened_at)
+    .where(_R.job_id == bindparam("job_id"), _R.state.in_(_ENDED))
+    .order_by(_R.round_id.desc())
+    .limit(bindparam("num_rounds"))
+)
+_OVERTIME = select(func.count()).where(
+    _T.job_id == bindparam("job_id"),
+    _T.kind == TaskKind.TRAIN,
+    _T.state == TaskState.LEASED,
+    _T.soft_deadline < bindparam("now"),
+)
+_LAST_SIGN = select(func.max(tables.clients.c.last_seen_at))
+
+
+class MeasuredRows:
+    """Durations in seconds, and counts. A clock that was set back may make a duration negative."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def training_seconds(self, job_id: JobId, *, num_rounds: int) -> list[float]:
+        """Return how long the reported leases of a job's last rounds took, from lease to update."""
+        rows = self._connection.execute(_OF_JOB, {"job_id": job_id, "num_rounds": num_rounds})
+        return list(rows.scalars())
+
+    def training_seconds_of(self, client_id: ClientId, job_id: JobId, *, limit: int) -> list[float]:
+        """Return how long one client's last reported leases of a job took, newest first."""
+        rows = self._connection.execute(_OF_CLIENT, {"client_id": client_id, "job_id": job_id, "limit": limit})
+        return list(rows.scalars())
+
+    def round_seconds(self, job_id: JobId, *, num_rounds: int) -> list[float]:
+        """Return how long a job's last rounds took from their opening to their end, newest first."""
+        return list(self._connection.execute(_ROUNDS, {"job_id": job_id, "num_rounds": num_rounds}).scalars())
+
+    def count_overtime(self, job_id: JobId, *, now: float) -> int:
+        """Return how many live leases to train are past their soft deadline."""
+        return self._connection.execute(_OVERTIME, {"job_id": job_id, "now": now}).scalar_one()
+
+    def last_sign_of_life(self) -> float | None:
+        """Return when any client was last heard of."""
+        moment: float | None = self._connection.execute(_LAST_SIGN).scalar_one()
+        return moment
