@@ -159,7 +159,18 @@ def test_every_answer_is_one_that_the_document_names(fuzzed: Fuzzed) -> None:
     seen = {operation.label: fuzz(fuzzed, operation) for operation in operations if operation.path != ENDLESS}
     assert len(seen) >= 27
     assert [label for label, statuses in seen.items() if not statuses] == []
-    often = {200, 204, 401, 403, 404, 409, 410, 413, 422, 426}  # 400 wants a broken body, which is drawn in some runs only
+    often = {
+        200,
+        204,
+        401,
+        403,
+        404,
+        409,
+        410,
+        413,
+        422,
+        426,
+    }  # 400 wants a broken body, which is drawn in some runs only
     assert often <= set().union(*seen.values())
 
 

@@ -78,7 +78,7 @@ def why_over(store: Store, task: Task) -> Ending:
 def population(store: Store, *, seen_since: float) -> Population:
     """Count the clients; `seen_since` is Unix seconds."""
     with store.snapshot() as records:
-        return Population(registered=records.clients.count(), active=records.clients.count_seen_since(seen_since))
+        return Population(registered=records.clients.count(), active=records.clients.count(seen_since=seen_since))
 
 
 def last_seq(store: Store) -> int:

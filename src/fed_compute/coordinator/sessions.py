@@ -12,7 +12,7 @@ from hashlib import sha256
 from fed_compute.clock import Clock
 from fed_compute.coordinator.auth import AuthManager, Principal
 from fed_compute.errors import AuthenticationFailed, ClientBanned
-from fed_compute.rounds.records import ClientState
+from fed_compute.rounds.records import ClientState, Scope
 from fed_compute.storage.sql.store import Store
 
 SESSION_SECONDS = 12 * 3600
@@ -24,6 +24,16 @@ class Session:
 
     principal: Principal
     form_secret: str
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether the person may steer the platform."""
+        return self.principal.scope is Scope.OPERATOR
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether the person may see what strangers may not: operators and observers."""
+        return self.principal.scope in (Scope.OPERATOR, Scope.OBSERVER)
 
 
 class SessionDesk:

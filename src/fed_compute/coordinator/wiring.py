@@ -138,14 +138,12 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     limits = _limits(settings, store, models)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
     books = _books(settings, clock, store, blobs)
-    duties = [
-        Duty("presence", presence.flush),
+    rounds_duties = [
         Duty("leases", tasks.expire_leases),
         Duty("rounds", rounds.look_at_all),
         Duty("versions", publisher.advance),
-        *books.duties(),
-        Duty("sweep", Sweeper(store, blobs, clock).sweep),
     ]
+    sweep = Duty("sweep", Sweeper(store, blobs, clock).sweep)
     return Coordinator(
         settings=settings,
         clock=clock,
@@ -175,7 +173,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         audits=books.audits,
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
-        worker=Worker(duties, bell),
+        worker=Worker([Duty("presence", presence.flush), *rounds_duties, *books.duties(), sweep], bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
     )
 

@@ -9,13 +9,14 @@ from starlette.responses import HTMLResponse
 
 from fed_compute.coordinator.leaderboard import client_page, team_page
 from fed_compute.coordinator.overview import course_of, standing_of_job, standings_of_jobs, updates_since
-from fed_compute.coordinator.queries import newest_entries, population, view_round
+from fed_compute.coordinator.queries import population, view_round
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.sessions import Session
+from fed_compute.coordinator.shown import members_of
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.ids import ClientId
+from fed_compute.server.dashboard.lines import newest_lines
 from fed_compute.server.dashboard.render import render
-from fed_compute.server.dashboard.shown import lines_of_events, members_of
 from fed_compute.server.dashboard.visitors import Visitor
 from fed_compute.server.dependencies import ClientName, Core, JobName, OfClient, RoundNumber, State
 
@@ -98,7 +99,7 @@ def client(request: Request, core: Core, visitor: Visitor, client_id: ClientName
         visitor,
         client=core.clients.view(ClientId(client_id)),
         reputation=core.reputation.of(client_id),
-        lines=lines_of_events(core, newest_entries(core.store, limit=PAGE_LENGTH, client_id=client_id), visitor),
+        lines=newest_lines(core, visitor, limit=PAGE_LENGTH, client_id=client_id),
     )
 
 
@@ -124,8 +125,7 @@ def leaderboard(
 @router.get("/ui/events")
 def events(request: Request, core: Core, visitor: Visitor, kind: str = "", client: str = "") -> HTMLResponse:
     """Show the newest lines of the journal, all or those of one kind or one client."""
-    entries = newest_entries(core.store, limit=EVENTS, kind=kind[:40] or None, client_id=client[:64] or None)
-    lines = lines_of_events(core, entries, visitor)
+    lines = newest_lines(core, visitor, limit=EVENTS, kind=kind[:40] or None, client_id=client[:64] or None)
     return render(request, "events.html", visitor, lines=lines, kind=kind[:40], client=client[:64], limit=EVENTS)
 
 

@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.responses import HTMLResponse
 
 from fed_compute.coordinator.sessions import Session
-from fed_compute.rounds.records import Scope
 
 VERSION = version("fed-compute")
 STATIC = files("fed_compute.server.dashboard") / "static"
@@ -69,7 +68,6 @@ def render(
     """Return a page. What is shown is escaped; a name that a template misses is an error."""
     if notice is None and (done := DONE.get(request.query_params.get("did", ""))) is not None:
         notice = Notice("good", done)
-    scope = None if visitor is None else visitor.principal.scope
     text = (
         _environment()
         .get_template(template)
@@ -78,8 +76,8 @@ def render(
             here=request.url.path,
             version=VERSION,
             visitor=visitor,
-            is_operator=scope is Scope.OPERATOR,
-            is_staff=scope in (Scope.OPERATOR, Scope.OBSERVER),
+            is_operator=visitor is not None and visitor.is_operator,
+            is_staff=visitor is not None and visitor.is_staff,
             notice=notice,
             **shown,
         )

@@ -9,7 +9,6 @@ from starlette.responses import RedirectResponse, Response
 
 from fed_compute.coordinator.sessions import SESSION_SECONDS, Session
 from fed_compute.errors import AuthenticationFailed, ClientBanned, PermissionDenied
-from fed_compute.rounds.records import Scope
 from fed_compute.server.bodies import read_body, require_type
 from fed_compute.server.dashboard.render import Notice, render
 from fed_compute.server.dependencies import Core
@@ -61,8 +60,8 @@ def operator_of(visitor: Visitor) -> Session:
     """
     if visitor is None:
         raise AuthenticationFailed("log in with an operator's key first")
-    if visitor.principal.scope is not Scope.OPERATOR:
-        raise PermissionDenied(scope=Scope.OPERATOR)
+    if not visitor.is_operator:
+        raise PermissionDenied(scope="operator")
     return visitor
 
 

@@ -3,10 +3,9 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from fed_compute.coordinator.queries import newest_entries
 from fed_compute.ids import ClientId
+from fed_compute.server.dashboard.lines import newest_lines
 from fed_compute.server.dashboard.render import render
-from fed_compute.server.dashboard.shown import lines_of_events
 from fed_compute.server.dashboard.visitors import Visitor
 from fed_compute.server.dependencies import Core
 
@@ -28,5 +27,5 @@ def own_page(request: Request, core: Core, visitor: Visitor) -> Response:
         client=core.clients.view(ClientId(client_id)),
         reputation=core.reputation.of(client_id),
         balance=core.incentives.of(client_id),
-        lines=lines_of_events(core, newest_entries(core.store, limit=EVENTS, client_id=client_id), visitor),
+        lines=newest_lines(core, visitor, limit=EVENTS, client_id=client_id),
     )

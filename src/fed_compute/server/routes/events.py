@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from fed_compute.coordinator.queries import entries_after, last_seq
+from fed_compute.coordinator.shown import NOT_FOR_STRANGERS
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound
 from fed_compute.server.dependencies import Core, OfJob, ServerState, State
@@ -18,19 +19,6 @@ from fed_compute.server.documentation import RECORDS, refusals
 PING_SECONDS = 15
 _BATCH = 500
 _LOOK_AGAIN_SECONDS = 5.0
-NOT_FOR_STRANGERS = frozenset(
-    {
-        "operator_key_issued",
-        "key_issued",
-        "key_rotated",
-        "key_revoked",
-        "invite_created",
-        "invite_revoked",
-        "client_approved",
-        "client_banned",
-        "client_unbanned",
-    }
-)
 
 Seq = Annotated[int | None, Query(ge=0, le=2**53, description="Send what came after this number.")]
 LastSeq = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53)]

@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from fed_compute.coordinator.contribution_records import contribution_of
 from fed_compute.coordinator.folding import read_manifest
 from fed_compute.coordinator.queries import RoundView
-from fed_compute.coordinator.sessions import Session
-from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.rounds.records import Entry, Scope, Task, Update
-from fed_compute.server.routes.events import NOT_FOR_STRANGERS
+from fed_compute.rounds.records import Entry, Task, Update
 from fed_compute.storage.sql.store import Store
+
+NOT_FOR_STRANGERS = frozenset(
+    {
+        "operator_key_issued",
+        "key_issued",
+        "key_rotated",
+        "key_revoked",
+        "invite_created",
+        "invite_revoked",
+        "client_approved",
+        "client_banned",
+        "client_unbanned",
+    }
+)
+"""Kinds of journal entries that are about keys and about what operators do to clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +78,14 @@ def members_of(store: Store, view: RoundView, now: float) -> Sequence[Member]:
     return members
 
 
-def lines_of_events(core: Coordinator, entries: Sequence[Entry], visitor: Session | None) -> Sequence[Line]:
+def lines_of(store: Store, entries: Sequence[Entry], *, for_staff: bool) -> Sequence[Line]:
     """Return journal entries for a page; what is about keys and operators' acts is for operators and observers."""
-    is_staff = visitor is not None and visitor.principal.scope in (Scope.OPERATOR, Scope.OBSERVER)
-    names = {job.job_id: job.name for job in core.jobs.all()}
+    with store.snapshot() as records:
+        names = {job.job_id: job.name for job in records.jobs.all()}
     return [
         Line(entry, None if entry.job_id is None else names.get(entry.job_id), _told(entry))
         for entry in entries
-        if is_staff or entry.kind not in NOT_FOR_STRANGERS
+        if for_staff or entry.kind not in NOT_FOR_STRANGERS
     ]
 
 
