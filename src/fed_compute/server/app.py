@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.server.dashboard import acts, pages, visitors, volunteer
+from fed_compute.server.dashboard import acts, pages, refusals, visitors, volunteer
+from fed_compute.server.dashboard.render import Assets
 from fed_compute.server.dependencies import ServerState, spoken_protocol
 from fed_compute.server.documentation import describe_problems
 from fed_compute.server.limits import NetworkLimits
@@ -91,8 +91,8 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     app.state.server = state
     for room in (*_PUBLIC, *_ADMIN, *_DASHBOARD):
         app.include_router(room.router)
-    app.mount("/static", StaticFiles(packages=[("fed_compute.server.dashboard", "static")]), name="static")
-    install_problem_handlers(app)
+    app.mount("/static", Assets(packages=[("fed_compute.server.dashboard", "static")]), name="static")
+    install_problem_handlers(app, refusals.answer)
     describe_problems(app)
     app.add_middleware(NetworkLimits, coordinator=coordinator)
     app.add_middleware(UnexpectedErrors)

@@ -61,7 +61,7 @@ def move_client(
         "unban": (lambda: core.clients.unban(client, by=by), "unbanned"),
     }
     if act not in acts:
-        return render(request, "error.html", visitor, status=404, message="There is no such act.")
+        return render(request, "error.html", visitor, status=404, title="Not Found", message="There is no such act.")
     run, done = acts[act]
     return _act(request, visitor, run, f"/ui/clients/{client_id}", done)
 
@@ -105,5 +105,7 @@ def _act(request: Request, visitor: Session, act: Callable[[], object], back: st
     try:
         act()
     except FedComputeError as error:
-        return render(request, "error.html", visitor, status=error.status, message=error.message, back=back)
+        return render(
+            request, "error.html", visitor, status=error.status, title="Not done", message=error.message, back=back
+        )
     return RedirectResponse(f"{back}?did={done}", status_code=303)

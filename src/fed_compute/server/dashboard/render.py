@@ -9,8 +9,9 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from fastapi import Request
+from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from fed_compute.coordinator.sessions import Session
 
@@ -106,6 +107,17 @@ def _environment() -> Environment:
     }  # fmt: skip
     environment.globals["asset"] = asset
     return environment
+
+
+class Assets(StaticFiles):
+    """Files that pages need. Their addresses change with their contents: browsers may keep them for a year."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return a file, with the headers that let it be kept."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
 
 @cache
