@@ -13,7 +13,8 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long docker-test check fmt bench bench-robust constraints clean
+.PHONY: help setup demo serve test quick long fault prove-faults docker-test check fmt \
+	bench bench-robust bench-async constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +27,8 @@ demo: $(DEMO)  ## Train one model across five client processes on real data
 serve: $(DEMO)  ## Start a coordinator on this machine
 	$(BIN)/fed-compute serve $(ARGS)
 
-test: $(DEV)  ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+test: $(DEV)  ## Run every test, files side by side on all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(DEV)  ## Run the unit and architecture tests only
 	$(BIN)/python -m pytest tests/unit tests/architecture $(ARGS)
@@ -35,8 +36,14 @@ quick: $(DEV)  ## Run the unit and architecture tests only
 long: $(DEV)  ## Run every test with many more random examples
 	$(BIN)/python -m pytest --hypothesis-profile=long --timeout=1800 $(ARGS)
 
+fault: $(DEV)  ## Kill, cut off and starve a real coordinator by the hundred; 40 minutes, or --quick
+	$(BIN)/python -m tests.fault.campaign $(ARGS)
+
 docker-test:  ## Build the images and run them for real; needs Docker, or root on Debian
 	tests/docker/run.sh $(ARGS)
+
+prove-faults: $(DEV)  ## Plant six bugs, one at a time, and see the fault tests turn red
+	$(BIN)/python -m tests.fault.planted.prove $(ARGS)
 
 check: $(DEV)  ## Check format, lint, types and the house rules
 	$(BIN)/ruff format --check .
@@ -55,6 +62,9 @@ bench: $(DEV)  ## Run every benchmark, minutes each; the numbers in the README c
 
 bench-robust: $(DEV)  ## Attack every aggregation rule, 20 minutes; tables and picture go to docs/
 	$(BIN)/python benchmarks/robustness.py --seeds 3 --docs docs $(ARGS)
+
+bench-async: $(DEV)  ## Race asynchronous against synchronous rounds, minutes; the picture goes to docs/
+	$(BIN)/python benchmarks/async_fleet.py --seeds 3 --docs docs $(ARGS)
 
 constraints: $(DEV)  ## Write constraints.txt anew from what .venv holds
 	$(BIN)/python tools/write_constraints.py

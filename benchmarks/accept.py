@@ -159,7 +159,7 @@ def _fold_peak_bytes(coordinator: Coordinator, job: Job, count: int) -> int:
     with coordinator.store.snapshot() as records:
         updates = list(records.updates.all())[:count]
     tracemalloc.start()
-    RoundFold(job, coordinator.blobs).add(updates)
+    RoundFold(job, coordinator.blobs, base_version=1).add(updates)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

@@ -53,6 +53,7 @@ RULES: dict[str, dict[str, Any]] = {
     CLAIMED: {"name": "trimmed_mean", "pre": ["nnm"]},
     "robust": {"name": "robust"},
     "fedavg": {"name": "fedavg"},
+    "fednova": {"name": "fednova"},
     "norm_clipping": {"name": "norm_clipping"},
     "median": {"name": "median"},
     "trimmed_mean": {"name": "trimmed_mean"},
@@ -138,7 +139,7 @@ def claim(text: str, limit: float, unit: str, found: float) -> dict[str, Any]:
 
 def combine(rule: RobustRule, matrix: UpdateMatrix, weights: npt.NDArray[np.float64]) -> object:
     """Run one rule as the coordinator does."""
-    return rule.aggregate(matrix, weights, root=0)
+    return rule.aggregate(matrix, weights, RoundContext(root=0))
 
 
 def without_exact_sums(matrix: UpdateMatrix, liars: int) -> None:

@@ -454,6 +454,22 @@ class LeaseExpired(Refused):
         super().__init__(f"the lease of task {task_id!r} has ended; ask for a new task", task_id=task_id)
 
 
+class UpdateTooStale(Refused):
+    """The update started from a version that is too old by now; it is recorded as late, not as a failure."""
+
+    code = "update_too_stale"
+    status = 410
+
+    def __init__(self, *, base_version: int, version: int, max_staleness: int) -> None:
+        super().__init__(
+            f"the update started from v{base_version} and the model is v{version} now; one may be at most "
+            f"{max_staleness} version(s) behind. It is recorded as late, not as a failure",
+            base_version=f"v{base_version}",
+            version=f"v{version}",
+            max_staleness=max_staleness,
+        )
+
+
 class RoundNotClosed(Refused):
     """The round has no result yet."""
 
@@ -682,6 +698,17 @@ class SampleCountInvalid(UpdateRefused):
         super().__init__(f"num_samples is {str(got)[:40]}, wanted a whole number from 1 to {limit}", limit=limit)
 
 
+class StepCountInvalid(UpdateRefused):
+    """The number of local steps is missing, or no whole number that the job and the samples allow."""
+
+    code = "step_count_invalid"
+
+    def __init__(self, got: object, *, least: int, limit: int) -> None:
+        super().__init__(
+            f"num_steps is {str(got)[:40]}, wanted a whole number from {least} to {limit}", least=least, limit=limit
+        )
+
+
 class ModelMalformed(Refused):
     """A model file cannot be read as the parameters of the job."""
 
@@ -827,6 +854,19 @@ class HeadersStalled(NotNow):
         super().__init__(f"the head of the request did not come within {seconds:.0f} s", retry_after_seconds=1.0)
 
 
+class BufferBusy(NotNow):
+    """The last buffer is being folded into the next version; the one after it is not open yet."""
+
+    code = "buffer_busy"
+
+    def __init__(self, *, round_id: int) -> None:
+        super().__init__(
+            f"round {round_id} is being aggregated; send the update again in a second, it will count in the next one",
+            retry_after_seconds=1.0,
+            round_id=round_id,
+        )
+
+
 class UploadBusy(NotNow):
     """Another request is sending the update of this task at this moment."""
 
@@ -884,6 +924,17 @@ class DiskFull(NotNow):
 
     def __init__(self) -> None:
         super().__init__("the coordinator has no disk space left; keep the update and retry", retry_after_seconds=60.0)
+
+
+class DiskFailed(NotNow):
+    """The coordinator's disk answers with errors, or can no longer be written. An operator has to look."""
+
+    code = "disk_failed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the coordinator cannot use its disk at this moment; keep the update and retry", retry_after_seconds=60.0
+        )
 
 
 class CoordinatorUnreachable(NotNow):
@@ -1040,6 +1091,21 @@ class PolicyRefusal(Misuse):
         self.wait_seconds = wait_seconds
 
 
+class ClientNotRunning(Misuse):
+    """No client that is asked for runs on this machine."""
+
+    code = "client_not_running"
+
+    def __init__(self, name: str | None, *, state_dir: str, names: list[str]) -> None:
+        others = f"; running: {', '.join(names)}" if names else ""
+        super().__init__(
+            f"no client {name[:80]!r} runs with the state folder {state_dir}{others}"
+            if name is not None
+            else f"no client runs with the state folder {state_dir}; start one with fed-compute join, "
+            "or name another folder with --state-dir"
+        )
+
+
 class StateUnusable(Misuse):
     """A file in the client's state folder cannot be read or written; nothing is sent without it."""
 
@@ -1073,7 +1139,7 @@ class BlobMissing(Broken):
     code = "blob_missing"
 
     def __init__(self, digest: str) -> None:
-        super().__init__(f"blob {digest} is recorded but not in the store")
+        super().__init__(f"blob {digest} is recorded but not in the store; put it back, or restore a backup")
 
 
 class BlobCorrupt(Broken):
@@ -1177,3 +1243,9 @@ class SchemaUnsupported(Broken):
     """The database was written by another version of the product."""
 
     code = "schema_unsupported"
+
+
+def error_kinds() -> dict[str, type[FedComputeError]]:
+    """Return every class of this page by its code."""
+    kinds = (thing for thing in globals().values() if isinstance(thing, type))
+    return {kind.code: kind for kind in kinds if issubclass(kind, FedComputeError)}

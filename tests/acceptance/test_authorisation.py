@@ -92,6 +92,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/tasks/{task_id}/heartbeat"): clients_own(200, foreign=404),
     ("POST", "/tasks/{task_id}/evaluation"): clients_own(404, foreign=404),  # the task is one of training
     ("GET", "/tasks/{task_id}/audited"): clients_own(404, foreign=404),  # the task is one of training
+    ("GET", "/tasks/{task_id}/control"): clients_own(404, foreign=404),  # the job has no control variates
     ("POST", "/tasks/{task_id}/audit"): clients_own(404, foreign=404),
     ("DELETE", "/tasks/{task_id}"): clients_own(200, foreign=404),
     ("POST", "/teams"): clients_own(422, foreign=422),  # no name

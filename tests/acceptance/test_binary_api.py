@@ -153,6 +153,46 @@ def test_a_piece_at_the_wrong_place_is_refused_and_told_the_right_one(server: Se
     assert stored(member, task) == (50, False)
 
 
+def test_no_piece_goes_beyond_what_an_update_can_be_and_what_came_before_stands(server: Served) -> None:
+    member = server.join("client-1")
+    task = member.task()
+    body = update_body(task)
+    assert patch(member, task, body[:50], offset=0, whole=None).status_code == 204
+    problem(patch(member, task, bytes(1 << 20), offset=50, whole=None), 413, "body_too_large")
+    assert stored(member, task) == (50, False)
+    assert patch(member, task, body[50:], offset=50, whole=body).status_code == 201
+
+
+def test_pieces_that_do_not_make_the_announced_whole_are_refused_and_forgotten(server: Served) -> None:
+    member = server.join("client-1")
+    task = member.task()
+    body = update_body(task)
+    assert patch(member, task, b"\x00".join([body[:49], b""]), offset=0, whole=None).status_code == 204
+    problem(patch(member, task, body[50:], offset=50, whole=body), 400, "digest_mismatch")
+    assert stored(member, task) == (0, False)
+    assert member.put(task, body).status_code == 201
+
+
+def test_nobody_else_can_continue_or_look_at_an_upload(server: Served) -> None:
+    member, other = server.join("client-1"), server.join("client-2")
+    task = member.task()
+    body = update_body(task)
+    assert patch(member, task, body[:50], offset=0, whole=None).status_code == 204
+    problem(patch(other, task, body[50:], offset=50, whole=body), 404, "task_not_found")
+    assert other.http.head(f"/tasks/{task['task_id']}/update").status_code == 404
+    assert stored(member, task) == (50, False)
+
+
+def test_what_came_of_an_update_is_forgotten_with_its_lease(server: Served) -> None:
+    member = server.join("client-1")
+    task = member.task()
+    part = server.coordinator.blobs.incoming(f"{task['task_id']}.update")
+    assert patch(member, task, update_body(task)[:50], offset=0, whole=None).status_code == 204
+    assert part.exists()
+    assert member.http.delete(f"/tasks/{task['task_id']}").status_code == 200
+    assert not part.exists()
+
+
 def test_a_damaged_body_is_refused_and_forgotten(server: Served) -> None:
     member = server.join("client-1")
     task = member.task()

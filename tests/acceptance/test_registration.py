@@ -12,20 +12,13 @@ import httpx2
 import pytest
 
 from fed_compute.cli.main import main
-from fed_compute.client.account import Account
 from fed_compute.client.api import CoordinatorApi, Idle
 from fed_compute.client.config import ClientSettings
-from fed_compute.client.departures import DepartureLog
-from fed_compute.client.guard import Guard
-from fed_compute.client.history import DayBook
-from fed_compute.client.limits import policy_of
-from fed_compute.client.outbox import Outbox
-from fed_compute.client.security import CredentialStore
-from fed_compute.clock import ManualClock
 from fed_compute.errors import ClientMustAct, CoordinatorBusy
 from fed_compute.protocol.messages import TaskAnswer
 from fed_compute.protocol.proof_of_work import solve
 from tests.acceptance.conftest import Serve, Served, problem, update_body
+from tests.unit.client.parts import account_in
 
 BITS = 8
 
@@ -40,9 +33,7 @@ def product_client(served: Served, folder: Path, name: str, **settings: Any) -> 
     """Sign in as `fed-compute join` does; give the connection and the name."""
     given = ClientSettings(coordinator_url=served.url, client_name=name, client_state_dir=folder, **settings)
     api = CoordinatorApi(served.url, max_retries=0)
-    log = DepartureLog(folder / "sent", ManualClock(), coordinator=served.url, max_bytes=10**6, keep_updates=0)
-    guard = Guard(policy_of(given), DayBook(folder / "sent"), ManualClock(), on_battery=lambda: None)
-    account = Account(given, CredentialStore(folder), api, Outbox(api, log, guard))
+    account = account_in(folder, api, given)
     try:
         yield api, account.sign_in()
     finally:

@@ -113,7 +113,7 @@ def test_the_way_out_is_the_outbox_and_nothing_else(serve_job: Serve, tmp_path: 
 
     class Listening(httpx2.HTTPTransport):
         def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-            if request.content and not request.url.path.endswith("/heartbeat"):
+            if request.method in ("POST", "PUT", "PATCH") and not request.url.path.endswith("/heartbeat"):
                 bodies.append(request.url.path.rsplit("/", 1)[-1])
             return super().handle_request(request)
 

@@ -25,7 +25,8 @@ from fed_compute.learning.aggregation import (
 
 Rows = npt.NDArray[np.float32]
 N, F, SIZE = 15, 3, 300
-CONTEXT = RoundContext(root=0, seed=7)
+STEPS = tuple(float(1 + k % 4) for k in range(N))
+CONTEXT = RoundContext(root=0, steps=STEPS, seed=7)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ CASES = {
     "clipping, buckets, NNM, trimmed mean": Case("trimmed_mean", {"pre": ["norm_clipping", "bucketing", "nnm"]}),
     "mean of mixed": Case("fedavg", {"pre": ["nnm"]}, bears_liars=False),
     "mean": Case("fedavg", bears_liars=False),
+    "FedNova": Case("fednova", bears_liars=False),
+    "FedNova, robust": Case("robust", {"pre": ["fednova"]}),
 }
 EVERY_RULE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 MakeRule = Callable[[int], AggregationRule]
@@ -94,11 +97,12 @@ def test_the_order_does_not_matter(make: MakeRule, weighted: bool) -> None:
         deltas, rng = honest(seed), np.random.default_rng(seed)
         weights = [float(k) for k in rng.integers(1, 9, size=N)] if weighted else [1.0] * N
         order = rng.permutation(N)
-        one = filled(make(SIZE), deltas, weights).combine(RoundContext(root=0)).mean
+        one = filled(make(SIZE), deltas, weights).combine(RoundContext(root=0, steps=STEPS)).mean
         shuffled = filled(make(SIZE), deltas[order], [weights[i] for i in order])
         root = int(np.flatnonzero(order == 0)[0])
         if not draws_groups(shuffled):  # by place
-            np.testing.assert_allclose(shuffled.combine(RoundContext(root=root)).mean, one, rtol=0, atol=2e-5)
+            context = RoundContext(root=root, steps=tuple(STEPS[i] for i in order))
+            np.testing.assert_allclose(shuffled.combine(context).mean, one, rtol=0, atol=2e-5)
 
 
 def draws_groups(rule: AggregationRule) -> bool:
@@ -180,7 +184,7 @@ def test_a_second_fold_gives_the_same_bytes(make: MakeRule) -> None:
 def test_updates_in_a_file_are_combined_like_those_in_memory(case: Case, tmp_path: Path) -> None:
     deltas, weights = honest(5, size=5_000), [float(1 + k % 3) for k in range(N)]
     kept = filled(RobustFold(case.rule, 5_000, folder=tmp_path), deltas, weights).combine(CONTEXT)
-    direct = case.rule.aggregate(ArrayMatrix(deltas), np.array(weights), root=0, seed=7)
+    direct = case.rule.aggregate(ArrayMatrix(deltas), np.array(weights), CONTEXT)
     assert kept.mean.tobytes() == direct.mean.tobytes()
 
 
@@ -242,7 +246,7 @@ def test_memory_does_not_grow_with_the_model_beyond_the_result(case: Case, tmp_p
 def test_what_is_in_the_result_is_told(case: Case) -> None:
     """The influence of each update, where a rule has one, makes up the result by itself."""
     deltas = honest(8)
-    outcome = case.rule.aggregate(ArrayMatrix(deltas), np.ones(N), root=0, seed=7)
+    outcome = case.rule.aggregate(ArrayMatrix(deltas), np.ones(N), CONTEXT)
     if outcome.influence is None:
         assert case.name in ("median", "trimmed_mean", "robust")
     elif case.name != "centered_clipping":  # which keeps some of where it started

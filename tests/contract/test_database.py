@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, Oper
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fed_compute.errors import (
+    DiskFailed,
     DiskFull,
     NotNow,
     RecordConflict,
@@ -197,7 +198,9 @@ def test_each_failure_of_postgresql_has_a_meaning(cause: Exception, wanted: type
         (sqlite3.SQLITE_LOCKED, StorageBusy),
         (sqlite3.SQLITE_FULL, DiskFull),
         (sqlite3.SQLITE_CORRUPT, StorageFailed),
-        (sqlite3.SQLITE_IOERR, StorageFailed),
+        (sqlite3.SQLITE_IOERR_WRITE, DiskFailed),
+        (sqlite3.SQLITE_READONLY, DiskFailed),
+        (sqlite3.SQLITE_CANTOPEN, DiskFailed),
     ],
 )
 def test_each_failure_of_sqlite_has_a_meaning(code: int, wanted: type[Exception]) -> None:

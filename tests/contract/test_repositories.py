@@ -7,7 +7,7 @@ import pytest
 from fed_compute.errors import ClientNameTaken, JobExists, RecordConflict, RecordMissing, UpdateConflict
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId, UpdateId
 from fed_compute.rounds.bookkeeping import account_of
-from fed_compute.rounds.records import JobState, RoundState, TaskKind, TaskState, UpdateState
+from fed_compute.rounds.records import JobState, RoundMode, RoundState, TaskKind, TaskState, UpdateState
 from fed_compute.storage.sql.store import Store
 from tests.contract.samples import (
     NOW,
@@ -155,6 +155,39 @@ def test_a_client_holds_one_live_lease(store: Store) -> None:
         assert counts == {TaskState.LEASED: 2, TaskState.RELEASED: 1}
 
 
+def test_the_live_leases_of_a_job_are_those_of_all_its_rounds(store: Store) -> None:
+    with store.transaction() as records:
+        job, first = add_job(records, "anna", "bob", "carl", "dora")
+        records.rounds.put(replace(first, state=RoundState.CLOSED))
+        second = records.rounds.add(round_of(job, number=2))
+        other, elsewhere = add_job(records, "emil", name="other")
+        old, new = replace(task_of(first, "anna"), leased_at=NOW - 5), task_of(second, "bob")
+        ended = replace(task_of(second, "carl"), state=TaskState.EXPIRED, ended_at=NOW)
+        measure = task_of(first, "dora", kind=TaskKind.EVALUATE)
+        for task in (new, old, ended, measure, task_of(elsewhere, "emil")):
+            records.tasks.add(task)
+    with store.snapshot() as records:
+        assert records.leases.of_job(job.job_id) == [old, new]
+        assert (records.leases.count(job.job_id), records.leases.count(other.job_id)) == (2, 1)
+
+
+def test_an_update_is_counted_once_the_round_that_counts_it_is_closed(store: Store) -> None:
+    """Its lease may have begun in a round that was closed long before."""
+    with store.transaction() as records:
+        job, first = add_job(records, "anna", "bob")
+        records.rounds.put(replace(first, state=RoundState.CLOSED))
+        second = records.rounds.add(replace(round_of(job, number=2), mode=RoundMode.FEDBUFF, max_staleness=3))
+        lease = task_of(first, "anna")
+        records.tasks.add(replace(lease, state=TaskState.REPORTED, ended_at=NOW))
+        records.updates.add(replace(update_of(lease), round_id=second.round_id))
+        anna, bob = ClientId("anna"), ClientId("bob")
+        assert records.updates.count(second.round_id, client_id=anna) == 1
+        assert records.updates.count(second.round_id, client_id=bob) == 0
+        assert records.updates.counted(job.job_id, [anna, bob], limit=9) == {anna: 0, bob: 0}
+        records.rounds.put(replace(second, state=RoundState.CLOSED))
+        assert records.updates.counted(job.job_id, [anna, bob], limit=9) == {anna: 1, bob: 0}
+
+
 def test_overdue_leases_come_in_the_order_of_their_deadlines(store: Store) -> None:
     deadlines = {"anna": NOW + 3, "bob": NOW + 1, "carl": NOW + 2, "dora": NOW + 9}
     with store.transaction() as records:
@@ -179,7 +212,7 @@ def test_tasks_are_found_by_client_round_kind_and_version(store: Store) -> None:
     with store.snapshot() as records:
         assert records.tasks.of_client_in_round(anna, round_.round_id, TaskKind.TRAIN) == [new, old]
         assert records.tasks.of_round(round_.round_id, TaskKind.TRAIN) == [old, new]
-        assert records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED) == [new]
+        assert records.leases.of_job(job.job_id) == [new]
         assert records.tasks.evaluated_by(anna, job.job_id, 1)
         assert not records.tasks.evaluated_by(anna, job.job_id, 2)
 

@@ -29,6 +29,8 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
     "FLTrust": ({"name": "fltrust"}, "27cb3e5dad0cf3a9"),
     "robust": ({"name": "robust"}, "a15baa7aa2f87bdd"),
     "buckets, NNM, median": ({"name": "median", "pre": ["bucketing", "nnm"]}, "35536282557e8e92"),
+    "FedNova": ({"name": "fednova"}, "9ee38ea30177e98b"),
+    "FedNova, robust": ({"name": "robust", "pre": ["fednova"]}, "3900c06c3ca35c66"),
     "NNM, geometric median": ({"name": "geometric_median", "pre": ["nnm"]}, "e1824e99dafef829"),
 }
 
@@ -53,9 +55,11 @@ def digest_of(name: str) -> str:
     rule, _ = RULES[name]
     deltas, center = updates(), (numbers("center", NUM_PARAMETERS) / 2**20).astype(np.float32)
     weights = [float(1 + k) for k in numbers("weights", NUM_UPDATES) % 9]
+    steps = [float(1 + k) for k in numbers("steps", NUM_UPDATES) % 50]
     digest = hashlib.sha256()
     for counted in ([1.0] * NUM_UPDATES, weights):
-        digest.update(aggregate(new_rule(**rule), deltas, counted, center=center, root=2, seed=5).tobytes())
+        found = aggregate(new_rule(**rule), deltas, counted, center=center, root=2, steps=steps, seed=5)
+        digest.update(found.tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -14,6 +14,7 @@ import typer
 from fed_compute.cli.backup import backup, restore
 from fed_compute.cli.client import app as client_app
 from fed_compute.cli.console import complain, print_line
+from fed_compute.cli.control import ASKED_EXIT_CODES, finish, pause, resume
 from fed_compute.cli.demo.command import demo
 from fed_compute.cli.invite import app as invite_app
 from fed_compute.cli.join import join
@@ -21,6 +22,7 @@ from fed_compute.cli.key import app as key_app
 from fed_compute.cli.limits import limits
 from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
+from fed_compute.cli.status import STATUS_EXIT_CODES, status
 from fed_compute.cli.verify import verify
 from fed_compute.errors import CallRefused, FedComputeError, Misuse, NotNow, Refused
 
@@ -57,6 +59,10 @@ app.command()(demo)
 app.command()(serve)
 app.command()(join)
 app.command()(limits)
+app.command(epilog=STATUS_EXIT_CODES)(status)
+app.command(epilog=ASKED_EXIT_CODES)(pause)
+app.command(epilog=ASKED_EXIT_CODES)(resume)
+app.command(epilog=ASKED_EXIT_CODES)(finish)
 app.command()(sent)
 app.command()(verify)
 app.command()(backup)

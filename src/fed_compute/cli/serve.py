@@ -1,12 +1,16 @@
 """`fed-compute serve`: one coordinator process."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fed_compute.cli.console import print_line
 from fed_compute.protocol.job import default_job, load_job
+
+if TYPE_CHECKING:
+    from fed_compute.coordinator.recovery import RecoveryReport
+    from fed_compute.coordinator.wiring import Coordinator
 
 LISTENING = "coordinator listening on "
 """How the line begins that says the address; programs that start a coordinator wait for it."""
@@ -40,12 +44,27 @@ def serve(
     try:
         if spec is not None or not coordinator.jobs.all():
             coordinator.jobs.create(spec or default_job())
-        serve_coordinator(coordinator, on_ready=lambda url: _announce(url, settings.data_dir))
+        serve_coordinator(coordinator, on_ready=lambda url: _announce(url, coordinator))
     finally:
         coordinator.close()
 
 
-def _announce(url: str, data_dir: Path) -> None:
+def _announce(url: str, coordinator: "Coordinator") -> None:
     print_line(f"{LISTENING}{url}")
-    print_line(f"  data and operator.key in {data_dir.resolve()}")
+    print_line(f"  data and operator.key in {coordinator.settings.data_dir.resolve()}")
+    report = coordinator.recovery.report
+    if report is not None and report.found_anything:
+        print_line(f"  taken up: {taken_up(report)}")
     print_line(f"  join with: fed-compute join {url}")
+
+
+def taken_up(report: "RecoveryReport") -> str:
+    """Say what the last process left, without what is zero."""
+    parts = (
+        (report.rounds_collecting, "open round"),
+        (report.rounds_to_publish, "closing round"),
+        (report.updates_kept, "accepted update"),
+        (report.leases_kept, "lease"),
+        (report.leases_revived, "revived lease"),
+    )
+    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in parts if count)

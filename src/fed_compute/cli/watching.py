@@ -8,8 +8,9 @@ from rich.text import Text
 
 from fed_compute.cli.console import out
 from fed_compute.client.answers import printable
+from fed_compute.client.guard import FINISH, PAUSE
+from fed_compute.client.observer import MANY
 
-_QUIET = {"progress"}
 _SAME_NORM = 0.01
 """Below this relative difference a norm has not been scaled down: lossy encodings change it a little."""
 _DOING = {"train": "training", "evaluate": "evaluating", "audit": "auditing an update to"}
@@ -30,7 +31,7 @@ class ScreenObserver:
 
     def event(self, name: str, **fields: object) -> None:
         """Take note of one event."""
-        if name in _QUIET:
+        if name in MANY:
             return
         text, style = describe(name, self._url, fields)
         text = printable(text)  # parts of it are a coordinator's words
@@ -43,6 +44,8 @@ class ScreenObserver:
 
 def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
     """Return what an event means to the owner of the machine, and the style to show it in."""
+    if (described := _of_wish(name, fields) or _of_state_folder(name, fields)) is not None:
+        return described
     match name:
         case "signed_in":
             return f"joined {url} as {fields['client_id']}; Ctrl-C leaves", "bold"
@@ -81,12 +84,43 @@ def describe(name: str, url: str, fields: dict[str, object]) -> tuple[str, str]:
             return f"this task is over: {fields['why']}", "yellow"
         case "task_released":
             return "gave the task back", "dim"
-        case "stopped":
-            return "asked to stop", "dim"
         case "dropped_out":
             return f"simulated dropout at {_number(fields['fraction'])} of the work", "yellow"
     details = ", ".join(f"{key} {value}" for key, value in fields.items())
     return f"{name.replace('_', ' ')}{': ' if details else ''}{details}", "dim"
+
+
+def _of_wish(name: str, fields: dict[str, object]) -> tuple[str, str] | None:
+    """Describe what follows from the owner's own word."""
+    match name:
+        case "paused":
+            return str(fields["why"]), "yellow"
+        case "policy_refused" if fields["limit"] in (PAUSE, FINISH):
+            return f"no more of this task: {fields['why']}", "yellow"
+        case "resumed":
+            return "going on", ""
+        case "finished":
+            return "finished, as you wanted", "bold"
+        case "stopped":
+            return "asked to stop", "dim"
+    return None
+
+
+def _of_state_folder(name: str, fields: dict[str, object]) -> tuple[str, str] | None:
+    """Describe what was found or lost on the disk."""
+    match name:
+        case "update_found":
+            return (
+                f"an update of round {fields['round_id']} of job {fields['job']} has no answer yet: it goes first",
+                "",
+            )
+        case "training_resumed":
+            return f"going on after {fields['steps_done']} batches, where this training was cut off", ""
+        case "update_set_aside" | "update_dropped":
+            return f"{name.replace('_', ' ')}, {fields['file']}: {fields['why']}", "bold red"
+        case "checkpoint_failed" | "residual_lost" | "control_lost":
+            return f"{name.replace('_', ' ')}: {fields['why']}", "yellow"
+    return None
 
 
 def measured(fields: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 
 from fed_compute.client.api import CoordinatorApi
 from fed_compute.client.config import ClientSettings
@@ -27,14 +28,16 @@ class Account:
         self,
         settings: ClientSettings,
         store: CredentialStore,
+        file: Path,
         api: CoordinatorApi,
         outbox: Outbox,
         *,
         give_up: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Prepare to sign in; `give_up` may end a long computation early."""
+        """Prepare to sign in with the credential in a claimed file; `give_up` may end a long computation early."""
         self._settings = settings
         self._store = store
+        self._file = file
         self._api = api
         self._outbox = outbox
         self._give_up = give_up
@@ -55,13 +58,11 @@ class Account:
         """
         if self._settings.client_api_key is not None:
             return self._sign_in_with_given_key(self._settings.client_api_key.get_secret_value())
-        self._store.release()
-        file = self._store.claim(self._settings.coordinator_url, self._settings.client_name)
-        credential = self._store.load(file)
+        credential = self._store.load(self._file)
         if credential is None:
             answer = self._register()
             credential = Credential(self._settings.coordinator_url, answer.client_id, answer.api_key)
-            self._store.save(file, credential)
+            self._store.save(self._file, credential)
         self._api.authenticate(credential.api_key)
         return credential.client_id
 

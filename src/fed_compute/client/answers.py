@@ -1,36 +1,54 @@
 """What an answer of the coordinator means for the client: one error class per thing to do about it.
 
-    NotNow         keep everything, come back later (no connection, timeouts, 408, 425, 429, 5xx; 403 while an operator
-                   has not approved this client yet)
-    TaskOver       the round or the lease has ended; late, not failed (410 and the codes below)
-    ClientMustAct  asking again is useless until the owner changes something (401, 403, 426, 3xx)
-    ProofOfWorkRequired  register again with a solution of the challenge it brings (428)
-    CallRefused    this very request is wrong; drop it and show why (other 4xx)
+    NotNow         keep everything, come back later
+    TaskOver       the round or the lease has ended; late, not failed
+    ClientMustAct  asking again is useless until the owner changes something
+    ProofOfWorkRequired  register again with a solution of the challenge it brings
+    CallRefused    this very request is wrong; drop it and show why
 
-The stable `code` of the problem document decides before the status does.
+The stable `code` of the problem document decides, by the class that has this code in `errors`: what is not now, or
+broken at the coordinator, is kept and tried again; what is refused is refused. A few refusals mean something else to a
+client; they are listed below. A code that this version does not know, or an answer that has none because something on
+the way gave it, is judged by its HTTP status: 408, 425, 429 and 5xx are not now, 410 is over, 3xx, 401, 403, 407 and
+426 are for the owner, other 4xx are refused.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from fed_compute.errors import (
+    Broken,
     CallRefused,
     ClientMustAct,
+    ClientNameInvalid,
+    ClientNameTaken,
+    ClientNotFound,
     CoordinatorBusy,
+    DigestMismatch,
     FedComputeError,
+    LeaseExpired,
+    NotAssigned,
+    NotNow,
     ProofOfWorkRequired,
+    RoundNotFound,
+    RoundOver,
+    TaskNotFound,
     TaskOver,
+    UploadOffsetMismatch,
+    error_kinds,
 )
 from fed_compute.protocol.messages import Problem
 from fed_compute.protocol.retry_window import RETRY_WINDOW, read_retry_window
 
+_KINDS = error_kinds()
+_OVER = frozenset({RoundOver, LeaseExpired, TaskOver, TaskNotFound, NotAssigned, RoundNotFound})
+_DAMAGED_ON_THE_WAY = frozenset({DigestMismatch, UploadOffsetMismatch})
+_OWNER_STATUSES = frozenset({401, 403, 407, 426})
+_FOR_THE_OWNER = frozenset({ClientNotFound, ClientNameTaken, ClientNameInvalid, ClientMustAct})
 _LATER_STATUSES = frozenset({408, 425, 429})
-_LATER_CODES = frozenset({"digest_mismatch", "upload_offset_mismatch", "client_pending"})
-_OVER_CODES = frozenset({"round_over", "lease_expired", "task_not_found", "not_assigned", "round_not_found"})
-_MUST_ACT_CODES = frozenset({"client_not_found", "client_name_taken", "client_name_invalid"})
 _LONGEST_ADVICE = 86_400.0
 
 
@@ -53,15 +71,19 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> FedCompute
     if code == ProofOfWorkRequired.code and (wanted := _challenge(body)) is not None:
         return wanted
     message = f"the coordinator answered {status} ({code}): {detail}"
-    facts = {"answered": code, "http_status": status}
-    if status in _LATER_STATUSES or status >= 500 or code in _LATER_CODES:
+    facts: dict[str, Any] = {"answered": code, "http_status": status}
+    meaning = _meaning(code, status)
+    if meaning is CoordinatorBusy:
         advice = retry_after(headers)
         return CoordinatorBusy(message, retry_after_seconds=advice or 0.0, told=advice is not None, **facts)
-    if status == 410 or code in _OVER_CODES:
-        return TaskOver(message, **facts)
-    if status in (401, 403, 426) or status < 400 or code in _MUST_ACT_CODES:
+    if meaning is ClientMustAct:
         return ClientMustAct(f"{message}{_advice(status, headers)}", **facts)
-    return CallRefused(message, **facts)
+    return meaning(message, **facts)
+
+
+def is_documented(error: CallRefused) -> bool:
+    """Say whether a refusal has a code of the protocol; if not, something on the way may have answered."""
+    return error.details.get("answered") in _KINDS
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -84,6 +106,25 @@ def retry_window(headers: Mapping[str, str]) -> tuple[float, float] | None:
 def printable(text: str) -> str:
     """Return a coordinator's text as it may be shown: what can steer a terminal becomes a replacement character."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def _meaning(code: str, status: int) -> type[CoordinatorBusy | TaskOver | ClientMustAct | CallRefused]:
+    kind = _KINDS.get(code)
+    if kind is None:
+        return _meaning_of_status(status)
+    if issubclass(kind, NotNow | Broken) or kind in _DAMAGED_ON_THE_WAY:
+        return CoordinatorBusy
+    if kind in _OVER:
+        return TaskOver
+    return ClientMustAct if kind in _FOR_THE_OWNER or kind.status in _OWNER_STATUSES else CallRefused
+
+
+def _meaning_of_status(status: int) -> type[CoordinatorBusy | TaskOver | ClientMustAct | CallRefused]:
+    if status >= 500 or status in _LATER_STATUSES:
+        return CoordinatorBusy
+    if status == 410:
+        return TaskOver
+    return ClientMustAct if status < 400 or status in _OWNER_STATUSES else CallRefused
 
 
 def _problem(body: bytes) -> tuple[str, str]:

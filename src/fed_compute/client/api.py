@@ -1,24 +1,22 @@
 """The coordinator over HTTP: one method per call, typed answers, typed errors, retries."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx2
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from fed_compute.client.answers import error_of, printable, retry_window
+from fed_compute.client.answers import printable, retry_window
+from fed_compute.client.api_calls import SHORT_TIMEOUT, SLEEP, Calls, Reply, unusable
+from fed_compute.client.api_uploads import Sent, Upload
 from fed_compute.client.backoff import Backoff
 from fed_compute.clock import SystemClock
-from fed_compute.errors import AnswerUnusable, CoordinatorUnreachable, NotNow, SettingInvalid
-from fed_compute.protocol.digests import format_content_digest, sha256_hex
+from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
-    PROTOCOL_HEADER,
-    PROTOCOL_VERSION,
     SAFETENSORS,
     AuditRequest,
     EvaluationRequest,
@@ -32,24 +30,14 @@ from fed_compute.protocol.messages import (
     UpdateAnswer,
 )
 
-LONGEST_RETRY_SECONDS = 30.0
-"""A call never pauses longer than this between its tries; longer waits are the caller's to make."""
+PIECE_BYTES = 8_000_000
+"""Updates longer than this are sent in pieces of this size."""
 
-_MAX_JSON_BYTES = 64 << 10
 _MAX_TASK_BYTES = 2 << 20
 """A task lists the model's tensors, whose names take at most a mebibyte."""
 
-_PIECES_AFTER_STOP = 8
-"""So many reads more may an answer take once the client has to stop; the answer to giving a lease back takes one."""
-
 _JSON = "application/json"
-_TIMEOUT = httpx2.Timeout(30.0, connect=10.0, write=60.0)
-_SHORT_TIMEOUT = httpx2.Timeout(10.0)
-"""Of calls that are made once, and whose answer a client that leaves would wait for."""
-
-_SLEEP = SystemClock().sleep
 _AnswerT = TypeVar("_AnswerT", bound=BaseModel)
-_ResultT = TypeVar("_ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +55,6 @@ class Idle:
     def draw_seconds(self, rng: np.random.Generator, *, otherwise: float) -> float:
         """Return how long to wait: an even draw from the window, or `otherwise` where none was given."""
         return otherwise if self.window is None else float(rng.uniform(*self.window))
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def wire_form(request: Request) -> bytes:
@@ -111,36 +92,32 @@ class CoordinatorApi:
         max_retries: int = 3,
         backoff: Backoff | None = None,
         before_try: Callable[[], None] = lambda: None,
-        pause: Callable[[float], None] = _SLEEP,
+        pause: Callable[[float], None] = SLEEP,
         give_up: Callable[[], bool] = lambda: False,
+        piece_bytes: int = PIECE_BYTES,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        headers = {
-            PROTOCOL_HEADER: str(PROTOCOL_VERSION),
-            "User-Agent": f"fed-compute/{version('fed-compute')}",
-            "Accept-Encoding": "identity",  # a size limit then holds for what is held in memory
-        }
-        try:
-            self._http = httpx2.Client(
-                base_url=base_url, headers=headers, timeout=_TIMEOUT, transport=transport, follow_redirects=False
-            )
-        except httpx2.InvalidURL as error:
-            raise SettingInvalid(f"COORDINATOR_URL {base_url[:200]!r} is not an address: {error}") from error
-        self._max_retries = max_retries
+        self._piece_bytes = piece_bytes
         self.backoff = backoff or Backoff(SystemClock(), np.random.default_rng(), base=2.0)
-        self._before_try = before_try
-        self._pause = pause
-        self._give_up = give_up
+        self._calls = Calls(
+            base_url,
+            max_retries=max_retries,
+            backoff=self.backoff,
+            before_try=before_try,
+            pause=pause,
+            give_up=give_up,
+            transport=transport,
+        )
         if api_key is not None:
             self.authenticate(api_key)
 
     def authenticate(self, api_key: str) -> None:
         """Use this key from now on."""
-        self._http.headers["Authorization"] = f"Bearer {api_key}"
+        self._calls.authenticate(api_key)
 
     def close(self) -> None:
         """Close all connections; the object is then of no more use."""
-        self._http.close()
+        self._calls.close()
 
     def register(self, request: RegisterRequest) -> RegisterAnswer:
         """`POST /client/register`. The answer holds the key, once."""
@@ -160,7 +137,7 @@ class CoordinatorApi:
         With `job` only a task of that job; without `evaluates` no evaluation, without `audits` no audit. A
         coordinator may ignore all three.
         """
-        reply = self._send(
+        reply = self._calls.send(
             "GET",
             f"/task/{quote(client_id, safe='')}",
             max_bytes=_MAX_TASK_BYTES,
@@ -171,7 +148,7 @@ class CoordinatorApi:
             idle = _idle(reply)
             self.backoff.keep_pace(idle.gap_seconds)
             return idle
-        return _read(TaskAnswer, reply)
+        return reply.read(TaskAnswer)
 
     def download_model(self, model_version: str, *, job: str, digest: str, max_bytes: int) -> bytes:
         """`GET /model/{version}` as a model file whose SHA-256 is `digest`.
@@ -188,20 +165,32 @@ class CoordinatorApi:
             headers={"Accept": SAFETENSORS},
         )
 
-    def download_audited(self, task_id: str, *, digest: str, max_bytes: int) -> bytes:
-        """`GET /tasks/{task_id}/audited`: the update that an audit is about, as it was sent. Its SHA-256 is `digest`.
+    def download_of_task(
+        self, task_id: str, what: Literal["audited", "control"], *, digest: str, max_bytes: int
+    ) -> bytes:
+        """Return a file that belongs to a task, whose SHA-256 is `digest`.
+
+        `GET /tasks/{task_id}/audited`: the update that an audit is about, as it was sent.
+        `GET /tasks/{task_id}/control`: the control variate that a training goes with, in the form of a model file.
 
         Raises:
             AnswerUnusable: if, on every try, it was longer than `max_bytes` or hashed to something else.
         """
-        return self._download(
-            f"{_task(task_id)}/audited", what="the audited update", digest=digest, max_bytes=max_bytes
-        )
+        told = {"audited": "the audited update", "control": "the control variate"}[what]
+        return self._download(f"{_task(task_id)}/{what}", what=told, digest=digest, max_bytes=max_bytes)
 
-    def submit_update(self, task_id: str, body: bytes, content_type: str) -> UpdateAnswer:
-        """`PUT /tasks/{task_id}/update`. Sending the same bytes again is safe: they count once."""
-        headers = {"Content-Type": content_type, "Content-Digest": format_content_digest(sha256_hex(body))}
-        return self._json(UpdateAnswer, "PUT", f"{_task(task_id)}/update", content=body, headers=headers)
+    def submit_update(
+        self, task_id: str, body: bytes, content_type: str, *, on_sent: Sent = lambda num_bytes: None
+    ) -> UpdateAnswer:
+        """Send an update. Sending the same bytes again is safe: they count once. `on_sent` is told how many are sent.
+
+        `PUT /tasks/{task_id}/update`, or for one that is longer than a piece `HEAD` and as many `PATCH` as
+        it takes, from where the coordinator has it: one that broke off, also of an earlier process, goes on.
+        """
+        upload = Upload(self._calls, f"{_task(task_id)}/update", body, on_sent=on_sent)
+        if len(body) <= self._piece_bytes:
+            return self._calls.retrying(lambda: upload.whole(content_type))
+        return self._calls.retrying(lambda: upload.in_pieces(self._piece_bytes))
 
     def submit_measurement(self, task_id: str, request: EvaluationRequest | AuditRequest) -> TaskDone:
         """`POST /tasks/{task_id}/evaluation`, or `…/audit`. Sending it again is safe: the first one stands."""
@@ -210,76 +199,25 @@ class CoordinatorApi:
 
     def heartbeat(self, task_id: str, progress: float) -> HeartbeatAnswer:
         """`POST /tasks/{task_id}/heartbeat`, one try only: the next heartbeat is the retry."""
-        request = HeartbeatRequest(progress=min(max(progress, 0.0), 1.0))
-        return _read(
-            HeartbeatAnswer,
-            self._try("POST", f"{_task(task_id)}/heartbeat", timeout=_SHORT_TIMEOUT, **_json_body(request)),
-        )
+        request = _json_body(HeartbeatRequest(progress=min(max(progress, 0.0), 1.0)))
+        reply = self._calls.once("POST", f"{_task(task_id)}/heartbeat", timeout=SHORT_TIMEOUT, **request)
+        return reply.read(HeartbeatAnswer)
 
     def release_task(self, task_id: str) -> TaskDone:
         """`DELETE /tasks/{task_id}`: give the lease back, one try only."""
-        return _read(TaskDone, self._try("DELETE", _task(task_id), timeout=_SHORT_TIMEOUT))
+        return self._calls.once("DELETE", _task(task_id), timeout=SHORT_TIMEOUT).read(TaskDone)
 
     def _download(self, path: str, *, what: str, digest: str, max_bytes: int, **request: Any) -> bytes:
         def fetch() -> bytes:
-            body = self._try("GET", path, max_bytes=max_bytes, **request).body
+            body = self._calls.once("GET", path, max_bytes=max_bytes, **request).body
             if (got := sha256_hex(body)) != digest:
-                raise _unusable(f"{what} hashes to sha-256 {got}, the task says {digest[:80]}")
+                raise unusable(f"{what} hashes to sha-256 {got}, the task says {digest[:80]}")
             return body
 
-        return self._retrying(fetch)
+        return self._calls.retrying(fetch)
 
     def _json(self, answer: type[_AnswerT], method: str, path: str, **request: Any) -> _AnswerT:
-        return self._retrying(lambda: _read(answer, self._try(method, path, **request)))
-
-    def _send(self, method: str, path: str, **request: Any) -> _Reply:
-        return self._retrying(lambda: self._try(method, path, **request))
-
-    def _retrying(self, call: Callable[[], _ResultT]) -> _ResultT:
-        retries_left = self._max_retries
-        while True:
-            try:
-                answer = call()
-                self.backoff.succeeded()
-                return answer
-            except NotNow as error:
-                self.backoff.failed(error)
-                seconds = self.backoff.seconds_left()
-                if retries_left == 0 or seconds > LONGEST_RETRY_SECONDS:
-                    raise
-            retries_left -= 1
-            self._pause(seconds)
-
-    def _try(self, method: str, path: str, *, max_bytes: int = _MAX_JSON_BYTES, **request: Any) -> _Reply:
-        """Make one call; return a 2xx answer or raise what it means."""
-        self._before_try()
-        try:
-            with self._http.stream(method, path, **request) as response:
-                reply = _Reply(response.status_code, response.headers, self._body(response, max_bytes))
-        except httpx2.RequestError as error:
-            raise CoordinatorUnreachable(
-                f"no answer from {self._http.base_url}: {error or type(error).__name__}", retry_after_seconds=0.0
-            ) from error
-        if not 200 <= reply.status < 300:
-            raise error_of(reply.status, reply.headers, reply.body)
-        return reply
-
-    def _body(self, response: httpx2.Response, max_bytes: int) -> bytes:
-        """Read a body of at most `max_bytes`; never more than that and one network read is held.
-
-        Of an error only the beginning is read. A body that drips in for ever ends when the client has to stop.
-        """
-        body, pieces_after_stop = bytearray(), 0
-        for piece in response.iter_bytes():
-            body += piece
-            pieces_after_stop += self._give_up()
-            if not response.is_success and len(body) >= _MAX_JSON_BYTES:
-                break
-            if len(body) > max_bytes:
-                raise _unusable(f"the answer to {response.request.url.path} is longer than {max_bytes} bytes")
-            if pieces_after_stop > _PIECES_AFTER_STOP:
-                raise _unusable(f"the answer to {response.request.url.path} had not ended when the client had to stop")
-        return bytes(body)
+        return self._calls.retrying(lambda: self._calls.once(method, path, **request).read(answer))
 
 
 def _json_body(request: Request) -> dict[str, Any]:
@@ -296,23 +234,6 @@ def _task(task_id: str) -> str:
     return f"/tasks/{quote(task_id, safe='')}"
 
 
-def _idle(reply: _Reply) -> Idle:
+def _idle(reply: Reply) -> Idle:
     reason = reply.headers.get("fed-compute-reason", "waiting")
     return Idle(retry_window(reply.headers), printable(reason[:80]))
-
-
-def _read(answer: type[_AnswerT], reply: _Reply) -> _AnswerT:
-    try:
-        return answer.model_validate_json(reply.body)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise _unusable(
-            f"the answer with status {reply.status} is not a {answer.__name__}: "
-            f"{printable(where[:200])} {problem['msg']}; "
-            "is COORDINATOR_URL the address of a fed-compute coordinator?"
-        ) from error
-
-
-def _unusable(message: str) -> AnswerUnusable:
-    return AnswerUnusable(message, retry_after_seconds=0.0)

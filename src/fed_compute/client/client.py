@@ -31,6 +31,9 @@ SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS = 60.0, 3600.0
 _LOOK_AGAIN_SECONDS = 600.0
 """A wait for midnight or for opening hours looks again this often: clocks are set, and machines sleep."""
 
+_LOOK_AT_WISH_SECONDS = 5.0
+"""A rest looks this often whether the owner wants the client to finish."""
+
 _FAILURES = (CallRefused, TrainingDiverged, ModelMalformed, UpdateRefused)
 
 
@@ -48,25 +51,30 @@ class Client:
         errands: Errands,
         guard: Guard,
         surroundings: Surroundings,
+        *,
         sign_in: Callable[[], str],
+        sign_out: Callable[[], None],
     ) -> None:
         self._api = api
         self._errands = errands
         self._guard = guard
         self._around = surroundings
         self._sign_in = sign_in
+        self._sign_out = sign_out
         self._polling = False
         self._rest = 0.0
 
     def run(self, *, stop: StopSign | None = None, max_tasks: int | None = None, until_finished: bool = False) -> int:
         """Serve until asked to stop; return the number of tasks that the coordinator accepted.
 
-        Ends after `max_tasks` tasks, whatever became of them, or with `until_finished` when the
-        coordinator says that its job is finished. A coordinator that goes away is waited for, any
-        time long, and so are the owner's hours, power supply and next day; nothing is asked for
-        meanwhile. A task that the owner's limits will always forbid is given back and followed by a
-        rest of a minute, doubling up to an hour; with `until_finished` it ends the client, since
-        the job would be waited for in vain. When asked to stop, the lease is given back first.
+        What an earlier run finished and could not send is sent first. Ends after `max_tasks` tasks,
+        whatever became of them, when the owner wants it to finish, or with `until_finished` when the
+        coordinator says that its job is finished. A coordinator that goes away is waited for, any time
+        long, and so are the owner's hours, power supply and next day, and the end of a pause; nothing
+        is asked for meanwhile. A task that the owner's limits will always forbid is given back and
+        followed by a rest of a minute, doubling up to an hour; with `until_finished` it ends the
+        client, since the job would be waited for in vain. When asked to stop, the lease is given back
+        first, unless the task's update is finished: that one is sent at the next start.
 
         Raises:
             ClientMustAct, Misuse: if only the owner of this machine can help.
@@ -80,6 +88,7 @@ class Client:
             patience.pause(around.behavior.decide_startup(around.rng))
             client_id = patience.until_answered(self._sign_in)
             around.observer.event("signed_in", client_id=client_id)
+            accepted += self._send_waiting(patience)
             for task in self._tasks(client_id, patience, max_tasks=max_tasks, until_finished=until_finished):
                 self._rest = 0.0
                 try:
@@ -105,8 +114,21 @@ class Client:
             raise StopAsked("a signal arrived")
 
     def close(self) -> None:
-        """Close all connections; the client is then of no more use."""
+        """Close all connections and let go of the client's name; it is then of no more use."""
         self._api.close()
+        self._sign_out()
+
+    def _send_waiting(self, patience: Patience) -> int:
+        """Send what an earlier run left; return how many the coordinator accepted."""
+        accepted = 0
+        for waiting in self._errands.waiting():
+            try:
+                accepted += self._errands.send_waiting(waiting, patience)
+            except PolicyRefusal as error:
+                self._note_refusal(waiting.task, error, 0, until_finished=False)
+            except CallRefused as error:
+                self._note_failure(waiting.task, error)
+        return accepted
 
     def _tasks(
         self, client_id: str, patience: Patience, *, max_tasks: int | None, until_finished: bool
@@ -116,10 +138,14 @@ class Client:
         wanted: list[str | None] = [*sorted(self._guard.policy.jobs)] or [None]
         count, turn, finished = 0, 0, set[str | None]()
         while max_tasks is None or count < max_tasks:
-            self._wait_until_allowed(patience)
+            if not self._wait_until_allowed(patience):
+                around.observer.event("finished")
+                return
             job, turn = wanted[turn % len(wanted)], turn + 1
             poll = functools.partial(self._poll, client_id, job, wait_seconds=LONG_POLL_SECONDS / len(wanted))
             match patience.until_answered(poll):
+                case None:
+                    continue
                 case Idle(reason="job_finished") if until_finished and finished | {job} == set(wanted):
                     around.observer.event("job_finished")
                     return
@@ -127,15 +153,18 @@ class Client:
                     finished = finished | {job} if reason == "job_finished" else finished - {job}
                     around.observer.event("idle", why=reason)
                     seconds = idle.draw_seconds(around.rng, otherwise=around.sleep_between_rounds)
-                    patience.pause(seconds / len(wanted))
+                    self._rest_for(seconds / len(wanted), patience)
                 case TaskAnswer() as task:
                     count += 1
                     finished.clear()
                     yield task
                     if max_tasks is None or count < max_tasks:
-                        patience.pause(max(around.sleep_between_rounds, self._rest))
+                        self._rest_for(max(around.sleep_between_rounds, self._rest), patience)
 
-    def _poll(self, client_id: str, job: str | None, *, wait_seconds: float) -> TaskAnswer | Idle:
+    def _poll(self, client_id: str, job: str | None, *, wait_seconds: float) -> TaskAnswer | Idle | None:
+        """Ask for a task, or return None if the owner's wish or limits came between the tries."""
+        if self._guard.is_finishing() or self._guard.objection() is not None:
+            return None
         self._polling = True
         try:
             policy = self._guard.policy
@@ -145,14 +174,26 @@ class Client:
         finally:
             self._polling = False
 
-    def _wait_until_allowed(self, patience: Patience) -> None:
-        """Wait, without a word to the coordinator, while hours, power or today's number forbid to work."""
+    def _wait_until_allowed(self, patience: Patience) -> bool:
+        """Wait, without a word to the coordinator, while a pause, hours, power or today's number forbid to work.
+
+        Say whether to go on; not if the owner wants the client to finish.
+        """
         said = None
-        while (objection := self._guard.objection()) is not None:
+        while (objection := self._guard.objection()) is not None and not self._guard.is_finishing():
             if objection.setting != said:
                 said = objection.setting
                 self._around.observer.event("resting", limit=said, why=objection.reason)
-            patience.pause(min(objection.wait_seconds or _LOOK_AGAIN_SECONDS, _LOOK_AGAIN_SECONDS))
+            self._rest_for(min(objection.wait_seconds or _LOOK_AGAIN_SECONDS, _LOOK_AGAIN_SECONDS), patience)
+        return not self._guard.is_finishing()
+
+    def _rest_for(self, seconds: float, patience: Patience) -> None:
+        """Rest, but not longer than until the owner wants the client to finish."""
+        clock = self._around.clock
+        end = clock.monotonic() + seconds
+        patience.check()
+        while (left := end - clock.monotonic()) > 0 and not self._guard.is_finishing():
+            patience.pause(min(left, _LOOK_AT_WISH_SECONDS))
 
     def _note_refusal(self, task: TaskAnswer, error: PolicyRefusal, refusals: int, *, until_finished: bool) -> None:
         """Say why in one line; rest, or end, if the same would happen with this job's next task."""

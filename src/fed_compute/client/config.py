@@ -56,7 +56,8 @@ class ClientSettings(LimitSettings):
     )
     client_state_dir: Path = Field(
         default_factory=_state_dir,
-        description="Folder of the credential files; made if missing. Example: ~/.local/state/fed-compute",
+        description="Folder of credentials, unsent work and the log of what was sent; made if missing. "
+        "Example: ~/.local/state/fed-compute",
     )
     client_device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to train: auto, cpu or cuda. Example: cpu"
@@ -66,6 +67,16 @@ class ClientSettings(LimitSettings):
         ge=1,
         le=1024,
         description="CPU threads to train with, 1 to 1024; all cores if not set. Example: 1",
+    )
+    client_upload_piece_megabytes: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = Field(
+        default=8.0,
+        description="Send updates longer than this in pieces of this size, 0.001 to 1000 megabytes; one that breaks "
+        "off goes on where it was. Example: 1",
+    )
+    client_checkpoint_seconds: Seconds = Field(
+        default=30.0,
+        description="Seconds between checkpoints of a training, 0 to 86400; one is also made after each pass over the "
+        "data. Never more than a twentieth of the time goes into them. Example: 60",
     )
     client_startup_delay: Seconds = Field(
         default=0.0, description="Simulation: seconds to wait before anything else, 0 to 86400. Example: 10"

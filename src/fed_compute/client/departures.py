@@ -86,6 +86,15 @@ class DepartureLog:
             self._make_room(len(line) + 2)
             append(self._folder / _LOG, line)
 
+    def names(self, body: bytes, *, task_id: str) -> bool:
+        """Say whether a task's body is in the log. Reads all of it.
+
+        Raises:
+            StateUnusable: if the log cannot be read.
+        """
+        digest = sha256_hex(body)
+        return any(one.task_id == task_id and one.sha256 == digest for one in read_sent(self._folder).departures)
+
     def _keep(self, name: str, body: bytes) -> None:
         folder = self._folder / _UPDATES
         folder.mkdir(mode=0o700, exist_ok=True)

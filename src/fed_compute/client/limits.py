@@ -88,7 +88,7 @@ class LimitSettings(BaseSettings):
     client_share_sample_count: Share = Field(
         default="exact",
         description="How to tell the number of samples, by which an update weighs: exact, rounded (down to a power of "
-        "two) or hidden (1). Example: rounded",
+        "two) or hidden (1; then no jobs that count steps). Example: rounded",
     )
     client_max_sample_count: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] = Field(
         default=MAX_NUM_SAMPLES, description="Largest number of samples to tell, 1 to 10000000. Example: 1000"
@@ -109,6 +109,11 @@ class LimitSettings(BaseSettings):
     )
     client_keep_updates: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=0, description="Keep a copy of so many of the newest updates that were sent, 0 to 100000. Example: 20"
+    )
+    client_spool_megabytes: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] = Field(
+        default=2000.0,
+        description="Largest size of the finished updates that wait to be sent, 0.01 to 100000 megabytes; tasks whose "
+        "update might need more are refused. Example: 100",
     )
     client_sent_log_megabytes: Annotated[float, Field(ge=0.01, le=10_000, allow_inf_nan=False)] = Field(
         default=10.0,
@@ -158,12 +163,15 @@ def policy_of(settings: LimitSettings) -> Policy:
         max_local_epochs=settings.client_max_local_epochs,
         max_samples=settings.client_max_samples,
         max_model_megabytes=settings.client_max_model_megabytes,
+        spool_megabytes=settings.client_spool_megabytes,
         max_training_seconds=settings.client_max_training_seconds,
         max_rounds_per_day=settings.client_max_rounds_per_day,
         hours=_hours(settings.client_hours),
         ac_power_only=settings.client_ac_power_only,
         evaluate=settings.client_evaluate and shares_loss,
         audits=settings.client_audits and shares_loss,
+        share_sample_count=settings.client_share_sample_count != "hidden",
+        max_sample_count=settings.client_max_sample_count,
     )
 
 

@@ -9,9 +9,10 @@ class ClientObserver(Protocol):
     """Receives each event as it happens, in the thread that runs the client. Must be quick and not raise.
 
     Events, in the order of a usual task: `signed_in`, `task_received` (once it is admitted), `progress` (many),
-    `trained`, `sending`, `update_accepted`, or `evaluated`, or `audited`; besides `idle`, `waiting`,
-    `update_refused`, `training_failed`, `measuring_failed`, `policy_refused`, `resting`, `task_over`,
-    `dropped_out`, `task_released`, `job_finished`, `stopped`.
+    `trained`, `sending`, `uploading` (many), `update_accepted`, or `evaluated`, or `audited`; besides `idle`,
+    `waiting`, `update_found`, `update_refused`, `update_set_aside`, `update_dropped`, `training_resumed`,
+    `training_failed`, `measuring_failed`, `checkpoint_failed`, `residual_lost`, `control_lost`, `policy_refused`,
+    `resting`, `paused`, `resumed`, `task_over`, `dropped_out`, `task_released`, `job_finished`, `finished`, `stopped`.
     """
 
     def event(self, name: str, **fields: object) -> None:
@@ -19,9 +20,24 @@ class ClientObserver(Protocol):
         ...
 
 
-class LogObserver:
-    """Writes each event but `progress` to the structured log."""
+MANY = frozenset({"progress", "uploading"})
+"""Events that come many times in a second, and tell only how far something is."""
+
+
+class Observers:
+    """Tells each event to several, in order."""
+
+    def __init__(self, *observers: ClientObserver) -> None:
+        self._observers = observers
 
     def event(self, name: str, **fields: object) -> None:
-        if name != "progress":
+        for observer in self._observers:
+            observer.event(name, **fields)
+
+
+class LogObserver:
+    """Writes each event but those of `MANY` to the structured log."""
+
+    def event(self, name: str, **fields: object) -> None:
+        if name not in MANY:
             structlog.get_logger("fed_compute.client").info(name, **fields)

@@ -1,13 +1,15 @@
-"""The only way out: what leaves is counted and written down first, then sent."""
+"""The only way out: what leaves is kept, counted and written down first, then sent."""
 
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from fed_compute.client.answers import is_documented
 from fed_compute.client.api import CoordinatorApi, said, wire_form
 from fed_compute.client.departures import DepartureLog, Kind
 from fed_compute.client.guard import Guard
-from fed_compute.client.work import FinishedUpdate
+from fed_compute.client.spool import Spool, WaitingUpdate
+from fed_compute.errors import CallRefused, CoordinatorBusy
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
     SAFETENSORS_ZSTD,
@@ -20,6 +22,9 @@ from fed_compute.protocol.messages import (
     UpdateAnswer,
 )
 
+_MOST_DOUBTS, _DOUBT_SECONDS = 2, 30.0
+"""So often is a refusal without a code of the protocol doubted, with such a pause: proxies and hotspots give some."""
+
 
 class Outbox:
     """Sends what holds anything of this machine: registrations, updates, measurements.
@@ -28,10 +33,11 @@ class Outbox:
     work is done.
     """
 
-    def __init__(self, api: CoordinatorApi, log: DepartureLog, guard: Guard) -> None:
+    def __init__(self, api: CoordinatorApi, log: DepartureLog, guard: Guard, spool: Spool) -> None:
         self._api = api
         self._log = log
         self._guard = guard
+        self._spool = spool
         self._last_registration = ""
 
     def register(self, request: RegisterRequest) -> RegisterAnswer:
@@ -49,19 +55,46 @@ class Outbox:
             self._last_registration = digest
         return self._api.register(request)
 
-    def update(self, task: TaskAnswer, update: FinishedUpdate) -> Callable[[], UpdateAnswer]:
-        """Count and write down an update; return what sends it, as often as it takes.
+    @property
+    def spool(self) -> Spool:
+        """The updates that wait for their answer."""
+        return self._spool
+
+    def offer(
+        self, waiting: WaitingUpdate, *, on_sent: Callable[[int], None] = lambda num_bytes: None
+    ) -> Callable[[], UpdateAnswer]:
+        """Count and write down an update of the spool; return what sends it, as often as it takes.
+
+        One that is in the log already left before this process began, and is neither counted nor logged
+        again. `on_sent` is told how many of its bytes are sent. A refusal that no coordinator gives, but
+        something on the way, is taken as final only the third time.
 
         Raises:
             PolicyRefusal: if today's last update has left already.
             StateUnusable: if it cannot be written down. Nothing was sent then.
         """
-        self._guard.spend_round()
-        suffix = "safetensors.zst" if update.content_type == SAFETENSORS_ZSTD else "safetensors"
-        self._log.write_down(
-            "update", update.body, suffix=suffix, says=dict(update.says), norm=asdict(update.norm), **_named(task)
-        )
-        return lambda: self._api.submit_update(task.task_id, update.body, update.content_type)
+        task, body = waiting.task, waiting.body
+        if waiting.is_new or not self._log.names(body, task_id=task.task_id):
+            self._guard.spend_round()
+            suffix = "safetensors.zst" if waiting.content_type == SAFETENSORS_ZSTD else "safetensors"
+            self._log.write_down(
+                "update", body, suffix=suffix, says=dict(waiting.says), norm=asdict(waiting.norm), **_named(task)
+            )
+        doubts = 0
+
+        def send() -> UpdateAnswer:
+            nonlocal doubts
+            try:
+                return self._api.submit_update(task.task_id, body, waiting.content_type, on_sent=on_sent)
+            except CallRefused as error:
+                doubts += 1
+                if is_documented(error) or doubts > _MOST_DOUBTS:
+                    raise
+                raise CoordinatorBusy(
+                    error.message, retry_after_seconds=_DOUBT_SECONDS, told=True, **error.details
+                ) from error
+
+        return send
 
     def measurement(self, task: TaskAnswer, measured: EvaluationRequest | AuditRequest) -> Callable[[], TaskDone]:
         """Write down a measurement; return what sends it, as often as it takes.

@@ -12,7 +12,8 @@ from datetime import date, datetime, timedelta
 from typing import Literal
 
 from fed_compute.client.hours import Hours
-from fed_compute.protocol.messages import TaskAnswer
+from fed_compute.client.recipes import max_spooled_bytes
+from fed_compute.protocol.messages import MAX_NUM_SAMPLES, TaskAnswer
 
 LOOK_AT_POWER_SECONDS = 60.0
 """How long to wait before asking again whether the machine is plugged in."""
@@ -39,17 +40,23 @@ class Policy:
     max_local_epochs: int | None = None
     max_samples: int | None = None
     max_model_megabytes: float | None = None
+    spool_megabytes: float | None = None
     max_training_seconds: float | None = None
     max_rounds_per_day: int | None = None
     hours: Hours | None = None
     ac_power_only: bool = False
     evaluate: bool = True
     audits: bool = True
+    share_sample_count: bool = True
+    max_sample_count: int = MAX_NUM_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a task asks of this machine. `own_samples` are those that it would use."""
+    """What a task asks of this machine. `own_samples` are those that it would use.
+
+    `spooled_bytes` is the most that its update takes on the disk until it is answered.
+    """
 
     kind: Literal["train", "evaluate", "audit"]
     job: str
@@ -62,6 +69,8 @@ class Asked:
     own_samples: int
     min_updates: int | None
     auditors: int | None
+    spooled_bytes: int
+    report_steps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +133,21 @@ def decide_to_go_on(policy: Policy, now: Moment, *, seconds_trained: float) -> D
 def asked_of(task: TaskAnswer, *, own_samples: int) -> Asked:
     """Return what a task asks of a machine that would use `own_samples` of its samples."""
     recipe = task.recipe
+    num_parameters = sum(math.prod(shape) for _, shape in recipe.parameters)
     return Asked(
         kind=task.task,
         job=task.job,
         model=recipe.model,
         model_digest=task.model_digest,
         schema_digest=recipe.schema_digest,
-        num_parameters=sum(math.prod(shape) for _, shape in recipe.parameters),
+        num_parameters=num_parameters,
         local_epochs=recipe.training.local_epochs,
         batch_size=recipe.training.batch_size,
         own_samples=own_samples,
         min_updates=task.min_updates,
         auditors=task.auditors,
+        spooled_bytes=max_spooled_bytes(recipe, num_parameters=num_parameters),
+        report_steps=recipe.training.report_steps,
     )
 
 
@@ -167,6 +179,9 @@ def _against_amount(task: Asked, policy: Policy) -> Iterator[Refused]:
     megabytes, most = task.num_parameters * _BYTES_PER_VALUE / _MEGABYTE, policy.max_model_megabytes
     if most is not None and megabytes > most:
         yield _refused("MAX_MODEL_MEGABYTES", f"the model has {megabytes:,.6g} MB", f"allows {most:g}")
+    kept, room = task.spooled_bytes / _MEGABYTE, policy.spool_megabytes
+    if task.kind == "train" and room is not None and kept > room:
+        yield _refused("SPOOL_MEGABYTES", f"its update may take {kept:,.6g} MB on the disk", f"allows {room:g}")
     if policy.min_samples is not None and task.own_samples < policy.min_samples:
         yield _refused(
             "MIN_SAMPLES", f"only {task.own_samples} own samples would be used", f"wants {policy.min_samples}"
@@ -185,6 +200,8 @@ def _against_training(task: Asked, policy: Policy) -> Iterator[Refused]:
         if task.auditors is not None:
             found = f"may show an update to {task.auditors} other clients"
         yield _refused("MAX_AUDITORS", f"the job {found}", f"allows {most}")
+    if task.report_steps:
+        yield from _against_reported_steps(task, policy)
     if policy.max_local_epochs is not None and task.local_epochs > policy.max_local_epochs:
         yield _refused(
             "MAX_LOCAL_EPOCHS", f"{task.local_epochs} local epochs are asked for", f"allows {policy.max_local_epochs}"
@@ -195,6 +212,16 @@ def _against_training(task: Asked, policy: Policy) -> Iterator[Refused]:
     steps = task.local_epochs * -(-task.own_samples // task.batch_size)
     if policy.min_steps is not None and steps < policy.min_steps:
         yield _refused("MIN_STEPS", f"the update would come from {steps} training step(s)", f"wants {policy.min_steps}")
+
+
+def _against_reported_steps(task: Asked, policy: Policy) -> Iterator[Refused]:
+    """Steps tell about as much as samples do, and a wrong number of them would spoil the average."""
+    found = "the job wants to know the number of steps, which tells the number of samples"
+    most = policy.max_sample_count
+    if not policy.share_sample_count:
+        yield _refused("SHARE_SAMPLE_COUNT", found, "hides it")
+    elif task.own_samples > most:
+        yield _refused("MAX_SAMPLE_COUNT", f"{found}, here {task.own_samples:,}", f"tells at most {most:,}")
 
 
 def _against_moment(policy: Policy, history: History, now: Moment) -> Iterator[Refused]:

@@ -1,7 +1,6 @@
 """Files of the state folder: readable by their owner only, on the disk before anything goes on."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,18 +41,38 @@ def append(file: Path, line: bytes) -> None:
     _settle_folder(file.parent)
 
 
-def replace(file: Path, content: bytes) -> None:
-    """Write a file anew: afterwards it is there whole, or the old one still is."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # mkstemp makes it 0600
+def replace(file: Path, *parts: bytes | memoryview, durable: bool = True) -> None:
+    """Write a file anew: afterwards it is there whole, or the old one still is.
+
+    One writer at a time. Without `durable` the file survives the end of this process at any moment, but
+    after a power cut it may be the old one, or hold anything.
+    """
+    new = file.with_name(f".{file.name}.new")  # always the same, so that a crash leaves at most one
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        with open(new, "wb", opener=_opener) as stream:
+            for part in parts:
+                stream.write(part)
             stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(file)
-        _settle_folder(file.parent)
+            if durable:
+                os.fsync(stream.fileno())
+        new.replace(file)
+        if durable:
+            _settle_folder(file.parent)
     finally:
-        Path(name).unlink(missing_ok=True)  # still there only if something failed
+        new.unlink(missing_ok=True)  # still there only if something failed
+
+
+def move(file: Path, target: Path) -> None:
+    """Move a file for good. It is in one of both places at every moment."""
+    file.replace(target)
+    for folder in (target.parent, file.parent):  # in this order: it must not be gone before it is there
+        _settle_folder(folder)
+
+
+def remove(file: Path) -> None:
+    """Remove a file for good, if it is there: not even a power cut brings it back."""
+    file.unlink(missing_ok=True)
+    _settle_folder(file.parent)
 
 
 def _opener(path: str, flags: int) -> int:

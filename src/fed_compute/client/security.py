@@ -9,9 +9,12 @@ import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fed_compute.clock import SystemClock
 from fed_compute.errors import CredentialUnsafe
 
 _MOST_SLOTS = 1000
+_TRIES, _LOOK_SECONDS = 3, 0.02
+_CLOCK = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,26 @@ class CredentialStore:
         slots = [f"{stem}-{client_name}"] if client_name else [f"{stem}.{slot}" for slot in range(1, _MOST_SLOTS)]
         self._make_folder()
         for slot in slots:
-            if (lock := _try_lock(self._folder / f"{slot}.lock")) is not None:
+            if (lock := _lock(self._folder / f"{slot}.lock")) is not None:
                 self._claims.append(lock)
                 return self._folder / f"{slot}.json"
         raise CredentialUnsafe(
             f"another running client uses the credential of {client_name or 'every slot'} in {self._folder}; "
             "stop it, or set another CLIENT_NAME or CLIENT_STATE_DIR"
         )
+
+    def is_claimed(self, slot: str) -> bool:
+        """Say whether a running client has claimed the file with this stem.
+
+        Raises:
+            CredentialUnsafe: if the folder cannot be used.
+        """
+        file = self._folder / f"{slot}.lock"
+        if not file.exists():
+            return False
+        if (lock := _lock(file)) is not None:
+            os.close(lock)
+        return lock is None
 
     def load(self, file: Path) -> Credential | None:
         """Read a claimed file; None if it does not exist.
@@ -117,8 +133,19 @@ def _parse(text: str, file: Path) -> Credential:
     return Credential(**found)
 
 
+def _lock(file: Path) -> int | None:
+    """Lock a file for this process and return its descriptor; None if another process has it.
+
+    Whoever only looks whether a file is claimed has it for an instant, so it is tried for longer than that.
+    """
+    for _ in range(_TRIES - 1):
+        if (lock := _try_lock(file)) is not None:
+            return lock
+        _CLOCK.sleep(_LOOK_SECONDS)
+    return _try_lock(file)
+
+
 def _try_lock(file: Path) -> int | None:
-    """Lock a file for this process and return its descriptor; None if another process has it."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -9,11 +10,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fed_compute.client.checkpoints import Checkpointer
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.models import build_model, load_vector, to_vector
 from fed_compute.client.recipes import schema_of
+from fed_compute.client.trainer_checkpoints import Course
 from fed_compute.client.trainer_checks import check_data, targets_of
-from fed_compute.client.trainer_optimizers import make_step
+from fed_compute.client.trainer_controls import Correction
+from fed_compute.client.trainer_optimizers import make_optimizer
+from fed_compute.client.trainer_proximal import ProximalTerm
 from fed_compute.clock import Clock, SystemClock
 from fed_compute.errors import ExtraMissing, TrainingDiverged
 from fed_compute.protocol.job import TrainingSection
@@ -57,19 +62,22 @@ def train(
     *,
     device: Device = "cpu",
     progress: Progress | None = None,
+    checkpointer: Checkpointer | None = None,
     clock: Clock = _SYSTEM_CLOCK,
+    added: Vector | None = None,
 ) -> TrainingResult:
     """Train the recipe's model from `vector`, shape (P,), on all samples of the data set.
 
     The same recipe, vector and data give the same bits on the CPU with one thread
-    (`set_threads(1)`): initial state, shuffling and dropout all follow `recipe.seed`. The random
-    state of the process is the same afterwards as before.
+    (`set_threads(1)`): initial state, shuffling and dropout all follow `recipe.seed`. That also
+    holds for one that was killed and goes on from what the `checkpointer` has of it. The random state
+    of the process is the same afterwards as before. `added`, shape (P,), is added to each step's gradient, after this
+    was limited.
 
     Raises:
         ModelMismatch, ModelUnknown: if model, vector or data do not fit together, found and wanted.
         TrainingDiverged: if loss or parameters stop being finite.
     """
-    started = clock.monotonic()
     target = choose_device(device)
     schema, training = schema_of(recipe), recipe.training
     seed = recipe.seed % 2**63
@@ -78,11 +86,19 @@ def train(
         module = build_model(recipe)
         load_vector(module, schema, vector)
         check_data(module, training.loss, dataset)
-        loss = _fit(module.to(target), training, dataset, seed=seed, device=target, progress=progress)
+        module.to(target)
+        course = Course(module, make_optimizer(module.parameters(), training), device=target, clock=clock)
+        term = ProximalTerm(module.parameters(), training.proximal_mu) if training.proximal_mu > 0 else None
+        turn = None if added is None else Correction(module, schema, added)
+        if checkpointer is not None:
+            checkpointer.resume(course.resume)
+        loss = _fit(
+            course, training, dataset, term=term, turn=turn, seed=seed, progress=progress, checkpointer=checkpointer
+        )
     delta = to_vector(module, schema) - vector
     if not np.isfinite(delta).all():
         raise TrainingDiverged(f"a parameter became NaN or infinite with lr {training.lr}; the job needs a smaller one")
-    return TrainingResult(delta, len(dataset), loss, clock.monotonic() - started)
+    return TrainingResult(delta, len(dataset), loss, course.seconds)
 
 
 def evaluate(recipe: Recipe, vector: Vector, dataset: Dataset, *, device: Device = "cpu") -> EvaluationResult:
@@ -137,42 +153,55 @@ def set_threads(count: int) -> None:
 
 
 def _fit(
-    module: nn.Module,
+    course: Course,
     training: TrainingSection,
     dataset: Dataset,
     *,
+    term: ProximalTerm | None,
+    turn: Correction | None,
     seed: int,
-    device: torch.device,
     progress: Progress | None,
+    checkpointer: Checkpointer | None,
 ) -> float:
-    """Train the module in place and return the mean loss per sample of the last epoch."""
-    step = make_step(module.parameters(), training)
+    """Train the module in place, from where it is; return the mean loss per sample of the last epoch.
+
+    That is the job's loss, without the proximal term.
+    """
+    module, device = course.module, course.device
     inputs, targets = torch.from_numpy(dataset.x), targets_of(dataset, training.loss)
-    steps = training.local_epochs * -(-len(dataset) // training.batch_size)
-    done, loss_sum = 0, 0.0
+    steps_per_epoch = -(-len(dataset) // training.batch_size)
+    steps = training.local_epochs * steps_per_epoch
     module.train()
-    for epoch, batches in enumerate(_epochs(len(dataset), training, seed)):
-        loss_sum = 0.0
-        for rows in batches:
-            module.zero_grad()
-            loss = _loss(module(inputs[rows].to(device)), targets[rows].to(device), training.loss)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if training.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(module.parameters(), training.max_grad_norm)
-            step()
-            loss_sum += _finite(float(loss.detach()), epoch, training) * len(rows)
-            done += 1
-            if progress is not None:
-                progress(done / steps)
-    return loss_sum / len(dataset)
+    for rows in islice(_batches(len(dataset), training, seed), course.steps_done, None):
+        epoch, step_of_epoch = divmod(course.steps_done, steps_per_epoch)
+        if step_of_epoch == 0:
+            course.loss_sum = 0.0
+        module.zero_grad()
+        loss = _loss(module(inputs[rows].to(device)), targets[rows].to(device), training.loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if term is not None:
+            term.add_gradient()
+        if training.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(module.parameters(), training.max_grad_norm)
+        if turn is not None:
+            turn.add_gradient()
+        course.optimizer.step()
+        course.loss_sum += _finite(float(loss.detach()), epoch, training) * len(rows)
+        course.steps_done += 1
+        if checkpointer is not None and course.steps_done < steps:
+            checkpointer.offer(course.checkpoint, epoch_ended=course.steps_done % steps_per_epoch == 0)
+        if progress is not None:
+            progress(course.steps_done / steps)
+    return course.loss_sum / len(dataset)
 
 
-def _epochs(count: int, training: TrainingSection, seed: int) -> Iterator[list[torch.Tensor]]:
-    """Give each epoch's batches of row numbers, freshly shuffled from one stream."""
+def _batches(count: int, training: TrainingSection, seed: int) -> Iterator[torch.Tensor]:
+    """Give every epoch's batches of row numbers, each epoch freshly shuffled from one stream."""
     stream = torch.Generator().manual_seed(seed)
     for _ in range(training.local_epochs):
         order = torch.randperm(count, generator=stream)
-        yield [order[start : start + training.batch_size] for start in range(0, count, training.batch_size)]
+        for start in range(0, count, training.batch_size):
+            yield order[start : start + training.batch_size]
 
 
 def _loss(outputs: torch.Tensor, targets: torch.Tensor, name: Literal["cross_entropy", "mse"]) -> torch.Tensor:

@@ -4,9 +4,8 @@ The first of those that is made loads PyTorch's compiler, which nothing here use
 import as PyTorch itself. The functions beneath them do not, and give the same bits.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -19,26 +18,24 @@ from fed_compute.protocol.job import TrainingSection
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
-@dataclass(slots=True, eq=False)
-class _Momentum:
-    """A parameter and the decaying sum of its gradients, None before the first."""
+class Optimizer(Protocol):
+    """Moves parameters, in place, by their gradients. One that has no gradient stays as it is."""
 
-    parameter: nn.Parameter
-    total: torch.Tensor | None = None
+    def step(self) -> None:
+        """Move the parameters once."""
+        ...
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what the next steps depend on beside parameters and gradients: views, not copies."""
+        ...
 
-@dataclass(slots=True, eq=False)
-class _Moments:
-    """A parameter, the decaying means of its gradients and of their squares, and how many there were."""
-
-    parameter: nn.Parameter
-    mean: torch.Tensor
-    mean_square: torch.Tensor
-    steps: torch.Tensor
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a `state` of the same optimiser on parameters of the same shapes."""
+        ...
 
 
-def make_step(parameters: Iterable[nn.Parameter], training: TrainingSection) -> Callable[[], None]:
-    """Return what moves the parameters, in place, by their gradients. One that has no gradient stays as it is.
+def make_optimizer(parameters: Iterable[nn.Parameter], training: TrainingSection) -> Optimizer:
+    """Return the optimiser that a job names.
 
     With the defaults of `torch.optim.SGD`, `Adam` (Kingma and Ba 2015, arXiv:1412.6980) and `AdamW` (Loshchilov and
     Hutter 2019, arXiv:1711.05101), bit for bit. Memory: one more vector as long as the parameters for momentum, two
@@ -46,52 +43,90 @@ def make_step(parameters: Iterable[nn.Parameter], training: TrainingSection) -> 
     """
     match training.optimizer:
         case "sgd":
-            return partial(_sgd_step, [_Momentum(parameter) for parameter in parameters], training)
+            return _Sgd(parameters, training)
         case "adam":
-            return partial(_adam_step, _no_moments(parameters), training, adam)
+            return _Adam(parameters, training, adam)
         case "adamw":
-            return partial(_adam_step, _no_moments(parameters), training, adamw)
+            return _Adam(parameters, training, adamw)
 
 
-def _no_moments(parameters: Iterable[nn.Parameter]) -> list[_Moments]:
-    return [_Moments(one, torch.zeros_like(one), torch.zeros_like(one), torch.tensor(0.0)) for one in parameters]
+class _Sgd:
+    """With momentum, it keeps of each parameter the decaying sum of its gradients, from the first one on."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], training: TrainingSection) -> None:
+        self._parameters = list(parameters)
+        self._totals: list[torch.Tensor | None] = [None] * len(self._parameters)
+        self._training = training
+
+    @torch.no_grad()
+    def step(self) -> None:
+        moving = _moving(self._parameters)
+        gradients, totals = list(moving.values()), [self._totals[index] for index in moving]
+        sgd(
+            [self._parameters[index] for index in moving],
+            gradients,
+            totals,
+            has_sparse_grad=any(gradient.is_sparse for gradient in gradients),
+            lr=self._training.lr,
+            momentum=self._training.momentum,
+            weight_decay=self._training.weight_decay,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+        )
+        for index, total in zip(moving, totals, strict=True):
+            self._totals[index] = total
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {f"{index}.total": total.to_dense() for index, total in enumerate(self._totals) if total is not None}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        for index, parameter in enumerate(self._parameters):
+            total = state.get(f"{index}.total")
+            self._totals[index] = None if total is None else total.to(parameter.device)
 
 
-@torch.no_grad()
-def _sgd_step(states: list[_Momentum], training: TrainingSection) -> None:
-    moving = [(state, gradient) for state in states if (gradient := state.parameter.grad) is not None]
-    totals = [state.total for state, _ in moving]
-    sgd(
-        [state.parameter for state, _ in moving],
-        [gradient for _, gradient in moving],
-        totals,
-        has_sparse_grad=any(gradient.is_sparse for _, gradient in moving),
-        lr=training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-    )
-    for (state, _), total in zip(moving, totals, strict=True):
-        state.total = total
+class _Adam:
+    """Keeps of each parameter the decaying means of its gradients and of their squares, and how many there were."""
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], training: TrainingSection, function: Callable[..., None]
+    ) -> None:
+        self._parameters = list(parameters)
+        self._means = [torch.zeros_like(one) for one in self._parameters]
+        self._mean_squares = [torch.zeros_like(one) for one in self._parameters]
+        self._steps = [torch.tensor(0.0) for _ in self._parameters]
+        self._training = training
+        self._function = function
+
+    @torch.no_grad()
+    def step(self) -> None:
+        moving = _moving(self._parameters)
+        self._function(
+            [self._parameters[index] for index in moving],
+            list(moving.values()),
+            [self._means[index] for index in moving],
+            [self._mean_squares[index] for index in moving],
+            [],
+            [self._steps[index] for index in moving],
+            lr=self._training.lr,
+            beta1=_BETA1,
+            beta2=_BETA2,
+            eps=_EPSILON,
+            weight_decay=self._training.weight_decay,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def state(self) -> dict[str, torch.Tensor]:
+        kept = {"mean": self._means, "mean_square": self._mean_squares, "steps": self._steps}
+        return {f"{index}.{name}": tensor for name, tensors in kept.items() for index, tensor in enumerate(tensors)}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
 
 
-@torch.no_grad()
-def _adam_step(states: list[_Moments], training: TrainingSection, function: Callable[..., None]) -> None:
-    moving = [(state, gradient) for state in states if (gradient := state.parameter.grad) is not None]
-    function(
-        [state.parameter for state, _ in moving],
-        [gradient for _, gradient in moving],
-        [state.mean for state, _ in moving],
-        [state.mean_square for state, _ in moving],
-        [],
-        [state.steps for state, _ in moving],
-        lr=training.lr,
-        beta1=_BETA1,
-        beta2=_BETA2,
-        eps=_EPSILON,
-        weight_decay=training.weight_decay,
-        amsgrad=False,
-        maximize=False,
-    )
+def _moving(parameters: list[nn.Parameter]) -> dict[int, torch.Tensor]:
+    """Return the gradients that there are, by the parameter's index."""
+    return {index: one.grad for index, one in enumerate(parameters) if one.grad is not None}

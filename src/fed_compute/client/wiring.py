@@ -1,7 +1,9 @@
 """Builds a client from its settings: the only place in this room that knows all its parts."""
 
+import secrets
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,13 +22,18 @@ from fed_compute.client.guard import Guard
 from fed_compute.client.history import DayBook
 from fed_compute.client.limits import disclosure_of, policy_of
 from fed_compute.client.machine import on_battery
-from fed_compute.client.observer import ClientObserver
+from fed_compute.client.memory import WorkMemory
+from fed_compute.client.observer import ClientObserver, Observers
 from fed_compute.client.outbox import Outbox
+from fed_compute.client.own_folder import OwnFolder, own_folder
 from fed_compute.client.patience import pause
 from fed_compute.client.security import CredentialStore
+from fed_compute.client.spool import Spool
+from fed_compute.client.status_board import StatusBoard
 from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.surroundings import Surroundings
-from fed_compute.client.work import Workbench
+from fed_compute.client.wishes import Wishes
+from fed_compute.client.work import OwnRules, Workbench
 from fed_compute.clock import Clock, SystemClock
 
 
@@ -40,6 +47,7 @@ def build_client(
     Raises:
         DatasetInvalid, DatasetMissing: if there is no data to train on.
         SettingInvalid: if the coordinator's address cannot be used.
+        CredentialUnsafe, StateUnusable: as `assemble`.
         ExtraMissing: if CUDA or a library is wanted and not there.
     """
     clock = clock or SystemClock()
@@ -59,6 +67,7 @@ def build_client(
         before_try=_Latency(behavior, clock, network_chance, stop).wait,
         pause=partial(pause, clock=clock, stop=stop),
         give_up=stop.is_set,
+        piece_bytes=round(settings.client_upload_piece_megabytes * 1e6),
     )
     surroundings = Surroundings(
         clock=clock,
@@ -80,27 +89,45 @@ def assemble(
 ) -> Client:
     """Put a client together around its way to a coordinator, its data and its surroundings.
 
-    `give_up` may end a long computation early.
+    Its name on this machine is claimed from here until it is closed. `give_up` may end a long
+    computation early.
+
+    Raises:
+        CredentialUnsafe: if another running client has this name.
+        StateUnusable: if the state folder cannot be used.
     """
-    clock, folder = surroundings.clock, sent_folder(settings.client_state_dir)
-    guard = Guard(policy_of(settings), DayBook(folder), clock, on_battery=on_battery)
+    clock, sent = surroundings.clock, sent_folder(settings.client_state_dir)
+    store = CredentialStore(settings.client_state_dir)
+    credential = store.claim(settings.coordinator_url, settings.client_name)
+    own, run = own_folder(settings.client_state_dir, credential.stem), secrets.token_hex(8)
+    own.make()
+    board = StatusBoard(own.status, clock, coordinator=settings.coordinator_url, run=run)
+    board.begin()
+    surroundings = replace(surroundings, observer=Observers(surroundings.observer, board))
+    guard = Guard(policy_of(settings), DayBook(sent), Wishes(own.wish, clock, run=run), clock, on_battery=on_battery)
     log = DepartureLog(
-        folder,
+        sent,
         clock,
         coordinator=settings.coordinator_url,
         max_bytes=round(settings.client_sent_log_megabytes * 1e6),
         keep_updates=settings.client_keep_updates,
     )
-    bench = Workbench(
-        dataset,
-        clock,
+    spool = Spool(own, surroundings.observer, max_bytes=round(settings.client_spool_megabytes * 1e6))
+    outbox = Outbox(api, log, guard, spool)
+    errands = Errands(api, outbox, _workbench(settings, dataset, own, surroundings), surroundings)
+    account = Account(settings, store, credential, api, outbox, give_up=give_up)
+    return Client(api, errands, guard, surroundings, sign_in=account.sign_in, sign_out=account.sign_out)
+
+
+def _workbench(settings: ClientSettings, dataset: Dataset, own: OwnFolder, surroundings: Surroundings) -> Workbench:
+    clock = surroundings.clock
+    memory = WorkMemory(own, clock, surroundings.observer, checkpoint_seconds=settings.client_checkpoint_seconds)
+    rules = OwnRules(
         device=settings.client_device,
         disclosure=disclosure_of(settings),
         max_update_norm=settings.client_max_update_norm,
     )
-    outbox = Outbox(api, log, guard)
-    account = Account(settings, CredentialStore(settings.client_state_dir), api, outbox, give_up=give_up)
-    return Client(api, Errands(api, outbox, bench, surroundings), guard, surroundings, account.sign_in)
+    return Workbench(dataset, clock, memory, rules=rules)
 
 
 class _Latency:

@@ -1,19 +1,24 @@
 """What a client does with a task between download and upload: no network, no waiting."""
 
+import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 
 from fed_compute.client.datasets import Dataset, holdout_sizes, split_holdout
 from fed_compute.client.disclosure import Disclosure
-from fed_compute.client.recipes import schema_of
+from fed_compute.client.memory import WorkMemory
+from fed_compute.client.recipes import LOSSLESS, schema_of
 from fed_compute.client.trainer import Device, EvaluationResult, Progress, TrainingResult, evaluate, train
 from fed_compute.clock import Clock
 from fed_compute.errors import PolicyRefusal, TrainingDiverged
 from fed_compute.learning.compression import Residual
+from fed_compute.learning.control_variates import correction, next_own_control
 from fed_compute.learning.privacy import PrivacyProtector, l2_norm, tighter_norm
+from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
     MAX_LOSS,
     SAFETENSORS,
@@ -29,9 +34,20 @@ from fed_compute.protocol.updates import MAX_TRAIN_SECONDS, decode_update, encod
 HOLDOUT_SEED = 0
 """The held-out samples are the same in every task, so no model is ever trained on them."""
 
-_LOSSLESS = "f32"
 _ATTEMPTS_TO_FIT_NORM = 4
 _DISCLOSURE = Disclosure()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRules:
+    """Where the owner lets this machine train, and what may be told of it beside an update's values."""
+
+    device: Device = "cpu"
+    disclosure: Disclosure = _DISCLOSURE
+    max_update_norm: float | None = None
+
+
+_OWN_RULES = OwnRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,18 @@ class NormReport:
     limit: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftBehind:
+    """What the job's next update follows from once this one is accepted.
+
+    `residual` is what is left unsent, None for lossless encodings; `control`, float32 (P,), the client's own control
+    variate, None in jobs without them.
+    """
+
+    residual: Residual | None = None
+    control: Vector | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class FinishedUpdate:
     """An encoded update, ready to be sent as often as it takes. `says` is all that it tells beside its values."""
@@ -50,34 +78,23 @@ class FinishedUpdate:
     body: bytes
     content_type: str
     result: TrainingResult
-    residual: Residual | None
-    """What is left unsent once this update is accepted; None for lossless encodings."""
+    left: LeftBehind
     says: Mapping[str, int | float]
     norm: NormReport
 
 
 class Workbench:
-    """Trains, evaluates and audits on one data set. Remembers per job what lossy encodings left out.
+    """Trains, evaluates and audits on one data set. A memory keeps what encodings left out, and trainings under way.
 
     What is sent keeps both the recipe's and the owner's limit on the L2 norm, and tells no more
-    beside the values than `disclosure` lets out.
+    beside the values than the owner lets out.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        clock: Clock,
-        *,
-        device: Device = "cpu",
-        disclosure: Disclosure = _DISCLOSURE,
-        max_update_norm: float | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, clock: Clock, memory: WorkMemory, *, rules: OwnRules = _OWN_RULES) -> None:
         self._dataset = dataset
         self._clock = clock
-        self._device: Device = device
-        self._disclosure = disclosure
-        self._own_max_norm = max_update_norm
-        self._residuals: dict[str, Residual] = {}
+        self._memory = memory
+        self._rules = rules
 
     def count_samples(self, task: TaskAnswer) -> int:
         """Return how many own samples a task would use: all but the held-out ones, or only those to measure.
@@ -88,8 +105,13 @@ class Workbench:
         training, held_out = holdout_sizes(self._dataset, task.recipe.holdout_fraction)
         return training if task.task == "train" else held_out
 
-    def train(self, task: TaskAnswer, vector: Vector, *, client_id: str, progress: Progress) -> FinishedUpdate:
+    def train(
+        self, task: TaskAnswer, vector: Vector, *, client_id: str, progress: Progress, control: Vector | None = None
+    ) -> FinishedUpdate:
         """Train from the global vector, shape (P,), on all but the held-out samples, and encode the difference.
+
+        `control` is the task's control variate, shape (P,), None for zero. If this very training was begun before and
+        the process killed, it goes on from its last checkpoint.
 
         Raises:
             ModelMismatch, ModelUnknown, DatasetInvalid: if this machine cannot do this job.
@@ -97,26 +119,47 @@ class Workbench:
         """
         recipe = task.recipe
         samples, _ = split_holdout(self._dataset, recipe.holdout_fraction, HOLDOUT_SEED)
-        result = train(recipe, vector, samples, device=self._device, progress=progress, clock=self._clock)
-        limit = tighter_norm(recipe.max_update_norm, self._own_max_norm)
-        before = None if recipe.encoding == _LOSSLESS else self._residual(task.job, len(vector))
+        device = self._rules.device
+        added = self._correction(task, control)
+        plan = _plan(task, samples, device=device, added=added)
+        result = train(
+            recipe, vector, samples, device=device, progress=progress, checkpointer=self._memory.checkpointer(plan),
+            clock=self._clock, added=added,
+        )  # fmt: skip
+        limit = tighter_norm(recipe.max_update_norm, self._rules.max_update_norm)
+        before = None
+        if recipe.encoding != LOSSLESS:
+            before = self._memory.residual(task.job, schema_digest=recipe.schema_digest, num_parameters=len(vector))
         offered = _clipped(result.delta, limit)
         wanted = offered if before is None else before.compensate(offered)
-        says = self._metadata(result, max_samples=recipe.max_num_samples)
+        says = self._metadata(result, recipe)
         body, sent = _encode(wanted, recipe, says, limit=limit, rng=_rounding_stream(recipe, client_id))
         return FinishedUpdate(
             body=body,
             content_type=_content_type(recipe),
             result=result,
-            residual=None if before is None else before.keep(wanted, sent),
+            left=LeftBehind(
+                residual=None if before is None else before.keep(wanted, sent),
+                control=None if added is None else _next_control(added, sent, says, recipe),
+            ),
             says=says,
             norm=NormReport(trained=l2_norm(result.delta), sent=l2_norm(sent), limit=limit),
         )
 
-    def accepted(self, job: str, update: FinishedUpdate) -> None:
-        """Take note that the coordinator has the update: what it left out is added to the job's next one."""
-        if update.residual is not None:
-            self._residuals[job] = update.residual
+    def accepted(self, task: TaskAnswer, left: LeftBehind) -> None:
+        """Take note that the coordinator has a task's update: the job's next one follows from what it left behind.
+
+        Raises:
+            StateUnusable: if that cannot be written down.
+        """
+        if left.residual is not None:
+            self._memory.keep_residual(task.job, left.residual, schema_digest=task.recipe.schema_digest)
+        if left.control is not None:
+            self._memory.keep_own_control(task.job, left.control, schema_digest=task.recipe.schema_digest)
+
+    def forget_training(self) -> None:
+        """Drop the checkpoint of a task that has ended, or whose update is kept elsewhere."""
+        self._memory.forget_training()
 
     def evaluate(self, task: TaskAnswer, vector: Vector) -> EvaluationRequest:
         """Measure the global vector, shape (P,), on the held-out samples.
@@ -126,7 +169,7 @@ class Workbench:
             TrainingDiverged: if the loss is not finite.
             PolicyRefusal: if the owner lets no loss out.
         """
-        result, told = self._measured(task.recipe, vector), self._disclosure
+        result, told = self._measured(task.recipe, vector), self._rules.disclosure
         if result.loss > MAX_LOSS:
             raise TrainingDiverged(f"the loss on this machine's data is {result.loss:g}, at most {MAX_LOSS:g} is taken")
         loss = told.tell_loss(result.loss)
@@ -149,16 +192,25 @@ class Workbench:
         without = self._measured(task.recipe, vector)
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is measured as that
             changed = vector + delta
-        told = self._disclosure.tell_change(without.loss, self._loss_if_finite(task.recipe, changed))
+        told = self._rules.disclosure.tell_change(without.loss, self._loss_if_finite(task.recipe, changed))
         if told is None:
             raise _hidden()
         return AuditRequest(
-            num_samples=self._disclosure.tell_samples(without.num_samples), base_loss=told[0], loss=told[1]
+            num_samples=self._rules.disclosure.tell_samples(without.num_samples), base_loss=told[0], loss=told[1]
         )
+
+    def _correction(self, task: TaskAnswer, control: Vector | None) -> Vector | None:
+        """Return what is added to each step's gradient, shape (P,); None in a job without control variates."""
+        recipe, strength = task.recipe, task.recipe.training.control_variates
+        if strength == 0:
+            return None
+        num_parameters = schema_of(recipe).num_parameters
+        own = self._memory.own_control(task.job, schema_digest=recipe.schema_digest, num_parameters=num_parameters)
+        return correction(np.zeros_like(own) if control is None else control, own, strength=strength)
 
     def _measured(self, recipe: Recipe, vector: Vector) -> EvaluationResult:
         _, held_out = split_holdout(self._dataset, recipe.holdout_fraction, HOLDOUT_SEED)
-        return evaluate(recipe, vector, held_out, device=self._device)
+        return evaluate(recipe, vector, held_out, device=self._rules.device)
 
     def _loss_if_finite(self, recipe: Recipe, vector: Vector) -> float | None:
         try:
@@ -166,21 +218,17 @@ class Workbench:
         except TrainingDiverged:
             return None
 
-    def _metadata(self, result: TrainingResult, *, max_samples: int) -> dict[str, int | float]:
-        told = self._disclosure
-        says: dict[str, int | float] = {"num_samples": min(told.tell_samples(result.num_samples), max_samples)}
+    def _metadata(self, result: TrainingResult, recipe: Recipe) -> dict[str, int | float]:
+        told = self._rules.disclosure
+        samples = told.tell_samples(result.num_samples)
+        says: dict[str, int | float] = {"num_samples": min(samples, recipe.max_num_samples)}
+        if recipe.training.report_steps:
+            says["num_steps"] = recipe.training.num_steps(samples)  # no more exact than the samples are told
         if (loss := told.tell_loss(result.loss)) is not None and 0 <= loss <= MAX_LOSS:
             says["loss"] = loss
         if (seconds := told.tell_seconds(result.seconds)) is not None:
             says["train_seconds"] = min(seconds, MAX_TRAIN_SECONDS)
         return says
-
-    def _residual(self, job: str, num_parameters: int) -> Residual:
-        """Return what the job's last update left out; nothing if there is none or the model has changed its size."""
-        residual = self._residuals.get(job)
-        if residual is None or residual.unsent.size != num_parameters:
-            return Residual.initial(num_parameters)
-        return residual
 
 
 def _encode(
@@ -207,6 +255,7 @@ def _encode(
             num_samples=int(says["num_samples"]),
             loss=says.get("loss"),
             train_seconds=says.get("train_seconds"),
+            num_steps=int(says["num_steps"]) if "num_steps" in says else None,
             rng=rng,
         )
         sent = _decode(body, recipe, num_parameters=wanted.size)
@@ -214,6 +263,14 @@ def _encode(
             return body, sent
         offered = PrivacyProtector.clip(offered, l2_norm(offered) * 0.99 * limit / norm)
     raise TrainingDiverged(f"the encoded update stays longer than the maximum norm {limit:g}")
+
+
+def _next_control(added: Vector, sent: Vector, says: Mapping[str, int | float], recipe: Recipe) -> Vector:
+    lr = recipe.training.lr
+    after = next_own_control(added, sent, way=says["num_steps"] * lr)
+    if not np.isfinite(after).all():
+        raise TrainingDiverged(f"the control variate became infinite with lr {lr}; the job needs another one")
+    return after
 
 
 def _decode(body: bytes, recipe: Recipe, *, num_parameters: int) -> Vector:
@@ -243,3 +300,18 @@ def _rounding_stream(recipe: Recipe, client_id: str) -> np.random.Generator:
     """Return the stream of stochastic rounding: repeatable, and another one for each client."""
     words = [recipe.seed % 2**63, zlib.crc32(client_id.encode())]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+def _plan(task: TaskAnswer, samples: Dataset, *, device: Device, added: Vector | None) -> str:
+    """Return a digest of everything that a training follows from, but for the values of the data."""
+    followed = {
+        "task": task.model_dump(
+            mode="json", include={"task_id", "job", "round_id", "model_version", "model_digest", "recipe"}
+        ),
+        "data": [samples.name, *(f"{array.dtype}{array.shape}" for array in (samples.x, samples.y))],
+        "device": device,
+        "program": version("fed-compute"),
+    }
+    if added is not None:
+        followed["added"] = sha256_hex(added.tobytes())
+    return sha256_hex(json.dumps(followed, sort_keys=True).encode())

@@ -12,10 +12,14 @@ from fed_compute.storage.sql.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One update's client and how long it took from lease to arrival, in seconds."""
+    """One update's client, how long it took from lease to arrival, in seconds, and how many versions it was behind.
+
+    Of one that came too late it is not told how far behind it was.
+    """
 
     client_id: ClientId
     latency_seconds: float
+    staleness: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,9 @@ class AsyncRoundManager:
         by_kind: dict[str, list[Arrival]] = {"update_accepted": [], "update_late": []}
         for entry in entries:
             if entry.kind in by_kind and entry.client_id is not None:
-                latency = json.loads(entry.payload)["latency_seconds"]
-                by_kind[entry.kind].append(Arrival(entry.client_id, latency))
+                payload = json.loads(entry.payload)
+                arrival = Arrival(entry.client_id, payload["latency_seconds"], payload.get("staleness"))
+                by_kind[entry.kind].append(arrival)
         return AsyncRoundStats(
             round=round_,
             elapsed_seconds=self._elapsed(round_),

@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from fed_compute.errors import DataDirInUse, DataDirUnusable, SettingInvalid
+from fed_compute.storage.blobs import make_folder, sync
 
 DATABASE = "coordinator.sqlite3"
 SECRETS = ("pepper", "pepper.previous", "operator.key")
@@ -61,7 +62,8 @@ class DataDir:
             DataDirInUse: if another process holds it.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
+            sync(self.path)  # a start that failed may have left names that are not durable
             self._lock.acquire()
         except Timeout:
             raise DataDirInUse(str(self.path)) from None
@@ -104,7 +106,7 @@ def pepper_from(text: str) -> bytes:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, as a whole or not at all."""
+    """Write a file that only its owner can read, as a whole or not at all; durable when this returns."""
     beside = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -112,3 +114,4 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+    sync(path.parent)

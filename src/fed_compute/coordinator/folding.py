@@ -2,34 +2,36 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
+import numpy as np
+
 from fed_compute.coordinator.recipes import schema_of, spec_of
+from fed_compute.coordinator.weighing import first_weight, step_scale
 from fed_compute.errors import BlobCorrupt, InvariantBroken, UpdateRefused
-from fed_compute.ids import ClientId, Digest
+from fed_compute.ids import Digest
 from fed_compute.learning.aggregation import (
     Aggregator,
-    Claim,
     OptimizerState,
     Outcome,
     RobustFold,
     RobustRule,
     RoundContext,
     WeightedMean,
-    claimed_weight,
+    accumulated_steps,
     new_rule,
-    round_weights,
     server_optimizer,
 )
+from fed_compute.learning.aggregation.control_variates import CONTROL, next_control
 from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.protocol.container import TensorSpec, open_container, write_container
 from fed_compute.protocol.job import Compression, Encoding
 from fed_compute.protocol.models import decode_model, encode_model
 from fed_compute.protocol.schema import Vector
-from fed_compute.protocol.updates import decode_update
+from fed_compute.protocol.updates import DecodedUpdate, decode_update
 from fed_compute.rounds.records import Job, Update
 from fed_compute.storage.blobs import BlobStore
 
@@ -72,17 +74,6 @@ def rule_of(settings: AggregationSection) -> RobustRule:
     )
 
 
-def weights_of(job: Job, updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> list[float]:
-    """Return what each update of a round counts, given how many of its client's the job has counted before.
-
-    Raises:
-        SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
-    """
-    settings = spec_of(job).aggregation
-    claims = [Claim(update.num_samples, counted_before.get(update.client_id, 0)) for update in updates]
-    return round_weights(claims, weighting=settings.weights_by, newcomer_share=settings.newcomer_share)
-
-
 @dataclass(frozen=True, slots=True)
 class FoldedRound:
     """What a round was folded to: the next model file, the state file, the manifest, and how it came about."""
@@ -94,17 +85,19 @@ class FoldedRound:
 
 
 class RoundFold:
-    """Takes in the updates of one round, in sequence, as they come.
+    """Takes in the updates of one round, in sequence, as they come. They change the version `base_version`.
 
     Memory: under plain averaging the aggregator (16 bytes a parameter) and one update at a time, however many there
     are. Other rules keep the updates in a nameless file beside the bodies that are still arriving.
     """
 
-    def __init__(self, job: Job, blobs: BlobStore) -> None:
+    def __init__(self, job: Job, blobs: BlobStore, *, base_version: int) -> None:
         self._job = job
         self._blobs = blobs
+        self._base_version = base_version
         self._aggregator = new_aggregator(job, folder=blobs.incoming("fold").parent)
         self._folded: list[Update] = []
+        self._num_steps: list[int | None] = []
 
     @property
     def last_update_id(self) -> int:
@@ -134,12 +127,13 @@ class RoundFold:
             InvariantBroken: if an update comes out of sequence.
             SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
         """
-        weighting = spec_of(self._job).aggregation.weights_by
         for update in updates:
             if update.update_id <= self.last_update_id:
                 raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
-            weight = claimed_weight(update.num_samples, weighting=weighting)
-            self._aggregator.add(stored_delta(self._job, self._blobs, update), weight=weight)
+            weight = first_weight(self._job, update, base_version=self._base_version)
+            stored = stored_update(self._job, self._blobs, update)
+            self._aggregator.add(stored.delta, weight=weight)
+            self._num_steps.append(stored.num_steps)
             self._folded.append(update)
 
     def finish(self, model: bytes, optimizer: bytes | None, *, weights: Sequence[float]) -> FoldedRound:
@@ -152,10 +146,32 @@ class RoundFold:
             ValueError: if a weight is impossible.
         """
         schema, manifest = schema_of(self._job), write_manifest(self._folded, weights)
+        memory = dict(_decode_state(optimizer, self._job).vectors)
+        control = memory.pop(CONTROL, None)
         self._aggregator.weigh(weights, lambda: (stored_delta(self._job, self._blobs, u) for u in self._folded))
-        base, state = decode_model(model, schema), _decode_state(optimizer, self._job)
-        after = self._aggregator.finish(base, state, self._context())
-        return FoldedRound(encode_model(after.parameters, schema), _encode_state(after.state), manifest, after.outcome)
+        scale = step_scale(self._job, self._folded, weights, base_version=self._base_version)
+        after = self._aggregator.finish(
+            decode_model(model, schema), OptimizerState(memory), self._context(), step_scale=scale
+        )
+        state = OptimizerState({**after.state.vectors, **self._control(control, weights)})
+        return FoldedRound(encode_model(after.parameters, schema), _encode_state(state), manifest, after.outcome)
+
+    def _control(self, control: Vector | None, weights: Sequence[float]) -> dict[str, Vector]:
+        """Return the next control variate by its name, if the job has one; each update's body is read once more."""
+        spec = spec_of(self._job)
+        if spec.training.control_variates == 0:
+            return {}
+        if control is None:
+            control = np.zeros(schema_of(self._job).num_parameters, dtype=np.float32)
+        after = next_control(
+            control,
+            (stored_delta(self._job, self._blobs, update) for update in self._folded),
+            ways=[steps * spec.training.lr for steps in self._told_steps()],
+            weights=np.array(weights, dtype=np.float64),
+            fraction=spec.aggregation.control_fraction,
+            folder=self._blobs.incoming("fold").parent,
+        )
+        return {CONTROL: after}
 
     def _context(self) -> RoundContext:
         """Return what the rule needs beside the updates: all of it follows from them and the job."""
@@ -163,11 +179,35 @@ class RoundFold:
         places = [place for place, update in enumerate(self._folded) if update.client_id == trusted]
         digests = "".join(update.digest for update in self._folded)
         seed = int.from_bytes(hashlib.sha256(digests.encode()).digest()[:8], "big")
-        return RoundContext(root=places[0] if places else None, seed=seed)
+        return RoundContext(root=places[0] if places else None, steps=self._steps(), seed=seed)
+
+    def _steps(self) -> tuple[float, ...] | None:
+        """Return how far the local steps behind each update add up, if that matters to the rule."""
+        spec = spec_of(self._job)
+        if not spec.aggregation.uses_steps:
+            return None
+        training = spec.training
+        momentum, pull = training.momentum, training.lr * training.proximal_mu
+        return tuple(accumulated_steps(steps, momentum=momentum, pull=pull) for steps in self._told_steps())
+
+    def _told_steps(self) -> list[int]:
+        told = [num_steps for num_steps in self._num_steps if num_steps is not None]
+        if len(told) < len(self._folded):
+            raise InvariantBroken(f"an update of round {self._folded[0].round_id} does not say its number of steps")
+        return told
 
 
 def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:
     """Return the values of an accepted update, float32 (P,).
+
+    Raises:
+        As `stored_update`.
+    """
+    return stored_update(job, blobs, update).delta
+
+
+def stored_update(job: Job, blobs: BlobStore, update: Update) -> DecodedUpdate:
+    """Return an accepted update: its values, and what it says beside them.
 
     Raises:
         BlobMissing, BlobCorrupt: if its body is not what was accepted.
@@ -185,7 +225,7 @@ def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:
             encoding=cast(Encoding, update.encoding),
             compression=cast(Compression, update.compression),
             topk_fraction=spec_of(job).wire.topk_fraction,
-        ).delta
+        )
     except UpdateRefused as error:
         raise BlobCorrupt(digest=update.digest, got=f"bytes that are not an update: {error.message}") from error
 
@@ -223,6 +263,11 @@ def _encode_state(state: OptimizerState) -> bytes | None:
         return None
     specs = {name: TensorSpec("F32", vector.shape) for name, vector in state.vectors.items()}
     return write_container(dict(state.vectors), specs=specs, metadata={"format": "fed-compute-optimizer"})
+
+
+def control_in(state: bytes | None, job: Job) -> Vector | None:
+    """Return the control variate in a version's state file, float32 (P,); None while it is zero."""
+    return _decode_state(state, job).vectors.get(CONTROL)
 
 
 def _decode_state(body: bytes | None, job: Job) -> OptimizerState:

@@ -1,6 +1,6 @@
 """Reads the journal and pays for work, each reason one group in the ledger."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.folding import read_manifest
@@ -134,7 +134,8 @@ class IncentiveManager:
             case "round_abandoned" if entry.round_id is not None:
                 for update in records.updates.of_round(entry.round_id):
                     if update.state is UpdateState.LATE:
-                        self._pay_late(records, records.tasks.get(update.task_id), at=entry.at)
+                        task = replace(records.tasks.get(update.task_id), round_id=update.round_id)
+                        self._pay_late(records, task, at=entry.at)
             case _ if entry.client_id is not None:
                 self._note(records, entry, payload, entry.client_id)
 
@@ -170,7 +171,8 @@ class IncentiveManager:
             streak=earner.streak,
             dropped_before=earner.dropped,
         )
-        _post(records, task, earner, rewards_for(self._rules, work), at=at, counted=True)
+        counted = replace(task, round_id=update.round_id)
+        _post(records, counted, earner, rewards_for(self._rules, work), at=at, counted=True)
 
     def _pay_late(self, records: Records, task: Task, *, at: float) -> None:
         earner = earner_of(records, task.client_id)

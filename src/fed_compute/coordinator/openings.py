@@ -11,8 +11,8 @@ def free_slots(records: Records, round_: Round, *, now: float) -> int:
         return 0
     if round_.deadline is not None and now >= round_.deadline:
         return 0  # nobody has looked at the round yet; a lease would be over before it began
-    taken = _taken(records, round_, TaskKind.TRAIN) - records.measured.count_overtime(round_.job_id, now=now)
-    return max(0, round_.slots - taken)
+    taken = records.leases.count(round_.job_id) if round_.is_buffer else _taken(records, round_, TaskKind.TRAIN)
+    return max(0, round_.slots - taken + records.measured.count_overtime(round_.job_id, now=now))
 
 
 def due_evaluation(records: Records, job: Job) -> tuple[Round, Version] | None:

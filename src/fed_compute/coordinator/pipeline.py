@@ -23,16 +23,22 @@ import numpy as np
 from fed_compute.coordinator.copies import refuse_copy
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.round_manager import RoundManager
-from fed_compute.coordinator.update_validator import Admission, UpdateValidator, require_open
-from fed_compute.errors import LeaseExpired, RoundOver, UpdateConflict, UpdateRefused
+from fed_compute.coordinator.update_validator import (
+    TOO_LATE,
+    Admission,
+    UpdateValidator,
+    counting_round,
+    require_open,
+)
+from fed_compute.errors import UpdateConflict, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.json_updates import parse_weight_delta
 from fed_compute.protocol.messages import UpdateRequest
 from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import encode_update
-from fed_compute.rounds.machine import Looked
-from fed_compute.rounds.records import Task, TaskKind, TaskState, Update, UpdateState
+from fed_compute.rounds.machine import Looked, UpdateArrived
+from fed_compute.rounds.records import Round, RoundState, Task, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.sql.store import Records, Store
 
@@ -56,13 +62,13 @@ class _Contents:
     loss: float | None
     delta: Vector
 
-    def of_task(self, task: Task, *, digest: Digest, size_bytes: int, received_at: float) -> Update:
-        """Return the record of a task's update, which has no place in the sequence yet."""
+    def of_task(self, task: Task, *, round_id: RoundId, digest: Digest, size_bytes: int, received_at: float) -> Update:
+        """Return the record of a task's update in the round that counts it. It has no place in the sequence yet."""
         return Update(
             update_id=UpdateId(0),
             task_id=task.task_id,
             job_id=task.job_id,
-            round_id=task.round_id,
+            round_id=round_id,
             client_id=task.client_id,
             base_version=task.base_version,
             state=UpdateState.ACCEPTED,
@@ -94,7 +100,7 @@ class UpdatePipeline:
         """
         try:
             return self._validator.admit_by_task(key, task_id)
-        except (RoundOver, LeaseExpired):
+        except TOO_LATE:
             self._record_late(task_id)
             raise
 
@@ -128,7 +134,8 @@ class UpdatePipeline:
         Raises:
             UpdateRefused: if form or values are wrong. Noted in the journal, nothing else changes.
             UpdateConflict: if the task has another update.
-            RoundOver, LeaseExpired: if the round or the lease ended meanwhile. Recorded as late.
+            RoundOver, LeaseExpired, UpdateTooStale: if it became too late meanwhile. Recorded as late.
+            BufferBusy: if a buffer closed meanwhile and the next one can count it. Nothing is recorded.
         """
         if (settled := self.settle(admission, digest)) is not None:
             return settled
@@ -153,7 +160,7 @@ class UpdatePipeline:
         round_id = RoundId(request.round_id)
         try:
             admission = self._validator.admit_by_round(key, request.client_id, round_id)
-        except (RoundOver, LeaseExpired):
+        except TOO_LATE:
             self._record_late_in_round(ClientId(request.client_id), round_id)
             raise
         with self._noted(admission.task):
@@ -170,6 +177,7 @@ class UpdatePipeline:
         claimed = request.num_samples or extras.num_samples
         num_samples = claimed or min(spec.training.batch_size, admission.limits.max_num_samples)
         self._validator.check_samples(admission, num_samples)
+        self._validator.check_steps(admission, request.num_steps, num_samples=num_samples)
         norm = self._validator.check_values(admission, delta)
         loss = request.loss if request.loss is not None else extras.final_loss
         body = encode_update(
@@ -181,6 +189,7 @@ class UpdatePipeline:
             num_samples=num_samples,
             loss=loss,
             train_seconds=None,
+            num_steps=request.num_steps,
             rng=np.random.default_rng(0),
         )
         return body, _Contents("f32", "none", num_samples, norm, loss, delta)
@@ -193,43 +202,46 @@ class UpdatePipeline:
         If it came twice at once, the first one is returned.
         """
         task = admission.task
+        copied = partial(refuse_copy, blobs=self._blobs, admission=admission, delta=contents.delta)
         try:
             with self._noted(task):
                 with self._store.snapshot() as records:  # a copy leaves no blob
-                    refuse_copy(records, self._blobs, admission, contents.delta, norm=contents.l2_norm)
+                    copied(records, norm=contents.l2_norm, round_id=counting_round(records, task).round_id)
                 keep()
                 with self._store.transaction() as records:
                     if (first := records.updates.of_task(task.task_id)) is not None:
                         return _same_or_refuse(first, task, digest)
-                    refuse_copy(
-                        records, self._blobs, admission, contents.delta, norm=contents.l2_norm
-                    )  # of what was accepted meanwhile
-                    return self._insert(records, task, contents, digest=digest, size_bytes=size_bytes)
-        except (RoundOver, LeaseExpired):
+                    round_ = counting_round(records, task)
+                    # of what was accepted meanwhile
+                    copied(records, norm=contents.l2_norm, round_id=round_.round_id)
+                    return self._insert(records, task, round_, contents, digest=digest, size_bytes=size_bytes)
+        except TOO_LATE:
             self._record_late(task.task_id)
             raise
 
     def _insert(
-        self, records: Records, task: Task, contents: _Contents, *, digest: Digest, size_bytes: int
+        self, records: Records, task: Task, round_: Round, contents: _Contents, *, digest: Digest, size_bytes: int
     ) -> Accepted:
-        round_ = records.rounds.get(task.round_id, for_update=True)
         current = records.tasks.get(task.task_id)
         require_open(current, round_)
         now = self._rounds.now()
-        update = contents.of_task(task, digest=digest, size_bytes=size_bytes, received_at=now)
+        update = contents.of_task(task, round_id=round_.round_id, digest=digest, size_bytes=size_bytes, received_at=now)
         update = replace(update, update_id=records.updates.add(update))
         records.tasks.put(replace(current, state=TaskState.REPORTED, progress=1.0, ended_at=now))
         self._note(
             records,
             "update_accepted",
-            task,
+            replace(task, round_id=round_.round_id),
             update_id=update.update_id,
             num_samples=update.num_samples,
             size_bytes=size_bytes,
             l2_norm=update.l2_norm,
             loss=update.loss,
             latency_seconds=max(0.0, now - task.leased_at),
+            staleness=round_.base_version - task.base_version,
         )
+        if round_.state is RoundState.OPEN:
+            round_ = self._rounds.apply(records, round_, UpdateArrived())
         self._rounds.apply(records, round_, Looked())
         return Accepted(update, repeated=False)
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.findings import findings
-from fed_compute.coordinator.folding import FIRST_CHAIN, FoldedRound, RoundFold, chain_digest, weights_of
+from fed_compute.coordinator.folding import FIRST_CHAIN, FoldedRound, RoundFold, chain_digest
 from fed_compute.coordinator.round_manager import RoundManager
+from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import (
     AggregateNotFinite,
     BlobCorrupt,
@@ -35,7 +36,7 @@ class VersionPublisher:
     def __init__(self, store: Store, blobs: BlobStore, rounds: RoundManager, *, clock: Clock, worker: str) -> None:
         self._store = store
         self._blobs = blobs
-        self._models = ModelStore(blobs)
+        self._models = ModelStore(blobs, cache_files=2)  # a model and its optimiser's state
         self._rounds = rounds
         self._clock = clock
         self._worker = worker
@@ -65,7 +66,10 @@ class VersionPublisher:
     def _advance_one(self, round_: Round) -> bool:
         with self._store.snapshot() as records:
             job = records.jobs.get(round_.job_id)
-            fold = self._folds.setdefault(round_.round_id, RoundFold(job, self._blobs))
+            fold = self._folds.get(round_.round_id)
+            if fold is None:
+                fold = RoundFold(job, self._blobs, base_version=round_.base_version)
+                self._folds[round_.round_id] = fold
             updates = records.updates.of_round(round_.round_id, after=fold.last_update_id)
         if round_.state is RoundState.COLLECTING:
             fold.add(updates)
@@ -87,7 +91,7 @@ class VersionPublisher:
             parent = records.versions.get(job.job_id, round_.base_version)
             clients = [update.client_id for update in fold.updates]
             counted = records.updates.counted(job.job_id, clients, limit=ESTABLISHED_AFTER)
-        weights = weights_of(job, fold.updates, counted)
+        weights = weights_of(job, fold.updates, counted, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
             made = fold.finish(self._models.get(parent.digest), optimizer, weights=weights)
@@ -97,7 +101,7 @@ class VersionPublisher:
                 self._rounds.apply(records, current, ResultUnusable(error.message))
             return
         version = self._version(parent, round_, fold, made)
-        found = findings(job, fold.updates, weights, made.outcome)
+        found = findings(job, fold.updates, weights, made.outcome, base_version=parent.version)
         with self._store.transaction() as records:
             self._record(records, version, round_, found)
 

@@ -1,6 +1,6 @@
 """Moves rounds forward. Decides nothing itself: `rounds.machine.step` does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from fed_compute.clock import Clock
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.errors import Broken, RoundNotClosed, RoundNotFound
 from fed_compute.ids import JobId, RoundId
-from fed_compute.protocol.job import JobSpec
+from fed_compute.protocol.job import JobSpec, RoundsSection
 from fed_compute.rounds.leases import LEAST_OF_JOB, soft_seconds
 from fed_compute.rounds.machine import CloseRequested, Looked, Progress, RoundEvent, step
 from fed_compute.rounds.records import (
@@ -17,10 +17,12 @@ from fed_compute.rounds.records import (
     Round,
     RoundMode,
     RoundState,
+    Task,
     TaskKind,
     TaskState,
 )
 from fed_compute.rounds.selection import may_start, report_fraction, slots_for
+from fed_compute.rounds.staleness import LEASES_PER_UPDATE, default_max_staleness
 from fed_compute.storage.sql.store import Records, Store
 
 RECENT_ROUNDS = 10
@@ -61,7 +63,7 @@ class RoundManager:
             records.jobs.set_state(job.job_id, JobState.FINISHED)
             records.journal.append("job_finished", at=now, job_id=job.job_id, rounds=closed)
             return None
-        factor = None if spec.rounds.over_selection == "auto" else spec.rounds.over_selection
+        slots, max_staleness = self._width(records, job, spec.rounds)
         round_ = records.rounds.add(
             Round(
                 round_id=RoundId(0),
@@ -72,13 +74,10 @@ class RoundManager:
                 mode=RoundMode(spec.rounds.mode),
                 target_updates=spec.rounds.target_updates,
                 min_updates=spec.rounds.min_updates,
-                slots=slots_for(
-                    spec.rounds.target_updates,
-                    over_selection=factor,
-                    report_fraction=self._report_fraction(records, job.job_id),
-                ),
+                slots=slots,
                 deadline_seconds=spec.rounds.deadline_seconds,
                 opened_at=now,
+                max_staleness=max_staleness,
                 soft_seconds=soft_seconds(
                     records.measured.training_seconds(job.job_id, num_rounds=RECENT_ROUNDS), least=LEAST_OF_JOB
                 ),
@@ -111,21 +110,23 @@ class RoundManager:
         return self._is_gathering(records, round_, job, waited_seconds=waited_seconds)
 
     def request_close(self, round_id: RoundId) -> Round:
-        """Close a collecting round early, on an operator's word.
+        """Close a collecting round early, on an operator's word. One that is over stays as it is.
 
         Raises:
             RoundNotFound: if there is no such round.
-            RoundNotClosed: if it is not collecting, or has fewer updates than its minimum.
+            RoundNotClosed: if it is open still, or has fewer updates than its minimum.
         """
         with self._store.transaction() as records:
             if records.rounds.find(round_id) is None:
                 raise RoundNotFound(round_id)
-            after = self.apply(records, records.rounds.get(round_id, for_update=True), CloseRequested())
+            before = records.rounds.get(round_id, for_update=True)
+            after = self.apply(records, before, CloseRequested())
             if after.state in (RoundState.OPEN, RoundState.COLLECTING):
                 raise not_closed(records, after)
-            records.journal.append(
-                "round_close_requested", at=self._clock.now(), job_id=after.job_id, round_id=round_id
-            )
+            if after != before:
+                records.journal.append(
+                    "round_close_requested", at=self._clock.now(), job_id=after.job_id, round_id=round_id
+                )
         return after
 
     def look_at_all(self) -> bool:
@@ -167,23 +168,27 @@ class RoundManager:
             case RoundState.COLLECTING:
                 self._note(records, "round_started", round_, deadline=round_.deadline)
             case RoundState.AGGREGATING:
-                self._end_leases(records, round_)
+                if not round_.is_buffer:
+                    self._end_leases(records, records.leases.of_job(round_.job_id))
                 self._note(records, "round_aggregating", round_, num_updates=records.updates.count(round_.round_id))
             case RoundState.CLOSED:
                 self._note(records, "round_closed", round_, version=round_.result_version)
             case RoundState.ABANDONED:
-                self._end_leases(records, round_)
+                if not round_.is_buffer:
+                    self._end_leases(records, records.leases.of_job(round_.job_id))
                 late = records.updates.list_as_late(round_.round_id)
                 self._note(records, "round_abandoned", round_, reason=round_.reason, late_updates=late)
             case state:
                 raise Broken(f"round {round_.round_id} moved to {state}, which no event leads to")
         if round_.state in (RoundState.CLOSED, RoundState.ABANDONED):
-            self.open_next(records, records.jobs.get(round_.job_id))
+            next_ = self.open_next(records, records.jobs.get(round_.job_id))
+            leases = records.leases.of_job(round_.job_id)
+            self._end_leases(records, [lease for lease in leases if next_ is None or not next_.keeps(lease)])
 
-    def _end_leases(self, records: Records, round_: Round) -> None:
-        """End what is still out: expired if its time was over too, else cancelled, which is nobody's failure."""
+    def _end_leases(self, records: Records, leases: Iterable[Task]) -> None:
+        """End leases that nobody waits for: expired if their time was over too, else cancelled, nobody's failure."""
         now = self._clock.now()
-        for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
+        for task in leases:
             state = TaskState.EXPIRED if task.deadline <= now else TaskState.CANCELLED
             records.tasks.put(replace(task, state=state, ended_at=now))
             records.journal.append(
@@ -198,6 +203,17 @@ class RoundManager:
 
     def _note(self, records: Records, kind: str, round_: Round, **payload: Any) -> None:
         records.journal.append(kind, at=self._clock.now(), job_id=round_.job_id, round_id=round_.round_id, **payload)
+
+    def _width(self, records: Records, job: Job, rounds: RoundsSection) -> tuple[int, int]:
+        """Return how many leases may be out in the next round, and how stale its updates may be."""
+        target = rounds.target_updates
+        if rounds.mode == "fedbuff":
+            concurrency = rounds.concurrency or LEASES_PER_UPDATE * target
+            widest = default_max_staleness(concurrency=concurrency, buffer_size=target)
+            return concurrency, widest if rounds.max_staleness is None else rounds.max_staleness
+        factor = None if rounds.over_selection == "auto" else rounds.over_selection
+        share = self._report_fraction(records, job.job_id)
+        return slots_for(target, over_selection=factor, report_fraction=share), 0
 
     def _report_fraction(self, records: Records, job_id: JobId) -> float:
         reported = dropped = 0

@@ -120,7 +120,7 @@ class CoordinatorSettings(BaseSettings):
         default=20, description="Tasks that a client may take on its first day; doubles with each valid result."
     )
     daily_quota: PositiveInt = Field(default=100_000, description="Most tasks that one client may take on one day.")
-    shutdown_seconds: Positive = Field(default=10.0, description="Longest wait for open requests when stopping.")
+    shutdown_seconds: Positive = Field(default=10.0, description="Longest time from SIGTERM to the end of the process.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
     enable_async_rounds: bool = _named(
@@ -179,6 +179,8 @@ class CoordinatorSettings(BaseSettings):
                 "min_updates": self.async_min_updates,
                 "target_updates": max(spec.rounds.target_updates, self.async_min_updates),
                 "deadline_seconds": self.async_max_duration,
+                "concurrency": None,
+                "max_staleness": None,
             }
         )
         return spec.model_copy(update={"rounds": rounds})

@@ -2,6 +2,7 @@
 
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from fed_compute.clock import Clock
@@ -23,7 +24,6 @@ from fed_compute.rounds.records import (
     Job,
     JobState,
     Round,
-    RoundState,
     Task,
     TaskKind,
     TaskState,
@@ -103,7 +103,7 @@ class TaskAssigner:
             client_id: a registered client.
             job: only work of this job.
             heartbeats: whether the client will send heartbeats. One that does not gets the lease
-                until the round's deadline, one that does loses it after three missed ones.
+                until the hard deadline, one that does loses it after three missed ones.
             evaluates: whether the client understands tasks of kind `evaluate`.
             audits: whether the client understands tasks of kind `audit`.
 
@@ -145,7 +145,7 @@ class TaskAssigner:
             if stands_still(task, now=self._clock.now()):
                 return self._end(records, task, TaskState.EXPIRED)
             round_ = records.rounds.get(task.round_id)
-            deadline = self._lease_deadline(task.kind, round_, heartbeats=True)
+            deadline = self._lease_deadline(task.kind, round_, heartbeats=True, leased_at=task.leased_at)
             task = replace(task, heartbeats=True, deadline=max(task.deadline, deadline))
             records.tasks.put(task)
             return task
@@ -170,23 +170,25 @@ class TaskAssigner:
         task = records.tasks.live_of(client_id)
         return None if task is None else self._end(records, task, TaskState.CANCELLED)
 
-    def revive_leases(self) -> None:
+    def revive_leases(self) -> int:
         """Give every client that sends heartbeats time to be heard again, after this process was away.
 
-        A lease that ran out because nobody could answer its heartbeats goes on, and its progress may
-        have grown unheard; the deadline of its round still holds. One that ran out all the same was
-        kept from reporting: it is taken back, which is nobody's failure.
+        A lease that ran out because nobody could answer its heartbeats goes on, and its progress may have grown
+        unheard; the deadline of its round still holds. One that ran out all the same was kept from reporting: it
+        is taken back, which is nobody's failure. Returns how many had run out and go on.
         """
-        now = self._clock.now()
+        revived, now = 0, self._clock.now()
         with self._store.transaction() as records:
             self._pace.resume(records)
-            for round_ in records.rounds.in_states([RoundState.COLLECTING]):
-                for task in records.tasks.of_round(round_.round_id, TaskKind.TRAIN, state=TaskState.LEASED):
-                    deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats)
-                    records.tasks.put(replace(task, progress_at=now, deadline=max(task.deadline, deadline)))
+            for task in chain.from_iterable(records.leases.of_job(job.job_id) for job in records.jobs.all()):
+                round_ = records.rounds.get(task.round_id)
+                deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats, leased_at=task.leased_at)
+                records.tasks.put(replace(task, progress_at=now, deadline=max(task.deadline, deadline)))
+                revived += task.deadline < now <= deadline
             while overdue := records.tasks.overdue(now, limit=1000):
                 for task in overdue:
                     self._close(records, task, TaskState.CANCELLED)
+        return revived
 
     def expire_leases(self) -> bool:
         """Take back every lease that ran out. Say whether there was one."""
@@ -205,10 +207,8 @@ class TaskAssigner:
         if (live := records.tasks.live_of(client_id)) is not None:
             return _assignment(records, live)
         jobs = records.jobs.all()
-        if job_name is not None:
-            jobs = [job for job in jobs if job.name == job_name]
-            if not jobs:
-                raise JobNotFound(job_name)
+        if job_name is not None and not (jobs := [job for job in jobs if job.name == job_name]):
+            raise JobNotFound(job_name)
         now, standing, gathering = self._clock.now(), standing_of(records, client_id), False
         rest = _rest_seconds(records, client_id, standing, now=now)
         for job in jobs:
@@ -233,8 +233,8 @@ class TaskAssigner:
         if offer.kind is TaskKind.TRAIN:
             current = records.rounds.get(round_.round_id, for_update=True)
             round_ = self._rounds.apply(records, current, LeaseGranted())
-        deadline = self._lease_deadline(offer.kind, round_, heartbeats=heartbeats)
         now = self._clock.now()
+        deadline = self._lease_deadline(offer.kind, round_, heartbeats=heartbeats, leased_at=now)
         task = _new_task(records, client_id, offer, round_, deadline=deadline, heartbeats=heartbeats, now=now)
         records.tasks.add(task)
         if offer.audit is not None:
@@ -242,13 +242,15 @@ class TaskAssigner:
         self._note(records, "task_assigned", task, version=task.base_version)
         return _assignment(records, task)
 
-    def _lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool) -> float:
-        """Three missed heartbeats, but for training never beyond the round's own deadline."""
+    def _lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool, leased_at: float) -> float:
+        """Three missed heartbeats, but for training never beyond what the round allows."""
         now, beats = self._clock.now(), MISSED_HEARTBEATS * self._heartbeat_seconds
         if kind is not TaskKind.TRAIN:
             return now + max(beats, EVALUATION_SECONDS)
-        round_deadline = round_.deadline if round_.deadline is not None else now + beats
-        return min(now + beats, round_deadline) if heartbeats else round_deadline
+        latest = round_.latest_end(leased_at=leased_at)
+        if latest is None:
+            latest = now + beats
+        return min(now + beats, latest) if heartbeats else latest
 
     def _end(self, records: Records, task: Task, state: TaskState) -> Task:
         """End a lease, and look at its round, which may have waited for it."""
@@ -353,8 +355,7 @@ def _training(records: Records, client_id: ClientId, job: Job, *, now: float) ->
     round_ = records.rounds.live(job.job_id)
     if round_ is None or free_slots(records, round_, now=now) == 0:
         return None
-    mine = records.tasks.of_client_in_round(client_id, round_.round_id, TaskKind.TRAIN)
-    if any(task.state is TaskState.REPORTED for task in mine):
+    if records.updates.count(round_.round_id, client_id=client_id):
         return None
     version = records.versions.get(job.job_id, round_.base_version)
     return _Offer(job, round_, version, TaskKind.TRAIN)

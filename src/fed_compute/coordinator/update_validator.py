@@ -4,7 +4,7 @@ Before any byte of the body:
 
 1. authentication: the key is valid and its owner's
 2. registration: its owner is a registered client
-3. round: the client holds a task in this round, and the round still collects
+3. round: the client holds a task whose update some round of the job still takes: its own, or the buffer of now
 4. rate: the client is within its limits
    (the server then looks at what the request announces: the exact type, no `Content-Encoding`, a
    length that an update of this job can have, a digest; an update that the task has is settled by that)
@@ -12,7 +12,7 @@ Before any byte of the body:
 At the body's first bytes, and on the whole of it:
 
 5. format: the head fits the announced length, a compressed body says a size within the recipe's; then
-   the digest (the server's), container, schema, dtypes, strict metadata, sample count, loss
+   the digest (the server's), container, schema, dtypes, strict metadata, sample count, steps, loss
 6. values: all finite, not all zero, no longer than the job's limit and than recent updates leave room
    for, not the model itself; and at the commit, not a copy of another client's update of this round
 """
@@ -25,21 +25,28 @@ from fed_compute.coordinator.limits import LimitBook, UpdateLimits
 from fed_compute.coordinator.rate_limiter import RateLimiter
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.errors import (
+    BufferBusy,
     ClientNotFound,
     LeaseExpired,
     NotAssigned,
     RoundNotFound,
     RoundOver,
     SampleCountInvalid,
+    StepCountInvalid,
     TaskNotFound,
     UpdateIsModel,
+    UpdateTooStale,
 )
 from fed_compute.ids import ClientId, RoundId, TaskId, format_version
 from fed_compute.learning.privacy.protector import PrivacyProtector
+from fed_compute.protocol.messages import MAX_NUM_SAMPLES
 from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import HEAD_BYTES, DecodedUpdate, check_head, decode_update
-from fed_compute.rounds.records import Job, Round, RoundState, Task, TaskKind, TaskState
+from fed_compute.rounds.records import LIVE_ROUND_STATES, Job, Round, RoundState, Task, TaskKind, TaskState
 from fed_compute.storage.sql.store import Records, Store
+
+TOO_LATE = (RoundOver, LeaseExpired, UpdateTooStale)
+"""The refusals of an update that is late and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class UpdateValidator:
         """Run checks 1 to 4 for an update that names its task.
 
         Raises:
-            AuthenticationFailed, ClientNotFound, TaskNotFound, RoundOver, LeaseExpired, RateLimited.
+            AuthenticationFailed, ClientNotFound, TaskNotFound, RateLimited, and as `require_open`.
         """
         client_id = self._registered(self._auth.authenticate(key).client_id)
 
@@ -80,7 +87,7 @@ class UpdateValidator:
         """Run checks 1 to 4 for an update that names its client and round, as those of the first API do.
 
         Raises:
-            AuthenticationFailed, ClientNotFound, RoundNotFound, NotAssigned, RoundOver, LeaseExpired, RateLimited.
+            AuthenticationFailed, ClientNotFound, RoundNotFound, NotAssigned, RateLimited, and as `require_open`.
         """
         owner = self._registered(self._auth.require_client(key, client_id))
 
@@ -129,6 +136,7 @@ class UpdateValidator:
             topk_fraction=spec.wire.topk_fraction,
         )
         self.check_samples(admission, decoded.num_samples)
+        self.check_steps(admission, decoded.num_steps, num_samples=decoded.num_samples)
         return decoded
 
     def check_samples(self, admission: Admission, num_samples: int) -> None:
@@ -139,6 +147,19 @@ class UpdateValidator:
         """
         if num_samples > admission.limits.max_num_samples:
             raise SampleCountInvalid(num_samples, limit=admission.limits.max_num_samples)
+
+    def check_steps(self, admission: Admission, num_steps: int | None, *, num_samples: int) -> None:
+        """Check that an update claims a number of steps that the job can mean, if the job counts them.
+
+        At least as many as its epochs over the samples that it claims: with fewer it would count for more.
+
+        Raises:
+            StepCountInvalid: if it does not.
+        """
+        spec = spec_of(admission.job)
+        least, limit = spec.training.num_steps(num_samples), spec.training.num_steps(MAX_NUM_SAMPLES)
+        if spec.counts_steps and (num_steps is None or not least <= num_steps <= limit):
+            raise StepCountInvalid("missing" if num_steps is None else num_steps, least=least, limit=limit)
 
     def check_values(self, admission: Admission, delta: Vector) -> float:
         """Run check 6 on an update, float32 (P,), but for copies; return its L2 norm.
@@ -163,23 +184,40 @@ class UpdateValidator:
     def _admit(self, find: Callable[[Records], Task]) -> Admission:
         with self._store.snapshot() as records:
             task = find(records)
-            require_open(task, records.rounds.get(task.round_id))
+            require_open(task, counting_round(records, task))
             job = records.jobs.get(task.job_id)
         self._rate_limiter.update(task.client_id)
         return Admission(task, job, self._limits.of(job, task.round_id))
 
 
+def counting_round(records: Records, task: Task) -> Round:
+    """Return the round that would count an update of `task`: its own; after that one's end, the present buffer."""
+    own = records.rounds.get(task.round_id)
+    if own.state in LIVE_ROUND_STATES or not own.is_buffer:
+        return own
+    live = records.rounds.live(task.job_id)
+    return live if live is not None and live.is_buffer else own
+
+
 def require_open(task: Task, round_: Round) -> None:
-    """Check that an update of `task` can still be counted. A task already reported passes.
+    """Check that `round_` can still count an update of `task`. A task already reported passes.
 
     Raises:
         RoundOver: if the round has ended or is being aggregated.
+        BufferBusy: if it is being aggregated and the next one can count the update.
+        UpdateTooStale: if the update started too many versions before the round's.
         LeaseExpired: if the lease has ended while the round goes on.
     """
     if task.state is TaskState.REPORTED:
         return
+    if round_.state is RoundState.AGGREGATING and round_.is_buffer and task.state is TaskState.LEASED:
+        raise BufferBusy(round_id=round_.round_id)
     if round_.state not in (RoundState.OPEN, RoundState.COLLECTING):
         ran_out = task.state in (TaskState.EXPIRED, TaskState.OVERDUE)
         raise RoundOver(round_id=round_.round_id, state=round_.state, ran_out=ran_out)
+    if not round_.takes(task.base_version):
+        raise UpdateTooStale(
+            base_version=task.base_version, version=round_.base_version, max_staleness=round_.max_staleness
+        )
     if task.state is not TaskState.LEASED:
         raise LeaseExpired(task_id=task.task_id)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fed_compute.coordinator.data_dir import DATABASE
-from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest, weights_of
+from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest
 from fed_compute.coordinator.reconcile import Books, ledger_breaches, read_books
+from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
-from fed_compute.ids import ClientId, Digest, RoundId
+from fed_compute.ids import ClientId, Digest, RoundId, TaskId
 from fed_compute.rounds.records import (
     Job,
     Round,
@@ -33,6 +34,10 @@ from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.store import Records, Store
 
 TERMINAL = (RoundState.CLOSED, RoundState.ABANDONED)
+_LEASE_ENDS = ("update_accepted", "task_expired", "task_released", "task_cancelled")
+"""The journal's kinds that end a lease of training."""
+_LEASE_END_COUNTS = {TaskState.LEASED: (0,), TaskState.LATE: (0, 1)}
+"""How often a lease has ended, where that is not once: a late update may come before anything else ends its lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class _Facts:
     versions: list[Version]
     terminal_entries: Counter[RoundId | None]
     accepted_entries: int
+    lease_ends: Counter[TaskId | None]
     books: Books
 
 
@@ -106,6 +112,7 @@ def _gather(records: Records) -> _Facts:
     jobs = records.jobs.all()
     rounds = {round_.round_id: round_ for job in jobs for round_ in records.rounds.of_job(job.job_id)}
     terminal: Counter[RoundId | None] = Counter()
+    lease_ends: Counter[TaskId | None] = Counter()
     published: dict[RoundId, int] = {}
     accepted, seq = 0, 0
     while entries := records.journal.after(seq):
@@ -113,6 +120,7 @@ def _gather(records: Records) -> _Facts:
         terminal.update(e.round_id for e in entries if e.kind in ("round_closed", "round_abandoned"))
         published |= {e.round_id: e.seq for e in entries if e.kind == "version_published" and e.round_id is not None}
         accepted += sum(e.kind == "update_accepted" for e in entries)
+        lease_ends.update(e.task_id for e in entries if e.kind in _LEASE_ENDS)
     return _Facts(
         jobs=jobs,
         rounds=rounds,
@@ -121,6 +129,7 @@ def _gather(records: Records) -> _Facts:
         versions=[version for job in jobs for version in records.versions.of_job(job.job_id)],
         terminal_entries=terminal,
         accepted_entries=accepted,
+        lease_ends=lease_ends,
         books=read_books(records, published),
     )
 
@@ -156,6 +165,7 @@ def _counted_once(facts: _Facts) -> Iterator[str]:
             elif (update.digest, update.round_id) != (digest, version.round_id):
                 yield f"v{version.version} counts update {update_id} with another digest or round"
     yield from _weights_follow(facts)
+    yield from _young_enough(facts)
     for update in facts.updates:
         state, times = facts.rounds[update.round_id].state, counted[update.update_id]
         late = update.state is UpdateState.LATE
@@ -163,6 +173,18 @@ def _counted_once(facts: _Facts) -> Iterator[str]:
         if times != wanted or late != (state is RoundState.ABANDONED):
             where = f"update {update.update_id} ({update.state}) of round {update.round_id} ({state})"
             yield f"{where} is counted {times} times"
+
+
+def _young_enough(facts: _Facts) -> Iterator[str]:
+    """Find updates that started from another version than their lease, or from one that their round does not take."""
+    leases = {task.task_id: task for task in facts.tasks}
+    for update in facts.updates:
+        lease, round_ = leases.get(update.task_id), facts.rounds[update.round_id]
+        if lease is None or (lease.base_version, lease.job_id) != (update.base_version, round_.job_id):
+            yield f"update {update.update_id} does not start where its lease of task {update.task_id} did"
+        elif not 0 <= round_.base_version - update.base_version <= round_.max_staleness:
+            where = f"round {round_.round_id}, which changes v{round_.base_version}"
+            yield f"update {update.update_id} starts from v{update.base_version} and is counted in {where}"
 
 
 def _weights_follow(facts: _Facts) -> Iterator[str]:
@@ -174,7 +196,7 @@ def _weights_follow(facts: _Facts) -> Iterator[str]:
             try:
                 manifest = read_manifest(version.manifest)
                 updates = [by_id[update_id] for update_id, _, _ in manifest]
-                wanted = weights_of(job, updates, before)
+                wanted = weights_of(job, updates, before, base_version=version.version - 1)
             except (InvariantBroken, UpdateRefused, KeyError, ValueError) as error:
                 yield f"job {job.name}: the weights of v{version.version} cannot be checked: {error}"
                 continue
@@ -214,7 +236,7 @@ def _rebuilds(facts: _Facts, blobs: BlobStore) -> Iterator[str]:
         versions = [version for version in facts.versions if version.job_id == job.job_id]
         for parent, version in itertools.pairwise(versions):
             try:
-                fold = RoundFold(job, blobs)
+                fold = RoundFold(job, blobs, base_version=parent.version)
                 manifest = read_manifest(version.manifest)
                 fold.add(by_id[update_id] for update_id, _, _ in manifest)
                 optimizer = None if parent.optimizer_digest is None else blobs.get(parent.optimizer_digest)
@@ -231,14 +253,20 @@ def _leases_sound(facts: _Facts) -> Iterator[str]:
     live = Counter(task.client_id for task in facts.tasks if task.state is TaskState.LEASED)
     yield from (f"client {client} holds {count} live leases" for client, count in live.items() if count > 1)
     updates = Counter(update.task_id for update in facts.updates)
+    present = {round_.job_id: round_ for round_ in facts.rounds.values() if round_.state not in TERMINAL}
     for task in facts.tasks:
         training = task.kind is TaskKind.TRAIN
         if training and updates[task.task_id] != (1 if task.state is TaskState.REPORTED else 0):
             yield f"task {task.task_id} is {task.state} and has {updates[task.task_id]} updates"
-        if training and task.state is TaskState.LEASED and facts.rounds[task.round_id].state in TERMINAL:
+        has_ended = facts.rounds[task.round_id].state in TERMINAL
+        goes_on = task.job_id in present and present[task.job_id].keeps(task)
+        if training and task.state is TaskState.LEASED and has_ended and not goes_on:
             yield f"task {task.task_id} is leased although round {task.round_id} has ended"
         if (task.ended_at is None) != (task.state is TaskState.LEASED):
             yield f"task {task.task_id} is {task.state} with end time {task.ended_at}"
+        ends = facts.lease_ends[task.task_id]
+        if training and ends not in _LEASE_END_COUNTS.get(task.state, (1,)):
+            yield f"task {task.task_id} is {task.state} and its lease ended {ends} times"
 
 
 def _books_sound(facts: _Facts) -> Iterator[str]:

@@ -15,6 +15,7 @@ from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
 from fed_compute.coordinator.client_desk import ClientDesk
 from fed_compute.coordinator.contribution import ContributionReader
+from fed_compute.coordinator.controls import ControlDesk
 from fed_compute.coordinator.data_dir import DataDir, pepper_from, write_private
 from fed_compute.coordinator.evaluations import EvaluationRecorder
 from fed_compute.coordinator.incentives import IncentiveManager
@@ -29,6 +30,7 @@ from fed_compute.coordinator.presence import Presence
 from fed_compute.coordinator.proof_of_work import Challenges
 from fed_compute.coordinator.publisher import VersionPublisher
 from fed_compute.coordinator.rate_limiter import RateLimiter
+from fed_compute.coordinator.recovery import Recovery, RecoveryReport
 from fed_compute.coordinator.registration import Registrar
 from fed_compute.coordinator.reputation import ReputationManager
 from fed_compute.coordinator.round_manager import RoundManager
@@ -73,6 +75,7 @@ class Coordinator:
     rounds: RoundManager
     async_rounds: AsyncRoundManager
     tasks: TaskAssigner
+    controls: ControlDesk
     limits: LimitBook
     pipeline: UpdatePipeline
     evaluations: EvaluationRecorder
@@ -83,15 +86,21 @@ class Coordinator:
     audits: AuditDesk
     contributions: ContributionReader
     teams: TeamDesk
+    recovery: Recovery
     worker: Worker
     slow_worker: Worker
     """Duties that may take long over one thing; a thread of their own, so that no round waits for them."""
 
-    def start(self) -> None:
-        """Take up where the last process stopped, and start the background duties."""
-        self.tasks.revive_leases()
+    def start(self) -> RecoveryReport:
+        """Take up where the last process stopped, start the background duties, and return what was found.
+
+        Raises:
+            BlobMissing: if a file without which training cannot go on is gone; nothing was started.
+        """
+        report = self.recovery.take_up()
         self.worker.start()
         self.slow_worker.start()
+        return report
 
     def stop(self) -> None:
         """Stop the background duties."""
@@ -135,9 +144,8 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     auth, limiter = access.auth, RateLimiter(settings.quotas(), url=settings.rate_limit_url, clock=clock)
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = _assigner(settings, clock, store, rounds)
-    limits = _limits(settings, store, models)
+    books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
-    books = _books(settings, clock, store, blobs)
     rounds_duties = [
         Duty("leases", tasks.expire_leases),
         Duty("rounds", rounds.look_at_all),
@@ -163,6 +171,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         rounds=rounds,
         async_rounds=AsyncRoundManager(store, clock),
         tasks=tasks,
+        controls=ControlDesk(store, models),
         limits=limits,
         pipeline=UpdatePipeline(store, blobs, UpdateValidator(store, auth, limiter, limits), rounds),
         evaluations=EvaluationRecorder(store, clock),
@@ -173,6 +182,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         audits=books.audits,
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
+        recovery=Recovery(store, blobs, tasks, clock),
         worker=Worker([Duty("presence", presence.flush), *rounds_duties, *books.duties(), sweep], bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
     )

@@ -8,6 +8,9 @@ import structlog
 
 from fed_compute.coordinator.bell import Bell
 
+STOP_SECONDS = 2.0
+"""How long a stop waits for the present duty."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -39,7 +42,7 @@ class Worker:
         self._thread = threading.Thread(target=self._loop, name="coordinator-worker", daemon=True)
         self._thread.start()
 
-    def stop(self, *, timeout_seconds: float = 10.0) -> None:
+    def stop(self, *, timeout_seconds: float = STOP_SECONDS) -> None:
         """Stop after the present duty. Whatever was begun is finished or will be taken up by the next start."""
         self._stopping.set()
         self._bell.ring()

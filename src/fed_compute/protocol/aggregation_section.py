@@ -11,6 +11,7 @@ from fed_compute.protocol.section import Fraction, Positive, Section
 ServerOptimizerName = Literal["sgd", "momentum", "adam", "yogi", "adagrad"]
 RuleName = Literal[
     "fedavg",
+    "fednova",
     "median",
     "trimmed_mean",
     "krum",
@@ -21,7 +22,7 @@ RuleName = Literal[
     "fltrust",
     "robust",
 ]
-PreName = Literal["norm_clipping", "nnm", "bucketing"]
+PreName = Literal["fednova", "norm_clipping", "nnm", "bucketing"]
 Weighting = Literal["samples", "equal", "capped"]
 LARGEST_ROUND = 1_000
 """Rules whose condition is not met by a round of this size are never met."""
@@ -32,7 +33,10 @@ class AggregationSection(Section):
 
     A number that the chosen rule has no use for is refused, so that nobody relies on it. `f` is how many of a
     round's updates may lie: a whole number, or a fraction of the round, rounded down. `None` leaves a number to
-    the round: the median norm or distance.
+    the round: the median norm or distance. `damp_stale` lets stale updates shorten the step of the whole buffer
+    (FedBuff's own divisor K, FedAsync); without it they only weigh less beside fresher ones. `control_fraction` is
+    which part of all clients a round hears, for the control variate of SCAFFOLD; at 1 it is not written, so that
+    jobs from before it was there stay what they are.
     """
 
     rule: RuleName = "fedavg"
@@ -47,17 +51,22 @@ class AggregationSection(Section):
     trusted_client: str | None = None
     weighting: Weighting | None = None
     newcomer_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.2
+    damp_stale: bool = False
     server_optimizer: ServerOptimizerName = "sgd"
     server_lr: Positive = 1.0
     momentum: Fraction = 0.9
     beta1: Fraction = 0.9
     beta2: Fraction = 0.99
     tau: Positive = 1e-3
+    control_fraction: Annotated[
+        float, Field(gt=0, le=1, allow_inf_nan=False, exclude_if=lambda fraction: fraction == 1)
+    ] = 1.0
 
     @property
     def weights_by(self) -> Weighting:
-        """How updates are weighted: as told, else by samples under plain averaging and all alike under other rules."""
-        return self.weighting or ("samples" if self.is_plain_average else "equal")
+        """How updates are weighted: as told, else by samples under averages and all alike under other rules."""
+        is_average = self.rule in ("fedavg", "fednova") and not self.pre
+        return self.weighting or ("samples" if is_average else "equal")
 
     @property
     def is_plain_average(self) -> bool:
@@ -68,6 +77,11 @@ class AggregationSection(Section):
     def uses_f(self) -> bool:
         """Whether the number of liars matters to the rule or to what comes before it."""
         return self.rule in ("trimmed_mean", "krum", "multi_krum", "robust") or "nnm" in self.pre
+
+    @property
+    def uses_steps(self) -> bool:
+        """Whether it matters how many local steps are behind each update."""
+        return "fednova" in (self.rule, *self.pre)
 
     def least_updates(self) -> int | None:
         """Return the number of updates from which on every round meets the rule's condition; None if none ever does."""
@@ -100,7 +114,7 @@ class AggregationSection(Section):
                 return max(5, 2 * liars + 1)
             case "norm_clipping":
                 return 3 if self.clip_norm is None else 1
-            case "fedavg" | "fltrust":
+            case "fedavg" | "fednova" | "fltrust":
                 return 1
 
     @field_validator("trusted_client")
@@ -134,7 +148,9 @@ class AggregationSection(Section):
             raise ValueError(
                 "rule 'fltrust' needs trusted_client, the name of the client whose updates are the measure"
             )
-        if "nnm" in self.pre and self.rule in ("fedavg", "norm_clipping"):
+        if "fednova" in self.pre[1:] or ("fednova" in self.pre and self.rule in ("fedavg", "fednova")):
+            raise ValueError("fednova comes once, and before every other step; alone it is rule 'fednova'")
+        if "nnm" in self.pre and self.rule in ("fedavg", "fednova", "norm_clipping"):
             raise ValueError(f"nnm in front of rule {self.rule!r} bears no liar; choose a rule such as 'trimmed_mean'")
         if self.rule == "fltrust" and "bucketing" in self.pre:
             raise ValueError(

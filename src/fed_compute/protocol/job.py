@@ -5,6 +5,7 @@ the nearest known key, because a misspelt privacy or aggregation key must never 
 """
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ Encoding = Literal["f32", "bf16", "f16", "int8", "topk"]
 Compression = Literal["none", "zstd"]
 MAX_NUM_SAMPLES = 10_000_000
 """The largest sample count one update may claim. Also keeps count × float32 exact in float64."""
+MAX_NUM_STEPS = 1_000 * MAX_NUM_SAMPLES
+"""The largest number of steps that one update may claim: as many epochs as a job can have, of single samples."""
 
 
 class ModelSection(_Section):
@@ -39,7 +42,14 @@ DIGITS_MODEL = ModelSection(name="simple_mlp", args={"input_dim": 64, "hidden_di
 
 
 class TrainingSection(_Section):
-    """What a client does with its own data in one task."""
+    """What a client does with its own data in one task.
+
+    `proximal_mu` is the μ of FedProx (Li et al. 2020, arXiv:1812.06127): each step's gradient gets μ (w - w₀), where w₀
+    is the global model. At 0, where it changes nothing, it is not written either: then clients from before it was
+    there understand the task, and otherwise they refuse it. So it is with `report_steps`: an update says how many
+    steps it took, which tells about as much as the number of samples does. `control_variates` is β, not written at
+    0 either: each step's gradient gets β (c - cᵢ) of SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378).
+    """
 
     loss: Loss = "cross_entropy"
     optimizer: ClientOptimizer = "sgd"
@@ -49,6 +59,23 @@ class TrainingSection(_Section):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
     local_epochs: Annotated[int, Field(ge=1, le=1_000)] = 1
     max_grad_norm: Positive | None = None
+    proximal_mu: Annotated[float, Field(ge=0, allow_inf_nan=False, exclude_if=lambda mu: mu == 0)] = 0.0
+    report_steps: Annotated[bool, Field(exclude_if=lambda reported: not reported)] = False
+    control_variates: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, exclude_if=lambda beta: beta == 0)] = 0.0
+
+    def num_steps(self, num_samples: int) -> int:
+        """Return how many steps a client takes that has so many samples to train on."""
+        return self.local_epochs * -(-num_samples // self.batch_size)
+
+    @model_validator(mode="after")
+    def _pull_is_no_push(self) -> Self:
+        limit = 2 * (1 + self.momentum)
+        if self.optimizer == "sgd" and (step := self.lr * self.proximal_mu) >= limit:
+            raise ValueError(
+                f"lr · proximal_mu is {step:g}: from 2 · (1 + momentum) = {limit:g} on the pull to the global model "
+                "overshoots it by more each step; lower one of them"
+            )
+        return self
 
 
 class RoundsSection(_Section):
@@ -56,6 +83,11 @@ class RoundsSection(_Section):
 
     A round begins when `start_fraction` · `target_updates` clients are there, and at the latest
     `start_wait_seconds` after the first of them asked; 0 waits for nobody.
+
+    Under `fedbuff` a round is a buffer of `target_updates` updates, which make the next version; up to
+    `concurrency` clients work at once, whatever version they started from, and an update may come as late
+    as `max_staleness` versions after its own. None takes 4 · target_updates for the one and 4 times the
+    expected staleness for the other.
     """
 
     total: Annotated[int, Field(ge=1, le=1_000_000)] = 20
@@ -65,7 +97,20 @@ class RoundsSection(_Section):
     deadline_seconds: Positive = 300.0
     start_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     start_wait_seconds: Positive = 60.0
-    mode: Literal["sync", "async"] = "sync"
+    mode: Literal["sync", "async", "fedbuff"] = "sync"
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_staleness: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _every_number_has_a_use(self) -> Self:
+        if self.mode == "fedbuff" and self.over_selection != "auto":
+            raise ValueError(
+                "over_selection has no use in mode 'fedbuff', which never waits; concurrency says how many"
+            )
+        for name in ("concurrency", "max_staleness"):
+            if self.mode != "fedbuff" and getattr(self, name) is not None:
+                raise ValueError(f"{name} has no use in mode {self.mode!r}; it belongs to mode 'fedbuff'")
+        return self
 
     @model_validator(mode="after")
     def _minimum_within_target(self) -> Self:
@@ -135,6 +180,54 @@ class JobSpec(_Section):
                 "updates; set auditors to 0, or mode to open"
             )
         return self
+
+    @model_validator(mode="after")
+    def _only_buffers_know_stale_updates(self) -> Self:
+        if self.aggregation.damp_stale and self.rounds.mode != "fedbuff":
+            raise ValueError(
+                f"aggregation.damp_stale has no use in rounds.mode {self.rounds.mode!r}, where no update is stale; "
+                "it belongs to mode 'fedbuff'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_told_where_they_count(self) -> Self:
+        training = self.training
+        if not self.aggregation.uses_steps:
+            return self
+        if not training.report_steps:
+            raise ValueError("fednova counts the steps behind each update; set training.report_steps to true")
+        if training.optimizer != "sgd":
+            raise ValueError(f"fednova knows what steps of sgd add up to, not those of {training.optimizer!r}")
+        pull, most = training.lr * training.proximal_mu, (1 - math.sqrt(training.momentum)) ** 2
+        if pull > most:
+            raise ValueError(
+                f"lr · proximal_mu is {pull:g}; fednova knows what steps add up to only as far as it is at most "
+                f"(1 - √momentum)² = {most:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _control_variates_find_what_they_need(self) -> Self:
+        training, used = self.training, self.training.control_variates > 0
+        if not used and self.aggregation.control_fraction != 1.0:
+            raise ValueError("aggregation.control_fraction has no use without training.control_variates")
+        needs = {
+            "training.report_steps = true": training.report_steps,
+            "training.optimizer = 'sgd'": training.optimizer == "sgd",
+            "training.momentum = 0": training.momentum == 0,
+            "training.proximal_mu = 0": training.proximal_mu == 0,
+            "rounds.mode = 'sync'": self.rounds.mode == "sync",
+        }
+        missing = [need for need, is_met in needs.items() if not is_met]
+        if used and missing:
+            raise ValueError(f"training.control_variates needs {', '.join(missing)}, or set it to 0")
+        return self
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether it matters how many local steps are behind each update."""
+        return self.aggregation.uses_steps or self.training.control_variates > 0
 
     @field_validator("name")
     @classmethod

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fed_compute.protocol.job import MAX_NUM_SAMPLES as MAX_NUM_SAMPLES
-from fed_compute.protocol.job import Compression, Encoding, TrainingSection
+from fed_compute.protocol.job import MAX_NUM_STEPS, Compression, Encoding, TrainingSection
 from fed_compute.protocol.proof_of_work import MOST_DIGITS
 
 PROTOCOL_HEADER = "Fed-Compute-Protocol"
@@ -137,7 +137,9 @@ class TaskAnswer(Answer):
     `soft_seconds_left`, and counts if it comes within `hard_seconds_left`, the end of the round.
     The round closes with `target_updates` updates, or at its deadline with at least `min_updates`, and up to
     `auditors` other clients may be shown one of them; None from a coordinator that does not say. A task of kind
-    `audit` is about the update that hashes to `audited_digest`, at `GET /tasks/{task_id}/audited`.
+    `audit` is about the update that hashes to `audited_digest`, at `GET /tasks/{task_id}/audited`. A training with
+    control variates goes with the one that hashes to `control_digest`, at `GET /tasks/{task_id}/control`; it is not
+    there at all as long as that is zero.
     """
 
     round_id: _Number
@@ -157,11 +159,19 @@ class TaskAnswer(Answer):
     audited_digest: _Digest | None = None
     soft_seconds_left: _Seconds | None = None
     hard_seconds_left: _Seconds | None = None
+    control_digest: Annotated[_Digest | None, Field(exclude_if=lambda digest: digest is None)] = None
 
     @model_validator(mode="after")
     def _an_audit_is_about_an_update(self) -> Self:
         if (self.task == "audit") != (self.audited_digest is not None):
             raise ValueError("audited_digest must be there for a task of kind audit, and for no other")
+        return self
+
+    @model_validator(mode="after")
+    def _a_control_variate_has_a_use(self) -> Self:
+        used = self.task == "train" and self.recipe.training.control_variates > 0
+        if self.control_digest is not None and not used:
+            raise ValueError("control_digest must not be there for a task that trains without control variates")
         return self
 
 
@@ -174,6 +184,7 @@ class UpdateRequest(Request):
     api_key: str | None = None
     num_samples: Count | None = None
     loss: Loss | None = None
+    num_steps: Annotated[int, Field(ge=1, le=MAX_NUM_STEPS, strict=True)] | None = None
 
 
 class UpdateAnswer(Answer):

@@ -10,6 +10,7 @@ import zstandard
 from fed_compute.errors import (
     LossInvalid,
     SampleCountInvalid,
+    StepCountInvalid,
     UpdateEncodingMismatch,
     UpdateMalformed,
     UpdateTensorMismatch,
@@ -22,7 +23,7 @@ from fed_compute.protocol.container import (
     write_container,
 )
 from fed_compute.protocol.encodings import encoding_named
-from fed_compute.protocol.job import Compression, Encoding
+from fed_compute.protocol.job import MAX_NUM_STEPS, Compression, Encoding
 from fed_compute.protocol.messages import MAX_LOSS, MAX_NUM_SAMPLES
 from fed_compute.protocol.schema import Vector
 
@@ -40,8 +41,8 @@ HEAD_BYTES = 18
 
 _FORMAT = "fed-compute-update"
 _REQUIRED = {"format", "encoding", "schema", "num_samples"}
-_OPTIONAL = {"loss", "train_seconds"}
-_COUNT = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
+_OPTIONAL = {"loss", "train_seconds", "num_steps"}
+_COUNT = re.compile(r"[1-9][0-9]{0,10}", re.ASCII)
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 
@@ -53,6 +54,7 @@ class DecodedUpdate:
     num_samples: int
     loss: float | None
     train_seconds: float | None
+    num_steps: int | None
 
 
 def encode_update(
@@ -66,6 +68,7 @@ def encode_update(
     loss: float | None,
     train_seconds: float | None,
     rng: np.random.Generator,
+    num_steps: int | None = None,
 ) -> bytes:
     """Write an update of `delta`, float32 (P,), trained minus base parameters.
 
@@ -75,6 +78,7 @@ def encode_update(
         SampleCountInvalid: if `num_samples` is outside 1 to 10 000 000.
         LossInvalid: if `loss` is outside 0 to 1 000 000.
         UpdateMalformed: if `train_seconds` is outside 0 to 10 000 000.
+        StepCountInvalid: if `num_steps` is outside 1 to 10 000 000 000.
         UpdateNotFinite: if a lossy encoding meets NaN or an infinity.
     """
     if not 1 <= num_samples <= MAX_NUM_SAMPLES:
@@ -84,6 +88,8 @@ def encode_update(
         metadata["loss"] = repr(float(loss))
     if train_seconds is not None:
         metadata["train_seconds"] = repr(float(train_seconds))
+    if num_steps is not None:
+        metadata["num_steps"] = str(num_steps)
     _parse_numbers(metadata)
     writer = encoding_named(encoding, topk_fraction=topk_fraction)
     body = write_container(writer.tensors(delta, rng), specs=writer.expected(delta.size), metadata=metadata)
@@ -111,6 +117,7 @@ def decode_update(
         UpdateShapeMismatch: if a tensor has another shape.
         SampleCountInvalid: if `num_samples` is not a whole number from 1 to 10 000 000.
         LossInvalid: if the loss is not a number from 0 to 1 000 000.
+        StepCountInvalid: if `num_steps` is there and not a whole number from 1 to 10 000 000 000.
     """
     reader = encoding_named(encoding, topk_fraction=topk_fraction)
     if compression == "zstd":
@@ -119,13 +126,14 @@ def decode_update(
     container = open_container(body, max_header_bytes=MAX_UPDATE_HEADER_BYTES)
     metadata = container.metadata
     _require_metadata(metadata, schema_digest=schema_digest, encoding=encoding)
-    num_samples, loss, train_seconds = _parse_numbers(metadata)
+    num_samples, loss, train_seconds, num_steps = _parse_numbers(metadata)
     tensors = container.tensors(reader.expected(num_parameters))
     return DecodedUpdate(
         delta=reader.delta(tensors, num_parameters=num_parameters),
         num_samples=num_samples,
         loss=loss,
         train_seconds=train_seconds,
+        num_steps=num_steps,
     )
 
 
@@ -222,12 +230,13 @@ def _require_metadata(metadata: Mapping[str, str], *, schema_digest: str, encodi
         )
 
 
-def _parse_numbers(metadata: Mapping[str, str]) -> tuple[int, float | None, float | None]:
-    """Return num_samples, loss and train_seconds."""
-    count = metadata["num_samples"]
-    if _COUNT.fullmatch(count) is None or int(count) > MAX_NUM_SAMPLES:
-        raise SampleCountInvalid(repr(count), limit=MAX_NUM_SAMPLES)
-    loss = seconds = None
+def _parse_numbers(metadata: Mapping[str, str]) -> tuple[int, float | None, float | None, int | None]:
+    """Return num_samples, loss, train_seconds and num_steps."""
+    loss = seconds = num_steps = None
+    if (num_samples := _count_up_to(MAX_NUM_SAMPLES, metadata["num_samples"])) is None:
+        raise SampleCountInvalid(repr(metadata["num_samples"]), limit=MAX_NUM_SAMPLES)
+    if "num_steps" in metadata and (num_steps := _count_up_to(MAX_NUM_STEPS, metadata["num_steps"])) is None:
+        raise StepCountInvalid(repr(metadata["num_steps"]), least=1, limit=MAX_NUM_STEPS)
     if "loss" in metadata and (loss := _number_up_to(MAX_LOSS, metadata["loss"])) is None:
         raise LossInvalid(repr(metadata["loss"]), limit=MAX_LOSS)
     if "train_seconds" in metadata and (seconds := _number_up_to(MAX_TRAIN_SECONDS, metadata["train_seconds"])) is None:
@@ -235,7 +244,12 @@ def _parse_numbers(metadata: Mapping[str, str]) -> tuple[int, float | None, floa
             f"metadata: train_seconds is {metadata['train_seconds'][:40]!r}, "
             f"wanted a plain decimal number from 0 to {MAX_TRAIN_SECONDS:g}"
         )
-    return int(count), loss, seconds
+    return num_samples, loss, seconds, num_steps
+
+
+def _count_up_to(limit: int, text: str) -> int | None:
+    """Return the whole number from 1 to `limit` that a text is, None if it is none."""
+    return int(text) if _COUNT.fullmatch(text) is not None and int(text) <= limit else None
 
 
 def _number_up_to(limit: float, text: str) -> float | None:

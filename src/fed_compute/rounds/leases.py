@@ -2,7 +2,8 @@
 
 A lease has two times. The soft deadline says when the work should be done, by what such work took
 before: until then the lease holds a slot of its round, after it somebody else may take that slot as
-well. The hard deadline is the round's: an update that comes between the two counts like any other.
+well. The hard deadline is the round's, or as long after the lease where leases outlive their round: an update
+that comes between the two counts like any other.
 
 Source: the two times of Folding@home's work units; the detection of stragglers by a multiple of what
 the others need is that of MapReduce's backup tasks (Dean and Ghemawat 2004, section 3.6).
@@ -45,8 +46,8 @@ def soft_deadline(round_: Round, own_seconds: Sequence[float], *, now: float) ->
     """
     known = [seconds for seconds in (round_.soft_seconds, soft_seconds(own_seconds, least=LEAST_OF_CLIENT)) if seconds]
     ends = [now + max(known)] if known else []
-    if round_.deadline is not None:
-        ends.append(round_.deadline)
+    if (latest := round_.latest_end(leased_at=now)) is not None:
+        ends.append(latest)
     return min(ends, default=None)
 
 

@@ -6,8 +6,10 @@
 
 A sync round closes as soon as its target is met, or when everybody who is here has reported, and
 at the deadline with whatever it has, if that is the minimum. An async round closes as soon as its
-minimum is met, or at its maximum duration with at least one update. A round without clients waits
-for ever: the deadline starts to run with the first lease.
+minimum is met, or at its maximum duration with at least one update. A fedbuff round closes as soon as
+its target is met, whoever is still at work, and at the deadline with its minimum. A round without
+clients waits for ever: the deadline starts to run with the first lease, or with the first update of a
+lease that began in an earlier round.
 """
 
 from collections.abc import Callable
@@ -28,6 +30,11 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class LeaseGranted:
     """A client took a task of the round."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateArrived:
+    """The update of a lease that began in an earlier round is the first thing that happens in this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class ResultUnusable:
     reason: str
 
 
-RoundEvent = LeaseGranted | Looked | CloseRequested | VersionPublished | ResultUnusable
+RoundEvent = LeaseGranted | UpdateArrived | Looked | CloseRequested | VersionPublished | ResultUnusable
 
 
 def step(round_: Round, event: RoundEvent, progress: Progress, *, now: float) -> Round:
@@ -64,7 +71,7 @@ def step(round_: Round, event: RoundEvent, progress: Progress, *, now: float) ->
     states are never left.
     """
     match round_.state, event:
-        case RoundState.OPEN, LeaseGranted():
+        case RoundState.OPEN, LeaseGranted() | UpdateArrived():
             return replace(round_, state=RoundState.COLLECTING, started_at=now, deadline=now + round_.deadline_seconds)
         case RoundState.COLLECTING, Looked() | CloseRequested():
             return _look(round_, progress, now=now, asked=isinstance(event, CloseRequested))
@@ -100,7 +107,15 @@ def _async_rule(round_: Round, progress: Progress, overdue: bool) -> tuple[bool,
     return enough or (overdue and progress.num_updates >= 1), 1
 
 
+def _fedbuff_rule(round_: Round, progress: Progress, overdue: bool) -> tuple[bool, int]:
+    """Target met, or the deadline reached with the minimum. Returns (close now, minimum)."""
+    enough = progress.num_updates >= round_.min_updates
+    full = progress.num_updates >= round_.target_updates
+    return full or (enough and overdue), round_.min_updates
+
+
 _RULES: dict[RoundMode, Callable[[Round, Progress, bool], tuple[bool, int]]] = {
     RoundMode.SYNC: _sync_rule,
     RoundMode.ASYNC: _async_rule,
+    RoundMode.FEDBUFF: _fedbuff_rule,
 }

@@ -31,10 +31,11 @@ LIVE_ROUND_STATES = (RoundState.OPEN, RoundState.COLLECTING, RoundState.AGGREGAT
 
 
 class RoundMode(StrEnum):
-    """Which rule closes a round."""
+    """Which rule closes a round. A round of `fedbuff` is a buffer that leases of earlier rounds report into too."""
 
     SYNC = "sync"
     ASYNC = "async"
+    FEDBUFF = "fedbuff"
 
 
 class TaskKind(StrEnum):
@@ -163,9 +164,11 @@ class Round:
     """One round of one job.
 
     `number` counts within the job from 1 and repeats when a round was abandoned. `slots` is how many
-    leases may be out or reported at once. `deadline_seconds` starts to run with the first lease.
-    `soft_seconds` is how long its work should take by what was measured, None if nothing was;
-    `gathering_since` is when somebody first asked for work that waited for more clients to be there.
+    leases may be out or reported at once; under `fedbuff` how many of the job's may be out, whatever round
+    they began in. `deadline_seconds` starts to run with the first lease or update. `max_staleness` is how
+    many versions behind the round's base an update may have started. `soft_seconds` is how long its work
+    should take by what was measured, None if nothing was; `gathering_since` is when somebody first asked
+    for work that waited for more clients to be there.
     """
 
     round_id: RoundId
@@ -186,11 +189,33 @@ class Round:
     reason: str | None = None
     soft_seconds: float | None = None
     gathering_since: float | None = None
+    max_staleness: int = 0
+
+    @property
+    def is_buffer(self) -> bool:
+        """Whether leases outlive the round that they began in."""
+        return self.mode is RoundMode.FEDBUFF
+
+    def takes(self, base_version: int) -> bool:
+        """Say whether an update that started from this version is young enough for the round."""
+        return self.base_version - base_version <= self.max_staleness
+
+    def keeps(self, lease: "Task") -> bool:
+        """Say whether a lease that began in an earlier round may report into this one."""
+        return self.is_buffer and self.takes(lease.base_version)
+
+    def latest_end(self, *, leased_at: float) -> float | None:
+        """Return when a lease to train must be over, None while the round's deadline does not run yet.
+
+        That is the round's deadline. A lease that outlives its round may last as long as one: rounds come
+        and go meanwhile.
+        """
+        return leased_at + self.deadline_seconds if self.is_buffer else self.deadline
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One lease: this client, this round, this base version, until `deadline`.
+    """One lease: this client, this base version, until `deadline`. `round_id` is the round that it began in.
 
     `soft_deadline` is when the work should be done, `progress_at` when its progress last grew.
     """
@@ -213,7 +238,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One accepted update. `update_id` is its place in the recorded sequence."""
+    """One accepted update. `update_id` is its place in the recorded sequence, `round_id` the round that counts it."""
 
     update_id: UpdateId
     task_id: TaskId

@@ -52,10 +52,11 @@ class MetricsAnswer(Answer):
 
 
 class ArrivalAnswer(Answer):
-    """How long one client's update took, from lease to arrival."""
+    """How long one client's update took, from lease to arrival, and how many versions it was behind if it counts."""
 
     client_id: str
     latency_seconds: float
+    staleness: int | None
 
 
 class AsyncStatsAnswer(Answer):
@@ -67,6 +68,7 @@ class AsyncStatsAnswer(Answer):
     state: str
     min_updates: int
     max_duration_seconds: float
+    max_staleness: int
     started_at: float | None
     elapsed_seconds: float | None
     updates_received: int

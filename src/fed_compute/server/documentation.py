@@ -23,7 +23,7 @@ _EVERYWHERE = (
     errors.Broken,
 )
 
-RECORDS = (errors.StorageBusy, errors.StorageUnreachable)
+RECORDS = (errors.StorageBusy, errors.StorageUnreachable, errors.DiskFailed)
 """What a call that reads or writes records may be refused with."""
 
 BLOBS = (errors.BlobStoreUnreachable,)
@@ -41,7 +41,14 @@ STAFF = (*RECORDS, *CLIENT, errors.PermissionDenied)
 BODY = (errors.ContentTypeUnsupported, errors.BodyTooLarge, errors.BodyStalled, errors.BodyTooSlow)
 """The same for one that takes a body."""
 
-ROUND = (errors.RoundOver, errors.LeaseExpired, errors.UpdateConflict, errors.ClientNotFound)
+ROUND = (
+    errors.RoundOver,
+    errors.LeaseExpired,
+    errors.UpdateTooStale,
+    errors.BufferBusy,
+    errors.UpdateConflict,
+    errors.ClientNotFound,
+)
 UPDATE = (
     errors.UpdateMalformed,
     errors.UpdateTensorMismatch,
@@ -52,6 +59,7 @@ UPDATE = (
     errors.UpdateIsModel,
     errors.UpdateCopied,
     errors.SampleCountInvalid,
+    errors.StepCountInvalid,
     errors.LossInvalid,
     errors.TooManyUploads,
     errors.UploadsFull,

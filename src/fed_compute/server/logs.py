@@ -1,10 +1,11 @@
 """Structured logs of the server process: one JSON object a line, no query strings, no keys."""
 
+import contextlib
 import logging
 import secrets
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +26,8 @@ log = structlog.get_logger(__name__)
 def configure_logging(level: str = "info", *, stream: TextIO | None = None) -> None:
     """Send structlog's events and the standard library's records to `stream` (standard error if None).
 
-    Each line has `event`, `level`, `timestamp` (UTC, ISO 8601) and the event's own fields.
+    Each line has `event`, `level`, `timestamp` (UTC, ISO 8601) and the event's own fields. A line that cannot be
+    written, on a full disk or to a reader that went away, is lost, and nothing else is.
 
     Raises:
         SettingInvalid: if there is no such level.
@@ -38,7 +40,7 @@ def configure_logging(level: str = "info", *, stream: TextIO | None = None) -> N
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     finish: list[Any] = [structlog.processors.format_exc_info, redact_event, structlog.processors.JSONRenderer()]
-    target = sys.stderr if stream is None else stream
+    target = cast(TextIO, _Unfailing(sys.stderr if stream is None else stream))
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *finish],
@@ -56,6 +58,21 @@ def configure_logging(level: str = "info", *, stream: TextIO | None = None) -> N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.WARNING))
+
+
+class _Unfailing:
+    """Writes to a stream for as long as that can be written. Whoever logs is never stopped by it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class AccessLog:

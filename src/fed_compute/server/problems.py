@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fed_compute.errors import (
     AuthenticationFailed,
     Broken,
+    DiskFailed,
     DiskFull,
     FedComputeError,
     MethodNotAllowed,
@@ -44,7 +45,13 @@ SHOWN_ERRORS = 10
 Answer = Callable[[Request, FedComputeError, Mapping[str, str]], Awaitable[Response]]
 """Makes an answer of an error; the mapping holds further headers."""
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_DISK: Mapping[int | None, type[DiskFull] | type[DiskFailed]] = {
+    errno.ENOSPC: DiskFull,
+    errno.EDQUOT: DiskFull,
+    errno.EFBIG: DiskFull,
+    errno.EIO: DiskFailed,
+    errno.EROFS: DiskFailed,
+}
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +124,8 @@ async def _on_product_error(answer: Answer, request: Request, error: Exception) 
         raise error
     if isinstance(error, Broken):
         log.error("request_failed", code=error.code, path=redact(request.url.path), exc_info=error)
+    elif isinstance(error, DiskFull | DiskFailed):  # no fault of ours, and yet an operator has to act
+        log.error(error.code, path=redact(request.url.path), cause=str(error.__cause__))
     return await answer(request, error, {})
 
 
@@ -143,10 +152,12 @@ async def _on_http_error(answer: Answer, request: Request, error: Exception) -> 
 
 
 async def _on_os_error(answer: Answer, request: Request, error: Exception) -> Response:
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        log.error("disk_full", path=redact(request.url.path))
-        return await answer(request, DiskFull(), {})
-    raise error
+    meant = _OF_THE_DISK.get(error.errno) if isinstance(error, OSError) else None
+    if meant is None:
+        raise error
+    told = meant()
+    told.__cause__ = error
+    return await _on_product_error(answer, request, told)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.coordinator.worker import STOP_SECONDS
 from fed_compute.errors import Broken, PortInUse, SettingInvalid
 from fed_compute.server.app import create_app
 from fed_compute.server.connections import GuardedProtocol
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 NOTICE_SECONDS = 0.5
 """How long the server still answers, `/readyz` with 503, between the signal and closing its port."""
 
+DID_NOT_START = "the server did not start; its log says why"
 KEEP_ALIVE_SECONDS = 75
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown, not bound
 
@@ -32,7 +34,7 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown, not bo
 def serve(coordinator: Coordinator, *, on_ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then let open requests end and return.
 
-    Host, port, log level and the longest wait for open requests come from the coordinator's
+    Host, port, log level and the longest time that the end may take come from the coordinator's
     settings. The caller opened the coordinator and closes it.
 
     Args:
@@ -42,11 +44,15 @@ def serve(coordinator: Coordinator, *, on_ready: Callable[[str], None] | None = 
     Raises:
         PortInUse: if another program listens on the port.
         SettingInvalid: if the address cannot be listened on, or there is no such log level.
+        Broken: if the server does not start.
     """
     configure_logging(coordinator.settings.log_level)
     listener = bind(coordinator.settings.host, coordinator.settings.port)
     with contextlib.closing(listener):
-        _Server(coordinator, listener, on_ready).run()
+        try:
+            _Server(coordinator, listener, on_ready).run()
+        except SystemExit as left:  # uvicorn's word for a start that failed
+            raise Broken(DID_NOT_START) from left
 
 
 @contextlib.contextmanager
@@ -65,7 +71,7 @@ def serve_in_background(coordinator: Coordinator) -> Iterator[str]:
         thread.start()
         while not ready.wait(0.05):
             if not thread.is_alive():
-                raise Broken("the server did not start; its log says why")
+                raise Broken(DID_NOT_START)
         try:
             yield url_of(listener)
         finally:
@@ -129,11 +135,15 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Turn unready, let those who wait go, then stop."""
-        log.info("stopping", longest_wait_seconds=self._state.coordinator.settings.shutdown_seconds)
+        log.info("stopping", within_seconds=self._state.coordinator.settings.shutdown_seconds)
         self._state.news.close()
-        await anyio.sleep(min(NOTICE_SECONDS, self._state.coordinator.settings.shutdown_seconds / 2))
+        await self.notice()
         await super().shutdown(sockets)
         log.info("stopped")
+
+    async def notice(self) -> None:
+        """Answer on for a while, so that whoever asks hears that this server is not ready any more."""
+        await anyio.sleep(min(NOTICE_SECONDS, self._state.coordinator.settings.shutdown_seconds / 2))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -165,5 +175,5 @@ def _config(app: FastAPI, shutdown_seconds: float) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # it would believe any program on this machine; see server/networks.py
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, int(shutdown_seconds - NOTICE_SECONDS)),
+        timeout_graceful_shutdown=max(1, int(shutdown_seconds - NOTICE_SECONDS - 2 * STOP_SECONDS)),
     )

@@ -1,7 +1,7 @@
 """Binary bodies that arrive in one piece or several: streamed to a file, hashed on the way, resumable.
 
-A part that broke off stays under its task's name until the rest comes, or until the sweeper finds
-it a day later. Nothing of the client's own wording gets into a file name.
+A part that broke off stays under its task's name until the rest comes, its task is given back, or the
+sweeper finds it a day later. Nothing of the client's own wording gets into a file name.
 """
 
 import contextlib
@@ -92,6 +92,11 @@ class Uploads:
     def drop(self, task_id: TaskId) -> None:
         """Forget what came of a task's body."""
         self.path(task_id).unlink(missing_ok=True)
+
+    def abandon(self, task_id: TaskId) -> None:
+        """Forget what came of the body of a task that has ended, unless it is arriving just now."""
+        if task_id not in self._arriving:
+            self.drop(task_id)
 
 
 @dataclass(frozen=True, slots=True)

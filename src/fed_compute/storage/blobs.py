@@ -64,7 +64,7 @@ class Spool:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
 
     def path(self, name: str) -> Path:
         """Return the path of one body."""
@@ -84,6 +84,7 @@ class LocalBlobStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._spool = Spool(root / "incoming")  # on the same file system, so that a rename is enough
+        self._shelves: set[Path] = set()  # folders known to be durable; one that is there may not be yet
 
     def put(self, body: bytes) -> Digest:
         """Store bytes; they are durable when this returns.
@@ -101,12 +102,14 @@ class LocalBlobStore:
     def put_file(self, path: Path, digest: Digest) -> None:
         """Take over a finished file whose SHA-256 the caller has computed; `path` is gone afterwards."""
         target = self.path(digest)
+        shelf = target.parent
         sync(path)
-        if not target.parent.exists():
-            target.parent.mkdir(exist_ok=True)
+        if shelf not in self._shelves:
+            shelf.mkdir(exist_ok=True)
             sync(self._root)
+            self._shelves.add(shelf)
         path.replace(target)
-        sync(target.parent)
+        sync(shelf)
 
     def get(self, digest: Digest) -> bytes:
         """Return the bytes, checked against their name."""
@@ -161,3 +164,16 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durable when this returns. One that cannot be made durable is not made."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    try:
+        sync(path.parent)
+    except OSError:
+        path.rmdir()
+        raise

@@ -10,12 +10,13 @@ from fed_compute.storage.blobs import BlobStore
 class ModelStore:
     """Persists model files by content. A stored model never changes; a changed file is detected.
 
-    Memory: at most `cache_bytes` of recently used files, plus the one being read.
+    Memory: at most `cache_files` of the recently used files and `cache_bytes` in all, plus the one being read.
     """
 
-    def __init__(self, blobs: BlobStore, *, cache_bytes: int = 64 << 20) -> None:
+    def __init__(self, blobs: BlobStore, *, cache_bytes: int = 64 << 20, cache_files: int = 16) -> None:
         self._blobs = blobs
         self._cache_bytes = cache_bytes
+        self._cache_files = cache_files
         self._cache: OrderedDict[Digest, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -45,5 +46,8 @@ class ModelStore:
         with self._lock:
             self._cache[digest] = body
             self._cache.move_to_end(digest)
-            while len(self._cache) > 1 and sum(map(len, self._cache.values())) > self._cache_bytes:
+            while len(self._cache) > 1 and self._is_full():
                 self._cache.popitem(last=False)
+
+    def _is_full(self) -> bool:
+        return len(self._cache) > self._cache_files or sum(map(len, self._cache.values())) > self._cache_bytes

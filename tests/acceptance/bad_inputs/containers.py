@@ -16,6 +16,7 @@ from tests.acceptance.bad_inputs.stage import Holder, Stage
 
 MALFORMED, TENSORS, SHAPE = (422, "update_malformed"), (422, "update_tensor_mismatch"), (422, "update_shape_mismatch")
 ENCODING, SAMPLES, LOSS = (422, "update_encoding_mismatch"), (422, "sample_count_invalid"), (422, "loss_invalid")
+STEPS = (422, "step_count_invalid")
 MISSING, MISMATCH, TOO_LARGE = (400, "digest_missing"), (400, "digest_mismatch"), (413, "body_too_large")
 HEADER_BYTES = 256
 """The length of the header of a right update of the default job, the 8 bytes before it not counted."""
@@ -194,6 +195,8 @@ def _metadata() -> Iterator[tuple[str, Change, Wanted]]:
         "9" * 3_000,
     ]:
         yield f"{count[:12]!r} samples", lambda said, c=count: said.update(num_samples=c), SAMPLES
+    for count in ["0", "-1", "1.0", "nan", "", "10000000001", "9" * 3000]:
+        yield f"{count[:12]!r} steps", lambda said, c=count: said.update(num_steps=c), STEPS
     for text in [
         "nan",
         "NaN",

@@ -184,6 +184,8 @@ def _updates() -> Iterator[tuple[str, dict[str, Any], Wanted]]:
         yield f"round {_short(value)}", {"round_id": value}, INVALID
     for value in NOT_COUNTS:
         yield f"{_short(value)} samples", {"num_samples": value}, INVALID
+    for value in [0, -1, 10_000_000_001, HUGE, 1.0, True, "1"]:
+        yield f"{_short(value)} steps", {"num_steps": value}, INVALID
     yield "more samples than the job allows", {"num_samples": 1_001}, SAMPLES
     for value in [-0.1, 1_000_001, HUGE, *(value for value in NOT_NUMBERS if value is not None)]:
         yield f"loss {_short(value)}", {"loss": value}, INVALID

@@ -105,7 +105,7 @@ def test_pages_are_followed_to_their_end_or_to_the_limit() -> None:
     assert len(list(api.pages("/x", "items", limit=120))) == 120
 
 
-@pytest.mark.parametrize("secret", [new_key().write(), new_invite().write()])
+@pytest.mark.parametrize("secret", [new_key().write(), new_invite().write()], ids=["key", "invite"])
 def test_of_a_whole_secret_only_its_public_part_is_sent(secret: str) -> None:
     assert id_in_path(secret) == secret.split("_")[1]
 

@@ -41,7 +41,8 @@ class FakeCoordinator:
 
     Audits are about the update `audited`, a file as another client would have sent it.
     `faults` maps a call such as `PUT update` to what happens to its next ones, one after another;
-    None lets one call through. `lost_replies` counts calls that are served and whose answer is lost.
+    None lets one call through. `cuts` says after how many bytes the next pieces of uploads are cut,
+    one after another; None lets one through. `lost_replies` counts calls that are served and whose answer is lost.
     `on_arrival` sees each request before anything else.
     """
 
@@ -50,8 +51,10 @@ class FakeCoordinator:
     tasks_to_give: int = 1
     seconds_left: float = 60.0
     heartbeat_seconds: float = 30.0
+    idle_seconds: float = 0.01
     faults: dict[str, list[Fault | None]] = field(default_factory=dict)
     lost_replies: dict[str, int] = field(default_factory=dict)
+    cuts: list[int | None] = field(default_factory=list)
     abort_reason: str | None = None
     min_updates: int | None = 2
     audited: bytes = b""
@@ -64,6 +67,8 @@ class FakeCoordinator:
         self.calls: Counter[str] = Counter()
         self.requests: list[httpx2.Request] = []
         self.updates: dict[str, tuple[str, DecodedUpdate]] = {}
+        self.sizes: dict[str, int] = {}
+        self.pieces: dict[str, bytes] = {}
         self.evaluations: dict[str, dict[str, object]] = {}
         self.audits: dict[str, dict[str, object]] = {}
         self.heartbeats: list[float] = []
@@ -112,7 +117,11 @@ class FakeCoordinator:
                 assert request.url.params["job"] == "default"
                 return httpx2.Response(200, content=self.model_file())
             case "PUT update":
-                return self._update(task_id, request)
+                return self._update(task_id, request, request.content)
+            case "HEAD update":
+                return httpx2.Response(200, headers={"Upload-Offset": str(self._stored(task_id))})
+            case "PATCH update":
+                return self._piece(task_id, request)
             case "POST evaluation":
                 self.evaluations[task_id] = json.loads(request.content)
                 self.open_task = None
@@ -149,7 +158,9 @@ class FakeCoordinator:
     def _task(self) -> httpx2.Response:
         if self.open_task is None:
             if self.given >= self.tasks_to_give:
-                return httpx2.Response(204, headers={"Retry-After": "0.01", "Fed-Compute-Reason": "job_finished"})
+                return httpx2.Response(
+                    204, headers={"Retry-After": f"{self.idle_seconds:g}", "Fed-Compute-Reason": "job_finished"}
+                )
             kind = self.kinds[self.given % len(self.kinds)]
             self.given += 1
             self.open_task = task_for(
@@ -167,8 +178,25 @@ class FakeCoordinator:
             )
         return httpx2.Response(200, content=self.open_task.model_dump_json())
 
-    def _update(self, task_id: str, request: httpx2.Request) -> httpx2.Response:
-        body, recipe = request.content, self.recipe
+    def _stored(self, task_id: str) -> int:
+        if task_id in self.updates:
+            return self.sizes[task_id]
+        return len(self.pieces.get(task_id, b""))
+
+    def _piece(self, task_id: str, request: httpx2.Request) -> httpx2.Response:
+        """Append a piece; one that `cuts` names is cut there, and its sender hears nothing."""
+        if int(request.headers["upload-offset"]) != self._stored(task_id):
+            return problem(409, "upload_offset_mismatch")
+        cut = self.cuts.pop(0) if self.cuts else None
+        self.pieces[task_id] = self.pieces.get(task_id, b"") + request.content[:cut]
+        if cut is not None and cut < len(request.content):
+            raise httpx2.WriteError("the line was cut", request=request)
+        if request.headers["upload-complete"] == "?0":
+            return httpx2.Response(204)
+        return self._update(task_id, request, self.pieces.pop(task_id))
+
+    def _update(self, task_id: str, request: httpx2.Request, body: bytes) -> httpx2.Response:
+        recipe = self.recipe
         digest = sha256_hex(body)
         assert parse_content_digest(request.headers["content-digest"]) == digest
         repeated = task_id in self.updates
@@ -184,6 +212,7 @@ class FakeCoordinator:
                 topk_fraction=recipe.topk_fraction,
             )
             self.updates[task_id] = (digest, update)
+            self.sizes[task_id] = len(body)
             self.vector = self.vector + update.delta
             self.open_task = None
         answer = {

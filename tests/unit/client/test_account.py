@@ -11,16 +11,10 @@ import pytest
 from fed_compute.client.account import HARDEST_BITS, Account
 from fed_compute.client.api import CoordinatorApi
 from fed_compute.client.config import ClientSettings
-from fed_compute.client.departures import DepartureLog
-from fed_compute.client.guard import Guard
-from fed_compute.client.history import DayBook
-from fed_compute.client.limits import policy_of
-from fed_compute.client.outbox import Outbox
-from fed_compute.client.security import CredentialStore
-from fed_compute.clock import ManualClock
 from fed_compute.errors import ClientMustAct, NotNow, SettingInvalid
 from fed_compute.protocol.proof_of_work import is_solution
 from tests.unit.client.fake_coordinator import problem
+from tests.unit.client.parts import account_in
 
 URL = "http://coordinator.test"
 
@@ -61,11 +55,7 @@ class Door:
 def account(door: Door, tmp_path: Path, *, give_up: Callable[[], bool] = lambda: False, **settings: object) -> Account:
     given = ClientSettings(coordinator_url=URL, client_state_dir=tmp_path, **settings)  # type: ignore[arg-type]
     api = CoordinatorApi(URL, max_retries=0, transport=httpx2.MockTransport(door))
-    folder = tmp_path / "sent"
-    clock = ManualClock()
-    guard = Guard(policy_of(given), DayBook(folder), clock, on_battery=lambda: None)
-    log = DepartureLog(folder, clock, coordinator=URL, max_bytes=10**6, keep_updates=0)
-    return Account(given, CredentialStore(tmp_path), api, Outbox(api, log, guard), give_up=give_up)
+    return account_in(tmp_path, api, given, give_up=give_up)
 
 
 def test_a_proof_of_work_is_done_without_anybody_being_asked(tmp_path: Path) -> None:
@@ -121,12 +111,12 @@ def test_an_invitation_is_sent_along(tmp_path: Path) -> None:
 def test_a_closed_door_is_for_the_owner_to_open(tmp_path: Path, code: str) -> None:
     with pytest.raises(ClientMustAct, match=code):
         account(Door(refuses=code), tmp_path, client_name="anna").sign_in()
-    assert not list(tmp_path.rglob("*.json")), "no credential was stored"
+    assert not list(tmp_path.rglob("credentials/*.json")), "no credential was stored"
 
 
 def test_the_key_is_stored_before_it_is_used_and_for_its_owner_only(tmp_path: Path) -> None:
     account(Door(), tmp_path, client_name="anna").sign_in()
-    (file,) = tmp_path.rglob("*.json")
+    (file,) = tmp_path.rglob("credentials/*.json")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["api_key"] == "sk_a_b"
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fed_compute.client.answers import error_of, retry_after, retry_window
+from fed_compute import errors
+from fed_compute.client.answers import error_of, is_documented, retry_after, retry_window
 from fed_compute.errors import (
     CallRefused,
     ClientMustAct,
@@ -15,6 +16,14 @@ from fed_compute.errors import (
     ProofOfWorkRequired,
     TaskOver,
 )
+
+OVER = {"round_over", "lease_expired", "task_over", "task_not_found", "not_assigned", "round_not_found"}
+FOR_THE_OWNER = {
+    "authentication_failed", "permission_denied", "client_banned", "invite_required", "invite_invalid",
+    "protocol_unsupported", "client_not_found", "client_name_taken", "client_name_invalid", "client_must_act",
+}  # fmt: skip
+DAMAGED_ON_THE_WAY = {"digest_mismatch", "upload_offset_mismatch"}
+"""Refusals that mean something else to a client than `drop it`. Whoever adds one to the product adds it here."""
 
 
 def document(code: str) -> bytes:
@@ -49,6 +58,7 @@ def document(code: str) -> bytes:
         (404, "client_not_found", ClientMustAct),
         (409, "client_name_taken", ClientMustAct),
         (301, "x", ClientMustAct),
+        (407, "x", ClientMustAct),
         (422, "update_not_finite", CallRefused),
         (409, "update_conflict", CallRefused),
         (400, "x", CallRefused),
@@ -63,6 +73,39 @@ def test_each_answer_has_its_class(status: int, code: str, kind: type[FedCompute
     assert type(error) is kind
     assert (error.details["answered"], error.details["http_status"]) == (code, status)
     assert "why it is so" in error.message
+
+
+def wanted_for(kind: type[FedComputeError]) -> type[FedComputeError]:
+    """Say what the client must make of a code, by the branch of the tree that its class stands on."""
+    if issubclass(kind, errors.NotNow | errors.Broken) or kind.code in DAMAGED_ON_THE_WAY:
+        return CoordinatorBusy
+    if kind.code in OVER:
+        return TaskOver
+    return ClientMustAct if kind.code in FOR_THE_OWNER else CallRefused
+
+
+@pytest.mark.parametrize("status", [None, 400, 502], ids=["its own status", "as 400", "as 502"])
+@pytest.mark.parametrize("kind", errors.error_kinds().values(), ids=lambda kind: kind.code)
+def test_every_code_of_the_product_is_judged_by_its_class_whatever_the_status(
+    kind: type[FedComputeError], status: int | None
+) -> None:
+    """A new error must not be dropped or repeated by accident, and a proxy that rewrites a status must not decide."""
+    error = error_of(kind.status if status is None else status, {}, document(kind.code))
+    assert type(error) is wanted_for(kind)
+
+
+def test_the_tree_is_read_whole() -> None:
+    branches = {errors.Refused, errors.NotNow, errors.Misuse, errors.Broken}
+    assert {kind for kind in errors.error_kinds().values() if kind.__base__ is FedComputeError} == branches
+    assert set(errors.error_kinds()) >= OVER | FOR_THE_OWNER | DAMAGED_ON_THE_WAY
+
+
+@pytest.mark.parametrize(("body", "documented"), [(document("update_malformed"), True), (b"<h1>404</h1>", False),
+                                                  (document("from_the_future"), False)])  # fmt: skip
+def test_a_refusal_that_no_coordinator_of_this_version_gives_can_be_told_apart(body: bytes, documented: bool) -> None:
+    error = error_of(404, {}, body)
+    assert isinstance(error, CallRefused)
+    assert is_documented(error) is documented
 
 
 @given(

@@ -6,7 +6,8 @@ import httpx2
 import numpy as np
 import pytest
 
-from fed_compute.client.api import LONGEST_RETRY_SECONDS, CoordinatorApi, Idle
+from fed_compute.client.api import CoordinatorApi, Idle
+from fed_compute.client.api_calls import LONGEST_RETRY_SECONDS
 from fed_compute.client.patience import StopAsked
 from fed_compute.client.recipes import max_model_bytes
 from fed_compute.errors import (

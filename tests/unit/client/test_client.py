@@ -244,6 +244,23 @@ def test_the_smaller_of_both_limits_on_the_norm_holds_for_what_arrives(
     assert l2_norm(coordinator.vector - start_of(recipe)) > 0.001
 
 
+def test_steps_are_told_to_a_job_that_counts_them_and_such_a_job_is_left_alone_by_who_hides_its_samples(
+    tmp_path: Path,
+) -> None:
+    coordinator = FakeCoordinator(recipe=recipe_for(training={"report_steps": True, "batch_size": 10}), tasks_to_give=2)
+    volunteer = volunteer_at(coordinator, tmp_path / "open")
+    volunteer.run(max_tasks=1)
+    ((_, update),) = coordinator.updates.values()
+    assert (update.num_samples, update.num_steps) == (80, 8)
+    assert volunteer.sent.departures[-1].says["num_steps"] == 8
+    hiding = volunteer_at(coordinator, tmp_path / "hiding", client_share_sample_count="hidden")
+    hiding.stop_at("policy_refused")
+    assert hiding.run() == 0
+    (refused,) = hiding.watcher.all("policy_refused")
+    assert refused["limit"] == "CLIENT_SHARE_SAMPLE_COUNT"
+    assert len(coordinator.updates) == 1
+
+
 def test_a_registration_tells_nothing_of_the_machine_but_the_program_s_version(tmp_path: Path) -> None:
     coordinator = FakeCoordinator(tasks_to_give=2)
     volunteer = volunteer_at(coordinator, tmp_path / "a", client_invite="welcome-word")

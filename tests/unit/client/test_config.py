@@ -129,8 +129,8 @@ def test_limits_are_read_as_an_owner_writes_them(monkeypatch: pytest.MonkeyPatch
     }  # fmt: skip
 
 
-def test_without_settings_only_the_size_of_a_model_is_limited() -> None:
-    assert policy_of(load_settings()) == Policy(max_model_megabytes=1000.0)
+def test_without_settings_only_sizes_are_limited() -> None:
+    assert policy_of(load_settings()) == Policy(max_model_megabytes=1000.0, spool_megabytes=2000.0)
     assert disclosure_of(load_settings()) == Disclosure()
     assert limits_set(load_settings()) == {}
 
@@ -141,8 +141,9 @@ def test_every_limit_reaches_the_policy_or_what_is_told() -> None:
         "client_jobs": "a", "client_models": "b", "client_pinned_digests": "0" * 64, "client_min_cohort": 1,
         "client_min_samples": 2, "client_min_steps": 3, "client_max_local_epochs": 4, "client_max_samples": 5,
         "client_max_model_megabytes": 6, "client_max_training_seconds": 7, "client_max_rounds_per_day": 8,
-        "client_hours": "9-10", "client_ac_power_only": True, "client_evaluate": False,
-        "client_audits": False, "client_max_auditors": 0,
+        "client_hours": "9-10", "client_ac_power_only": True, "client_evaluate": False, "client_spool_megabytes": 9,
+        "client_audits": False, "client_max_auditors": 0, "client_share_sample_count": "hidden",
+        "client_max_sample_count": 10,
     }  # fmt: skip
     policy = policy_of(load_settings(**given))
     assert {f"client_{field.name}" for field in fields(Policy)} == set(given)

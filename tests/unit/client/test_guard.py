@@ -14,6 +14,7 @@ from fed_compute.client.machine import on_battery
 from fed_compute.client.policy import Policy
 from fed_compute.clock import ManualClock
 from fed_compute.errors import PolicyRefusal
+from tests.unit.client.parts import wishes_in
 from tests.unit.client.recipes import recipe_for, task_for
 from tests.unit.client.volunteer import NOON
 
@@ -31,7 +32,7 @@ class Power:
 
 
 def guard_in(folder: Path, clock: ManualClock, power: Power | None = None, **limits: Any) -> Guard:
-    return Guard(Policy(**limits), DayBook(folder), clock, on_battery=power or Power())
+    return Guard(Policy(**limits), DayBook(folder), wishes_in(folder, clock), clock, on_battery=power or Power())
 
 
 def test_what_the_limits_forbid_is_refused_with_setting_and_time(tmp_path: Path) -> None:
@@ -65,23 +66,23 @@ def test_a_training_is_looked_at_once_a_second_and_stopped_when_it_takes_too_lon
     clock, power = ManualClock(NOON), Power()
     look = guard_in(tmp_path, clock, power, ac_power_only=True, max_training_seconds=10).watch()
     for _ in range(100):
-        look()
+        look(0.0)
         clock.advance(0.1)
     assert 8 <= power.looks <= 10
     clock.advance(1)
     with pytest.raises(PolicyRefusal, match="CLIENT_MAX_TRAINING_SECONDS=10"):
-        look()
+        look(0.0)
 
 
 @pytest.mark.parametrize("hours", [None, Hours(11 * 60, 12 * 60 + 1)])
 def test_a_training_stops_when_the_plug_is_pulled_or_the_hours_are_over(tmp_path: Path, hours: Hours | None) -> None:
     clock, power = ManualClock(NOON), Power()
     look = guard_in(tmp_path, clock, power, ac_power_only=True, hours=hours).watch()
-    look()
+    look(0.0)
     power.unplugged = hours is None
     clock.advance(60)
     with pytest.raises(PolicyRefusal, match="battery" if hours is None else "CLIENT_HOURS=11-12:01"):
-        look()
+        look(0.0)
 
 
 def test_the_power_supply_is_looked_at_only_if_it_matters(tmp_path: Path) -> None:

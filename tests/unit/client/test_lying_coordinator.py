@@ -69,6 +69,10 @@ ABSURD: list[tuple[str, object]] = [
     ("recipe.training.lr", "0.1"),
     ("recipe.training.momentum", 1.5),
     ("recipe.training.max_grad_norm", 0),
+    ("recipe.training.report_steps", 1),
+    ("recipe.training.proximal_mu", -0.1),
+    ("recipe.training.proximal_mu", float("nan")),
+    ("recipe.training.proximal_mu", 1e9),
     ("recipe.training.callback", "http://evil.test/run.py"),
     ("recipe.training.optimizer", "os.system"),
     ("recipe.training.loss", "__import__('os')"),
@@ -109,6 +113,10 @@ ABSURD: list[tuple[str, object]] = [
     ("task", "audit"),
     ("audited_digest", "0" * 64),
     ("audited_digest", "../../admin"),
+    ("control_digest", "0" * 64),
+    ("recipe.training.control_variates", 1.5),
+    ("recipe.training.control_variates", -0.1),
+    ("recipe.training.control_variates", float("nan")),
 ]
 
 
@@ -202,7 +210,7 @@ CALLS: dict[str, tuple[int, Callable[[CoordinatorApi], object]]] = {
     "register": (64 << 10, lambda api: api.register(RegisterRequest(client_name="me"))),
     "next_task": (2 << 20, lambda api: api.next_task("me", wait_seconds=0)),
     "download_model": (1000, lambda api: api.download_model("v1", job="j", digest="0" * 64, max_bytes=1000)),
-    "download_audited": (1000, lambda api: api.download_audited("t_1", digest="0" * 64, max_bytes=1000)),
+    "download_of_task": (1000, lambda api: api.download_of_task("t_1", "audited", digest="0" * 64, max_bytes=1000)),
     "submit_measurement": (
         64 << 10,
         lambda api: api.submit_measurement("t_1", AuditRequest(num_samples=1, base_loss=1.0, loss=None)),

@@ -1,5 +1,6 @@
 """What the owner's limits allow: a table of cases, and what holds for every case."""
 
+import re
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from fed_compute.client.policy import (
     decide_moment,
     decide_to_go_on,
 )
+from fed_compute.client.recipes import max_spooled_bytes, schema_of
 from tests.unit.client.recipes import recipe_for, task_for
 
 NOON = Moment(datetime(2026, 3, 2, 12))
@@ -37,6 +39,7 @@ TASK = Asked(
     own_samples=100,
     min_updates=5,
     auditors=3,
+    spooled_bytes=9_000_000,
 )
 MEASURE, AUDIT = replace(TASK, kind="evaluate"), replace(TASK, kind="audit")
 
@@ -59,6 +62,7 @@ LIMITS = [
     ("max_local_epochs", 4, 3, "4 local epochs are asked for, CLIENT_MAX_LOCAL_EPOCHS allows 3"),
     ("max_samples", 400, 399, "400 samples times epochs are asked for, CLIENT_MAX_SAMPLES allows 399"),
     ("max_model_megabytes", 4.0, 3.99, "the model has 4 MB, CLIENT_MAX_MODEL_MEGABYTES allows 3.99"),
+    ("spool_megabytes", 9.0, 8.99, "its update may take 9 MB on the disk, CLIENT_SPOOL_MEGABYTES allows 8.99"),
 ]
 
 
@@ -145,6 +149,25 @@ def test_a_model_that_is_too_large_is_not_audited_either() -> None:
     assert found.setting == "CLIENT_MAX_MODEL_MEGABYTES"
 
 
+@pytest.mark.parametrize(
+    ("limits", "setting", "reason"),
+    [
+        ({"share_sample_count": False}, "CLIENT_SHARE_SAMPLE_COUNT", "which tells the number of samples.*hides it"),
+        ({"max_sample_count": 99}, "CLIENT_MAX_SAMPLE_COUNT", "here 100, CLIENT_MAX_SAMPLE_COUNT tells at most 99"),
+    ],
+)
+def test_who_does_not_tell_its_samples_does_no_job_that_counts_steps(
+    limits: dict[str, Any], setting: str, reason: str
+) -> None:
+    found = refusal(replace(TASK, report_steps=True), **limits)
+    assert found is not None
+    assert found.setting == setting
+    assert re.search(reason, found.reason)
+    assert refusal(TASK, **limits) is None
+    assert refusal(replace(MEASURE, report_steps=True), **limits) is None
+    assert refusal(replace(TASK, report_steps=True), max_sample_count=100) is None
+
+
 def test_what_the_job_will_always_break_is_said_before_what_passes() -> None:
     """Else a client would wait for the night to learn that it will never work on this job."""
     found = refusal(hours=Hours(22 * 60, 6 * 60), jobs=frozenset({"x"}))
@@ -164,12 +187,14 @@ def test_a_training_goes_on_until_its_seconds_its_hours_or_its_power_end() -> No
 
 def test_what_is_asked_is_read_from_what_will_be_worked_with() -> None:
     """Not from what the coordinator says about it: the parameters, not a size; the recipe's epochs, not a sentence."""
-    recipe = recipe_for(training={"local_epochs": 3, "batch_size": 16})
+    recipe = recipe_for(training={"local_epochs": 3, "batch_size": 16, "report_steps": True})
     asked = asked_of(task_for(recipe, min_updates=7, auditors=2), own_samples=80)
     assert asked == Asked(
         kind="train", job="default", model="simple_mlp", model_digest="0" * 64, schema_digest=recipe.schema_digest,
         num_parameters=64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10, local_epochs=3, batch_size=16, own_samples=80,
         min_updates=7, auditors=2,
+        spooled_bytes=max_spooled_bytes(recipe, num_parameters=schema_of(recipe).num_parameters),
+        report_steps=True,
     )  # fmt: skip
 
 
@@ -178,7 +203,8 @@ NAMES = st.sampled_from(["a", "b", "c"])
 TASKS = st.builds(
     Asked, kind=st.sampled_from(["train", "evaluate", "audit"]), job=NAMES, model=NAMES, model_digest=NAMES,
     schema_digest=NAMES, num_parameters=COUNTS, local_epochs=COUNTS, batch_size=COUNTS, own_samples=COUNTS,
-    min_updates=st.none() | COUNTS, auditors=st.none() | st.integers(0, 15),
+    min_updates=st.none() | COUNTS, auditors=st.none() | st.integers(0, 15), spooled_bytes=COUNTS,
+    report_steps=st.booleans(),
 )  # fmt: skip
 NAME_SETS = st.frozensets(NAMES)
 POLICIES = st.builds(
@@ -186,9 +212,10 @@ POLICIES = st.builds(
     max_auditors=st.none() | st.integers(0, 15),
     min_samples=st.none() | COUNTS, min_steps=st.none() | COUNTS, max_local_epochs=st.none() | COUNTS,
     max_samples=st.none() | st.integers(1, 10**18), max_model_megabytes=st.none() | st.floats(1e-6, 1e9),
+    spool_megabytes=st.none() | st.floats(1e-6, 1e9),
     max_training_seconds=st.none() | st.floats(1, 1e6), max_rounds_per_day=st.none() | st.integers(1, 5),
     hours=st.none() | st.builds(Hours, st.integers(0, 719), st.integers(720, 1440)), ac_power_only=st.booleans(),
-    evaluate=st.booleans(), audits=st.booleans(),
+    evaluate=st.booleans(), audits=st.booleans(), share_sample_count=st.booleans(), max_sample_count=COUNTS,
 )  # fmt: skip
 MOMENTS = st.builds(Moment, st.datetimes(datetime(2026, 1, 1), datetime(2026, 12, 30)), st.booleans())
 HISTORIES = st.builds(History, st.none() | st.dates(date(2026, 1, 1), date(2026, 12, 30)), st.integers(0, 6))
@@ -202,6 +229,7 @@ def test_what_is_allowed_breaks_no_limit(task: Asked, policy: Policy, history: H
         not policy.jobs or task.job in policy.jobs,
         not policy.models or task.model in policy.models,
         not policy.pinned_digests or bool(policy.pinned_digests & {task.model_digest, task.schema_digest}),
+        policy.spool_megabytes is None or task.kind != "train" or task.spooled_bytes / 1e6 <= policy.spool_megabytes,
         policy.max_model_megabytes is None or task.num_parameters * 4 / 1e6 <= policy.max_model_megabytes,
         policy.min_samples is None or task.own_samples >= policy.min_samples,
         policy.min_cohort is None or not training or (task.min_updates or 0) >= policy.min_cohort,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fed_compute.client.trainer_optimizers import make_step
+from fed_compute.client.trainer_optimizers import make_optimizer
 from fed_compute.protocol.job import TrainingSection
 
 STEPS = 12
@@ -48,7 +48,7 @@ def test_each_step_gives_the_bits_that_pytorch_s_own_class_gives(
     training = TrainingSection.model_validate(
         {"optimizer": optimizer, "lr": 0.05, "momentum": momentum, "weight_decay": weight_decay}
     )
-    ours = path_of(training, lambda parameters: make_step(parameters, training))
+    ours = path_of(training, lambda parameters: make_optimizer(parameters, training).step)
     theirs = path_of(training, lambda parameters: optimizer_class(parameters, training).step)
     assert ours == theirs
     assert len(set(ours)) == STEPS
@@ -60,5 +60,5 @@ def test_a_sparse_gradient_moves_the_rows_that_it_names() -> None:
     table(torch.tensor([2])).sum().backward()
     assert table.weight.grad is not None
     assert table.weight.grad.is_sparse
-    make_step(table.parameters(), TrainingSection(lr=0.5))()
+    make_optimizer(table.parameters(), TrainingSection(lr=0.5)).step()
     assert table.weight.tolist() == [[1, 1], [1, 1], [0.5, 0.5], [1, 1]]

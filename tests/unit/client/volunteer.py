@@ -15,6 +15,7 @@ from fed_compute.client.client import Client
 from fed_compute.client.config import load_settings
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.departures import SentLog, read_sent, sent_folder
+from fed_compute.client.observer import MANY
 from fed_compute.client.patience import pause
 from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.surroundings import Surroundings
@@ -31,13 +32,13 @@ Event = tuple[str, dict[str, Any]]
 
 @dataclass
 class Watcher:
-    """Keeps every event but `progress`; `on` may act on them as they come."""
+    """Keeps every event but those that come many times; `on` may act on them all as they come."""
 
     on: Callable[[str, dict[str, Any]], None] = lambda name, fields: None
     events: list[Event] = field(default_factory=list)
 
     def event(self, name: str, **fields: object) -> None:
-        if name != "progress":
+        if name not in MANY:
             self.events.append((name, fields))
         self.on(name, fields)
 
@@ -99,6 +100,7 @@ def volunteer_at(
         backoff=Backoff(clock, np.random.Generator(np.random.PCG64(1)), base=2.0),
         pause=partial(pause, clock=clock, stop=stop),
         give_up=stop.is_set,
+        piece_bytes=round(settings.client_upload_piece_megabytes * 1e6),
         transport=coordinator.transport(),
     )
     around = Surroundings(clock=clock, observer=watcher, rng=np.random.Generator(np.random.PCG64(0)))

@@ -35,7 +35,7 @@ def test_each_arrival_is_told_with_the_time_since_its_lease(buffered: Stand) -> 
         buffered.clock.advance(seconds)
         buffered.send(name, leases[name], body_for(leases[name]))
     stats = buffered.core.async_rounds.stats(FIRST)
-    assert stats.arrivals == [Arrival(ClientId("bob"), 3), Arrival(ClientId("anna"), 7)]
+    assert stats.arrivals == [Arrival(ClientId("bob"), 3, 0), Arrival(ClientId("anna"), 7, 0)]
     assert (stats.min_updates_reached, stats.elapsed_seconds) == (True, 7)
 
 
@@ -86,7 +86,7 @@ def test_synchronous_rounds_have_a_timing_too(stand: Stand) -> None:
     stand.join("anna")
     stand.report("anna")
     stats = stand.core.async_rounds.stats(FIRST)
-    assert (stats.round.mode, stats.arrivals) == (RoundMode.SYNC, [Arrival(ClientId("anna"), 0)])
+    assert (stats.round.mode, stats.arrivals) == (RoundMode.SYNC, [Arrival(ClientId("anna"), 0, 0)])
 
 
 def test_a_round_that_does_not_exist_has_no_timing(stand: Stand) -> None:

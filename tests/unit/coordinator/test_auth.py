@@ -165,7 +165,9 @@ def test_an_observer_reads_what_an_operator_reads_and_operates_nothing(stand: St
         stand.core.auth.require_client(observer, "anna")
 
 
-@pytest.mark.parametrize("secret", [new_key().write(), new_invite().write(), "sk_ab12_S3cret"])
+@pytest.mark.parametrize(
+    "secret", [new_key().write(), new_invite().write(), "sk_ab12_S3cret"], ids=["key", "invite", "short"]
+)
 def test_a_secret_that_was_pasted_as_a_name_becomes_none(stand: Stand, secret: str) -> None:
     """Names are shown to everybody."""
     with pytest.raises(ClientNameInvalid) as refusal:

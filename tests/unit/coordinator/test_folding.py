@@ -14,10 +14,10 @@ from fed_compute.coordinator.folding import (
     RoundFold,
     chain_digest,
     read_manifest,
-    weights_of,
     write_manifest,
 )
 from fed_compute.coordinator.task_assigner import Assignment
+from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import AggregateNotFinite, BlobCorrupt, BlobMissing, InvariantBroken, NothingToAggregate
 from fed_compute.ids import Digest, UpdateId
 from fed_compute.rounds.records import Update
@@ -55,7 +55,7 @@ def stored(stand: Stand, assignment: Assignment, sent: list[tuple[tuple[float, .
 
 def folded(stand: Stand, assignment: Assignment, updates: list[Update]) -> bytes:
     """Return the model that some updates make of v1."""
-    fold = RoundFold(assignment.job, stand.core.blobs)
+    fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
     fold.add(updates)
     return finish(stand, fold).model
 
@@ -63,7 +63,7 @@ def folded(stand: Stand, assignment: Assignment, updates: list[Update]) -> bytes
 def finish(stand: Stand, fold: RoundFold) -> FoldedRound:
     """Return what a fold makes of v1, every client being new."""
     base = stand.core.models.get(stand.versions()[0].digest)
-    return fold.finish(base, None, weights=weights_of(stand.core.jobs.default(), fold.updates, {}))
+    return fold.finish(base, None, weights=weights_of(stand.core.jobs.default(), fold.updates, {}, base_version=1))
 
 
 with_stand = settings(
@@ -89,7 +89,7 @@ def test_a_fold_in_pieces_gives_the_bytes_of_a_fold_at_once(
     stand: Stand, assignment: Assignment, sent: list[tuple[tuple[float, ...], int]], cut: int
 ) -> None:
     updates = stored(stand, assignment, sent)
-    fold = RoundFold(assignment.job, stand.core.blobs)
+    fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
     fold.add(updates[:cut])
     fold.add(updates[cut:])
     assert finish(stand, fold).model == folded(stand, assignment, updates)
@@ -97,7 +97,7 @@ def test_a_fold_in_pieces_gives_the_bytes_of_a_fold_at_once(
 
 def test_the_model_moves_by_the_mean_weighted_by_samples(stand: Stand, assignment: Assignment) -> None:
     updates = stored(stand, assignment, [((1.0, 0.0, -1.0), 30), ((0.0, 2.0, -1.0), 10)])
-    fold = RoundFold(assignment.job, stand.core.blobs)
+    fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
     fold.add(updates)
     values = np.frombuffer(finish(stand, fold).model[-12:], dtype="<f4")
     assert values - np.array(stand.model(1)) == pytest.approx([0.75, 0.5, -1.0], abs=1e-6)
@@ -122,7 +122,7 @@ def test_the_optimisers_memory_travels_from_version_to_version(open_stand: OpenS
 
 def test_an_update_is_folded_in_once_and_in_its_place(stand: Stand, assignment: Assignment) -> None:
     first, second = stored(stand, assignment, [((1.0, 1.0, 1.0), 1), ((2.0, 2.0, 2.0), 1)])
-    fold = RoundFold(assignment.job, stand.core.blobs)
+    fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
     fold.add([second])
     for again in (second, first):
         with pytest.raises(InvariantBroken):
@@ -132,7 +132,7 @@ def test_an_update_is_folded_in_once_and_in_its_place(stand: Stand, assignment: 
 
 def test_a_missing_body_stops_the_fold_and_leaves_what_was_folded(stand: Stand, assignment: Assignment) -> None:
     first, second = stored(stand, assignment, [((1.0, 1.0, 1.0), 1), ((2.0, 2.0, 2.0), 1)])
-    fold = RoundFold(assignment.job, stand.core.blobs)
+    fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
     stand.core.blobs.remove(second.digest)
     with pytest.raises(BlobMissing, match=second.digest):
         fold.add([first, second])
@@ -143,7 +143,7 @@ def test_a_body_that_is_no_update_is_never_averaged(stand: Stand, assignment: As
     (update,) = stored(stand, assignment, [((1.0, 1.0, 1.0), 1)])
     rubbish = replace(update, digest=stand.core.blobs.put(b"rubbish"))
     with pytest.raises(BlobCorrupt):
-        RoundFold(assignment.job, stand.core.blobs).add([rubbish])
+        RoundFold(assignment.job, stand.core.blobs, base_version=1).add([rubbish])
 
 
 def test_a_round_without_updates_makes_no_model(stand: Stand, assignment: Assignment) -> None:

@@ -78,7 +78,7 @@ def test_a_revoked_invitation_opens_nothing_and_who_came_with_it_stays(stand: St
     assert stand.core.auth.require_client(stand.keys["anna"], "anna") == "anna"
 
 
-@pytest.mark.parametrize("wrong", ["", "inv_", "nonsense", "x" * 200, new_invite().write()])
+@pytest.mark.parametrize("wrong", ["", "inv_", "nonsense", "x" * 200, new_invite().write()], ids=range(5))
 def test_what_is_no_invitation_is_refused_without_being_repeated(stand: Stand, wrong: str) -> None:
     with pytest.raises(InviteInvalid, match="not known") as refusal:
         come(stand, "anna", wrong)

@@ -149,7 +149,7 @@ def test_a_model_that_was_stored_but_not_recorded_is_made_again_to_the_same_byte
     durable.join("anna", "bob")
     for name in ("anna", "bob"):
         durable.report(name, VALUES[name])
-    fold = RoundFold(durable.core.jobs.default(), durable.core.blobs)
+    fold = RoundFold(durable.core.jobs.default(), durable.core.blobs, base_version=1)
     fold.add(durable.updates())
     made = fold.finish(durable.core.models.get(durable.versions()[0].digest), None, weights=[10.0, 10.0])
     stored = durable.core.models.put(made.model)

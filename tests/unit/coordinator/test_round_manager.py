@@ -129,6 +129,16 @@ def test_an_operator_closes_a_round_early_that_has_its_minimum(stand: Stand) -> 
     assert stand.round().result_version == 2
 
 
+def test_a_round_that_is_over_stays_as_it_is_and_nothing_is_written_down(stand: Stand) -> None:
+    stand.join("anna", "bob")
+    stand.report("anna")
+    stand.core.rounds.request_close(RoundId(1))
+    stand.work()
+    before = (stand.rounds(), stand.journal())
+    assert stand.core.rounds.request_close(RoundId(1)).state is RoundState.CLOSED
+    assert (stand.rounds(), stand.journal()) == before
+
+
 @pytest.mark.parametrize("leased", [False, True], ids=["open", "collecting"])
 def test_a_round_below_its_minimum_is_not_closed_early_and_the_refusal_leaves_nothing(
     stand: Stand, leased: bool

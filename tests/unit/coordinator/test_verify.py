@@ -184,10 +184,18 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
         {"I2/I3", "I6"},
         sql("UPDATE updates SET digest = (SELECT digest FROM updates WHERE update_id = 2) WHERE update_id = 1"),
     ),
+    "an update started from an older version than its round takes": (
+        {"I2/I3"},
+        sql("UPDATE rounds SET base_version = 7 WHERE round_id = 1"),
+    ),
+    "an update started from another version than its lease": (
+        {"I2/I3", "I6"},
+        sql("UPDATE updates SET base_version = 2 WHERE update_id = 1"),
+    ),
     "a late update counts as accepted": ({"I2/I3"}, sql("UPDATE updates SET state = 'accepted' WHERE state = 'late'")),
     "a counted update is called late": ({"I2/I3"}, sql("UPDATE updates SET state = 'late' WHERE update_id = 1")),
     "an acceptance is not in the journal": (
-        {"I2/I3"},
+        {"I2/I3", "I8"},
         sql("DELETE FROM journal WHERE seq = (SELECT seq FROM journal WHERE kind = 'update_accepted' LIMIT 1)"),
     ),
     "a weight in a manifest is changed": ({"I2/I3", "I5", "I6"}, edit_manifest(",10]", ",11]")),
@@ -261,6 +269,14 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
     ),
     "a lease ended without a time": ({"I8"}, sql("UPDATE tasks SET ended_at = NULL WHERE state = 'expired'")),
     "a live lease has ended": ({"I8"}, sql("UPDATE tasks SET ended_at = 1 WHERE state = 'leased'")),
+    "a lease that ended takes an update all the same": (
+        {"I8"},
+        sql(
+            "INSERT INTO journal (at, kind, job_id, round_id, client_id, task_id, payload)"
+            " SELECT at, 'task_expired', job_id, round_id, client_id, task_id, '{\"task\":\"train\"}' FROM journal"
+            " WHERE kind = 'update_accepted' LIMIT 1"
+        ),
+    ),
     "a task that reported is called expired": (
         {"I8"},
         sql("UPDATE tasks SET state = 'expired' WHERE task_id = (SELECT task_id FROM updates WHERE update_id = 1)"),
@@ -346,7 +362,7 @@ def test_a_breach_is_told_in_words_that_lead_to_it(folder: Path) -> None:
     path = blob(folder, UPDATE)
     path.unlink()
     missing, rebuild = verify_data_dir(folder).breaches
-    assert missing.endswith(f"unchanged: blob {path.name} is recorded but not in the store")
+    assert f"unchanged: blob {path.name} is recorded but not in the store" in missing
     assert rebuild.startswith("I6 every version rebuilds byte for byte: job default: v2 cannot be rebuilt")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fed_compute.errors import JobFileInvalid
+from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.protocol.job import JobSpec, parse_job, parse_job_text
 
 
@@ -45,6 +46,8 @@ def test_samples_weigh_under_plain_averaging_and_nothing_weighs_more_under_a_rob
     assert job().aggregation.weights_by == "samples"
     assert job(rule="robust").aggregation.weights_by == "equal"
     assert job(pre=["norm_clipping"]).aggregation.weights_by == "equal"
+    assert AggregationSection(rule="fednova").weights_by == "samples"
+    assert AggregationSection(rule="fednova", pre=("norm_clipping",)).weights_by == "equal"
     assert job(rule="robust", weighting="samples").aggregation.weights_by == "samples"
 
 

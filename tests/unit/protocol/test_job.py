@@ -50,10 +50,103 @@ def test_an_empty_file_is_the_default_job() -> None:
     assert JobSpec().name == "default"
 
 
-def test_a_job_survives_being_plain_data() -> None:
+@pytest.mark.parametrize("proximal_mu", [0.0, 0.25])
+def test_a_job_survives_being_plain_data(proximal_mu: float) -> None:
     """This is how the store keeps it."""
-    job = parse_job_text(FULL)
+    job = parse_job_text(FULL.replace("local_epochs = 1", f"local_epochs = 1\nproximal_mu = {proximal_mu}"))
     assert parse_job(job.model_dump(mode="json")) == job
+    assert job.training.proximal_mu == proximal_mu
+
+
+def test_a_proximal_term_is_written_only_where_there_is_one() -> None:
+    """Clients from before it was there refuse unknown keys: they go on with jobs that do without, and with no other."""
+    assert "proximal_mu" not in JobSpec().model_dump_json()
+    assert '"proximal_mu":0.25' in parse_job({"training": {"proximal_mu": 0.25}}).model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("training", "fits"),
+    [
+        ({"lr": 0.1, "proximal_mu": 19.0}, True),
+        ({"lr": 0.1, "proximal_mu": 20.0}, False),
+        ({"lr": 0.1, "proximal_mu": 37.0, "momentum": 0.9}, True),
+        ({"lr": 0.1, "proximal_mu": 39.0, "momentum": 0.9}, False),
+        ({"lr": 0.1, "proximal_mu": 39.0, "optimizer": "adam"}, True),
+    ],
+)
+def test_a_pull_that_would_throw_clients_away_from_the_global_model_is_refused(
+    training: dict[str, Any], fits: bool
+) -> None:
+    """SGD on μ/2 · ‖w - w₀‖² alone converges below lr · μ = 2 · (1 + momentum) and diverges above."""
+    with contextlib.nullcontext() if fits else pytest.raises(JobFileInvalid, match="overshoots"):
+        parse_job({"training": training})
+
+
+STEPS = {"training": {"report_steps": True}, "aggregation": {"rule": "fednova"}}
+
+
+@pytest.mark.parametrize(
+    ("training", "reason"),
+    [
+        ({}, "set training.report_steps to true"),
+        ({"report_steps": False}, "set training.report_steps to true"),
+        ({"report_steps": True, "optimizer": "adam"}, "not those of 'adam'"),
+        ({"report_steps": True, "lr": 0.5, "proximal_mu": 2.1}, r"1\.05; fednova .* at most \(1 - √momentum\)² = 1$"),
+        ({"report_steps": True, "lr": 0.5, "proximal_mu": 1.0, "momentum": 0.25}, "at most .* = 0.25"),
+    ],
+)
+@pytest.mark.parametrize("aggregation", [{"rule": "fednova"}, {"rule": "norm_clipping", "pre": ["fednova"]}])
+def test_fednova_is_refused_where_it_cannot_know_what_steps_add_up_to(
+    training: dict[str, Any], reason: str, aggregation: dict[str, Any]
+) -> None:
+    rounds = {"target_updates": 5, "min_updates": 5}
+    with pytest.raises(JobFileInvalid, match=reason):
+        parse_job({"training": training, "aggregation": aggregation, "rounds": rounds})
+    parse_job({"training": {"report_steps": True}, "aggregation": aggregation, "rounds": rounds})
+
+
+def test_that_steps_are_wanted_is_written_only_where_they_are() -> None:
+    """Clients from before they were there go on with the jobs that do without."""
+    assert "report_steps" not in JobSpec().model_dump_json()
+    read = parse_job(STEPS)
+    assert '"report_steps":true' in read.model_dump_json()
+    assert JobSpec.model_validate_json(read.model_dump_json()) == read
+
+
+CONTROLS = {"report_steps": True, "control_variates": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"training": {"control_variates": 0.9}}, r"needs training\.report_steps = true, or set it to 0"),
+        ({"training": {**CONTROLS, "optimizer": "adam"}}, "needs training.optimizer = 'sgd'"),
+        ({"training": {**CONTROLS, "momentum": 0.5}}, "needs training.momentum = 0"),
+        ({"training": {**CONTROLS, "proximal_mu": 0.5}}, "needs training.proximal_mu = 0"),
+        ({"training": CONTROLS, "rounds": {"mode": "fedbuff"}}, "needs rounds.mode = 'sync'"),
+        ({"training": {**CONTROLS, "control_variates": 1.1}}, "less than or equal to 1"),
+        ({"aggregation": {"control_fraction": 0.5}}, "no use without training.control_variates"),
+    ],
+)
+def test_control_variates_are_refused_where_they_cannot_be_told_from_updates(
+    sections: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(JobFileInvalid, match=reason):
+        parse_job(sections)
+
+
+def test_control_variates_are_written_only_where_there_are_some() -> None:
+    assert "control" not in JobSpec().model_dump_json()
+    read = parse_job({"training": CONTROLS, "aggregation": {"control_fraction": 0.5}})
+    assert '"control_variates":0.9' in read.model_dump_json()
+    assert JobSpec.model_validate_json(read.model_dump_json()) == read
+    assert (read.counts_steps, JobSpec().counts_steps) == (True, False)
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(1, 2), (16, 2), (17, 4), (160, 20)])
+def test_the_steps_of_a_training_follow_from_its_samples(samples: int, steps: int) -> None:
+    training = parse_job({"training": {"batch_size": 16, "local_epochs": 2}}).training
+    assert training.num_steps(samples) == steps
 
 
 @pytest.mark.parametrize(
@@ -83,6 +176,11 @@ def test_an_unknown_key_names_the_nearest_known_one(data: dict[str, Any], reason
         ({"rounds": {"deadline_seconds": 0}}, "rounds.deadline_seconds"),
         ({"rounds": {"min_updates": 3, "target_updates": 2}}, "rounds"),
         ({"rounds": {"mode": "fast"}}, "rounds.mode"),
+        ({"rounds": {"concurrency": 5}}, "rounds"),
+        ({"rounds": {"mode": "async", "max_staleness": 5}}, "rounds"),
+        ({"rounds": {"mode": "fedbuff", "over_selection": 1.5}}, "rounds"),
+        ({"rounds": {"mode": "fedbuff", "concurrency": 0}}, "rounds.concurrency"),
+        ({"rounds": {"mode": "fedbuff", "max_staleness": -1}}, "rounds.max_staleness"),
         ({"training": {"lr": "0.1"}}, "training.lr"),
         ({"training": {"lr": True}}, "training.lr"),
         ({"training": {"lr": 0}}, "training.lr"),
@@ -112,6 +210,13 @@ def test_a_value_that_cannot_be_names_its_key(data: dict[str, Any], key: str) ->
 
 def test_a_whole_number_will_do_where_a_fraction_may_stand() -> None:
     assert parse_job_text("[training]\nlr = 1\n[rounds]\nover_selection = 2").training.lr == 1.0
+
+
+def test_only_buffers_know_stale_updates() -> None:
+    with pytest.raises(JobFileInvalid, match=r"damp_stale has no use in rounds.mode 'sync'.*'fedbuff'"):
+        parse_job({"aggregation": {"damp_stale": True}})
+    job = parse_job({"aggregation": {"damp_stale": True}, "rounds": {"mode": "fedbuff", "max_staleness": 0}})
+    assert (job.rounds.concurrency, job.rounds.max_staleness) == (None, 0)
 
 
 def test_a_plug_in_model_s_arguments_are_left_to_the_plug_in() -> None:

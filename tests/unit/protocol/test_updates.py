@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fed_compute.errors import (
     LossInvalid,
     SampleCountInvalid,
+    StepCountInvalid,
     UpdateEncodingMismatch,
     UpdateMalformed,
     UpdateNotFinite,
@@ -154,6 +155,8 @@ def test_values_are_the_validator_s_business(value: float) -> None:
         ({"train_seconds": -1.0}, UpdateMalformed),
         ({"train_seconds": float("inf")}, UpdateMalformed),
         ({"train_seconds": 10_000_001.0}, UpdateMalformed),
+        ({"num_steps": 0}, StepCountInvalid),
+        ({"num_steps": 10_000_000_001}, StepCountInvalid),
     ],
 )
 def test_a_sender_cannot_write_what_no_one_would_read(said: dict[str, Any], error: type[UpdateRefused]) -> None:
@@ -169,6 +172,19 @@ LOSSES = ["-1", "1e8", "nan", "inf", "-inf", "1e999", "", " 1", "1_0", "0x1", "T
 def test_a_sample_count_is_a_plain_whole_number(count: str) -> None:
     with pytest.raises(SampleCountInvalid, match="from 1 to 10000000"):
         PLAIN.decode(handmade({**METADATA, "num_samples": count}))
+
+
+@pytest.mark.parametrize("count", [*COUNTS[:-2], "10000000001", "9" * 3000], ids=lambda text: text[:12])
+def test_a_step_count_is_a_plain_whole_number(count: str) -> None:
+    with pytest.raises(StepCountInvalid, match="from 1 to 10000000000"):
+        PLAIN.decode(handmade({**METADATA, "num_steps": count}))
+
+
+@pytest.mark.parametrize("num_steps", [None, 1, 10_000_000_000])
+def test_an_update_says_its_steps_or_nothing_of_them(num_steps: int | None) -> None:
+    body = PLAIN.encode(num_steps=num_steps)
+    assert PLAIN.decode(body).num_steps == num_steps
+    assert (b"num_steps" in body) == (num_steps is not None)
 
 
 @pytest.mark.parametrize("key", ["loss", "train_seconds"])
@@ -311,7 +327,7 @@ def test_changed_bytes_are_refused_or_still_an_update_of_the_right_form(data: st
     assert 1 <= update.num_samples <= 10_000_000
 
 
-@given(st.dictionaries(st.sampled_from([*METADATA, "loss", "train_seconds", "x"]), st.text(max_size=50)))
+@given(st.dictionaries(st.sampled_from([*METADATA, "loss", "train_seconds", "num_steps", "x"]), st.text(max_size=50)))
 def test_any_metadata_is_refused_or_read(changed: dict[str, str]) -> None:
     try:
         update = PLAIN.decode(handmade({**METADATA, **changed}))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
 from fed_compute.rounds.leases import SHORTEST_SOFT_SECONDS, ending_of, soft_deadline, soft_seconds, stands_still
-from fed_compute.rounds.records import ClientState, JobState, RoundState, Task, TaskKind, TaskState
+from fed_compute.rounds.records import ClientState, JobState, RoundMode, RoundState, Task, TaskKind, TaskState
 from tests.unit.rounds.samples import DEADLINE, NOW, a_round
 
 TIMES = st.lists(st.floats(0, 1e5), max_size=50)
@@ -67,6 +67,12 @@ def test_the_soft_deadline_follows_the_job_and_the_client(
 ) -> None:
     round_ = replace(a_round(), soft_seconds=of_job, deadline=deadline)
     assert soft_deadline(round_, own, now=NOW) == expected
+
+
+def test_a_lease_that_outlives_its_round_is_not_hurried_by_the_rounds_end() -> None:
+    buffer = replace(a_round(), mode=RoundMode.FEDBUFF, deadline=NOW + 1)
+    assert soft_deadline(buffer, [], now=NOW) == NOW + buffer.deadline_seconds
+    assert soft_deadline(replace(buffer, soft_seconds=30.0), [], now=NOW) == NOW + 30
 
 
 @given(times=TIMES, own=TIMES)

@@ -14,23 +14,26 @@ from fed_compute.rounds.machine import (
     Progress,
     ResultUnusable,
     RoundEvent,
+    UpdateArrived,
     VersionPublished,
     step,
 )
 from fed_compute.rounds.records import Round, RoundMode, RoundState
 from tests.unit.rounds.samples import DEADLINE, DEADLINE_SECONDS, NOW, a_round, got
 
-LEASE, LOOK, CLOSE = LeaseGranted(), Looked(), CloseRequested()
+LEASE, UPDATE, LOOK, CLOSE = LeaseGranted(), UpdateArrived(), Looked(), CloseRequested()
 PUBLISHED, UNUSABLE = VersionPublished(2), ResultUnusable("too large")
 TERMINAL = (RoundState.CLOSED, RoundState.ABANDONED)
 FITTING = {
     (RoundState.OPEN, LEASE),
+    (RoundState.OPEN, UPDATE),
     (RoundState.COLLECTING, LOOK),
     (RoundState.COLLECTING, CLOSE),
     (RoundState.AGGREGATING, PUBLISHED),
     (RoundState.AGGREGATING, UNUSABLE),
 }
-NOT_FITTING = [pair for pair in product(RoundState, (LEASE, LOOK, CLOSE, PUBLISHED, UNUSABLE)) if pair not in FITTING]
+EVENTS = (LEASE, UPDATE, LOOK, CLOSE, PUBLISHED, UNUSABLE)
+NOT_FITTING = [pair for pair in product(RoundState, EVENTS) if pair not in FITTING]
 
 
 @pytest.mark.parametrize(("state", "event"), NOT_FITTING, ids=lambda value: str(value))
@@ -45,8 +48,11 @@ def test_an_event_that_fits_moves_the_round(state: RoundState, event: RoundEvent
     assert step(a_round(state), event, got(9), now=NOW + 1).state is not state
 
 
-def test_the_first_lease_starts_the_round_and_its_deadline() -> None:
-    started = step(a_round(RoundState.OPEN), LEASE, got(0), now=NOW + 500)
+@pytest.mark.parametrize("event", [LEASE, UPDATE])
+def test_the_first_lease_or_the_first_update_of_an_earlier_one_starts_the_round_and_its_deadline(
+    event: RoundEvent,
+) -> None:
+    started = step(a_round(RoundState.OPEN), event, got(0), now=NOW + 500)
     assert started.state is RoundState.COLLECTING
     assert (started.started_at, started.deadline) == (NOW + 500, NOW + 500 + DEADLINE_SECONDS)
 
@@ -111,6 +117,24 @@ def test_an_async_round_without_any_update_is_given_up() -> None:
     assert (after.state, after.reason) == (RoundState.ABANDONED, "0 of at least 1 updates by the deadline")
 
 
+def test_a_buffer_closes_when_it_is_full_whoever_is_still_at_work() -> None:
+    round_ = a_round(mode=RoundMode.FEDBUFF)
+    assert step(round_, LOOK, got(2, leased=9), now=NOW) == round_
+    assert step(round_, LOOK, got(3, leased=9), now=NOW).state is RoundState.AGGREGATING
+
+
+def test_a_buffer_waits_for_its_deadline_also_when_everybody_who_is_here_has_reported() -> None:
+    """Each client fills one place of it; the others may be away for the moment only."""
+    round_ = a_round(mode=RoundMode.FEDBUFF)
+    assert step(round_, LOOK, got(2, awaited=0), now=DEADLINE - 0.001) == round_
+    assert step(round_, LOOK, got(2, awaited=0), now=DEADLINE).state is RoundState.AGGREGATING
+
+
+def test_a_buffer_with_too_few_updates_is_given_up_at_its_deadline() -> None:
+    after = step(a_round(mode=RoundMode.FEDBUFF), LOOK, got(1), now=DEADLINE)
+    assert (after.state, after.reason) == (RoundState.ABANDONED, "1 of at least 2 updates by the deadline")
+
+
 def test_a_published_version_closes_the_round() -> None:
     after = step(a_round(RoundState.AGGREGATING), VersionPublished(7), got(3), now=NOW + 9)
     assert (after.state, after.result_version, after.closed_at) == (RoundState.CLOSED, 7, NOW + 9)
@@ -167,6 +191,13 @@ class RoundLife(RuleBasedStateMachine):
             self.updates += in_time
             self._step(LOOK)
 
+    @rule()
+    def an_update_of_an_earlier_lease_arrives(self) -> None:
+        if self.round.is_buffer and self.round.state in (RoundState.OPEN, RoundState.COLLECTING):
+            self.updates += 1
+            self._step(UPDATE)
+            self._step(LOOK)
+
     @rule(seconds=st.floats(0, 40))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -183,7 +214,7 @@ class RoundLife(RuleBasedStateMachine):
     def clients_come_and_go(self, awaited: int) -> None:
         self.awaited = awaited
 
-    @rule(event=st.sampled_from([LEASE, CLOSE, PUBLISHED, UNUSABLE]))
+    @rule(event=st.sampled_from([LEASE, UPDATE, CLOSE, PUBLISHED, UNUSABLE]))
     def a_message_comes_at_any_time_and_perhaps_twice(self, event: RoundEvent) -> None:
         self._step(event)
 

@@ -1,5 +1,6 @@
 """Logs are JSON, one line a request, and hold no keys."""
 
+import errno
 import io
 import json
 import logging
@@ -73,3 +74,17 @@ def test_keys_are_taken_out_of_events_exceptions_and_foreign_records(lines: io.S
     assert len(lines.getvalue().splitlines()) == 2
     assert all(json.loads(line)["level"] == "error" for line in lines.getvalue().splitlines())
     assert key not in lines.getvalue()
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(lines: io.StringIO) -> None:
+    """A background duty that fails because the disk is full must live to see the disk emptied."""
+    configure_logging("info", stream=Full())
+    structlog.get_logger("ours").error("duty_failed", duty="rounds")
+    logging.getLogger("theirs").error("failed too")

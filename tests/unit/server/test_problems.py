@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from fed_compute.errors import BlobMissing, FedComputeError, RateLimited, RequestInvalid, UpdateNormTooLarge
 from fed_compute.server.problems import (
@@ -51,15 +52,25 @@ def test_a_fault_inside_keeps_its_code_but_not_its_words() -> None:
     assert "0" * 64 not in answer.text
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_told_as_one(number: int) -> None:
     answer = app_that_raises(OSError(number, "No space left on device")).get("/")
     assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
     assert answer.headers["retry-after"] == "60"
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_is_told_as_one_and_logged_with_its_cause(number: int) -> None:
+    with capture_logs() as logs:
+        answer = app_that_raises(OSError(number, "what the system says")).get("/")
+    assert (answer.status_code, answer.json()["code"]) == (503, "disk_failed")
+    assert answer.headers["retry-after"] == "60"
+    assert "what the system says" not in answer.text
+    assert "what the system says" in logs[0]["cause"]
+
+
 def test_another_system_error_is_a_fault_of_ours() -> None:
-    assert app_that_raises(OSError(errno.EIO, "Input/output error")).get("/").json()["code"] == "internal_error"
+    assert app_that_raises(OSError(errno.ENOENT, "No such file")).get("/").json()["code"] == "internal_error"
 
 
 def test_a_wait_is_told_in_whole_seconds_rounded_up() -> None:

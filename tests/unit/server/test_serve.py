@@ -1,23 +1,32 @@
 """The process around the application: its port, its signals, its end."""
 
+import asyncio
 import json
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import anyio.to_thread
 import httpx2
 import pytest
 
 from fed_compute.coordinator.settings import load_settings
 from fed_compute.coordinator.wiring import open_coordinator
-from fed_compute.errors import PortInUse, SettingInvalid
-from fed_compute.server.serve import bind, serve, url_of
+from fed_compute.errors import Broken, PortInUse, SettingInvalid
+from fed_compute.protocol.digests import format_content_digest, sha256_hex
+from fed_compute.protocol.job import default_job
+from fed_compute.protocol.messages import SAFETENSORS
+from fed_compute.server.serve import _Server, bind, serve, serve_in_background, url_of
+from fed_compute.server.waiting_room import WaitingRoom
+
+LONGEST_SECONDS = 40.0
+BODY_BYTES = 14_500
+"""As long as an update of the default job may be."""
 
 PROGRAM = """
 import sys
@@ -60,35 +69,70 @@ def test_a_signal_ends_the_server_in_order(tmp_path: Path, number: signal.Signal
     assert [json.loads(line)["event"] for line in errors.splitlines()][-2:] == ["stopping", "stopped"]
 
 
-def test_a_stopping_server_turns_unready_first_and_lets_waiting_clients_go(tmp_path: Path) -> None:
-    with served(tmp_path) as (process, url):
-        for name in ("busy", "idle"):
-            key = httpx2.post(f"{url}/client/register", json={"client_name": name}).json()["api_key"]
-            if name == "busy":
-                httpx2.get(f"{url}/task/busy", params={"api_key": key})
-        answers: list[int] = []
+def test_a_stopping_server_turns_unready_first_and_lets_waiting_clients_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, seen, answers = threading.Event(), threading.Event(), []
 
-        def wait() -> None:
-            query = {"api_key": key, "wait": "30"}
-            answers.append(httpx2.get(f"{url}/task/idle", params=query, timeout=40.0).status_code)
+    @contextmanager
+    def noted_place(room: WaitingRoom, seen_news: int) -> Iterator[asyncio.Future[None]]:
+        with place(room, seen_news) as called:
+            waits.set()
+            yield called
 
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        time.sleep(0.5)  # until the request waits
+    async def until_seen(server: _Server) -> None:
+        assert await anyio.to_thread.run_sync(seen.wait, LONGEST_SECONDS), "the server did not turn unready"
+
+    def ask(url: str, key: str) -> None:
+        query = {"api_key": key, "wait": "30"}
+        answers.append(httpx2.get(f"{url}/task/idle", params=query, timeout=LONGEST_SECONDS).status_code)
+
+    def look(url: str) -> None:
+        while httpx2.get(f"{url}/readyz").status_code != 503:
+            pass
+        seen.set()
+
+    place = WaitingRoom.place
+    monkeypatch.setattr(WaitingRoom, "place", noted_place)
+    monkeypatch.setattr(_Server, "notice", until_seen)
+    coordinator = open_coordinator(load_settings(data_dir=tmp_path, port=0))
+    with closing(coordinator), serve_in_background(coordinator) as url:
+        key = httpx2.post(f"{url}/client/register", json={"client_name": "idle"}).json()["api_key"]
+        threads = [threading.Thread(target=ask, args=(url, key)), threading.Thread(target=look, args=(url,))]
+        for thread in threads:
+            thread.start()
+        assert waits.wait(LONGEST_SECONDS)
         assert answers == []
-        process.send_signal(signal.SIGTERM)
-        seen = set()
-        while process.poll() is None and 503 not in seen:
-            try:
-                seen.add(httpx2.get(f"{url}/readyz").status_code)
-            except httpx2.RequestError:
-                break
-        waiting.join()
-        _, errors = process.communicate(timeout=20)
-    assert 503 in seen
+    for thread in threads:
+        thread.join()
+    assert seen.is_set()
     assert answers == [204]
-    assert process.returncode == 0
-    assert "sk_" not in errors
+
+
+def test_a_sender_that_stands_still_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with served(tmp_path) as (process, url):
+        key = httpx2.post(f"{url}/client/register", json={"client_name": "slow"}).json()["api_key"]
+        task = httpx2.get(f"{url}/task/slow", params={"api_key": key}).json()["task_id"]
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as sender:
+            head = f"PUT /tasks/{task}/update HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
+            head += f"Content-Digest: {format_content_digest(sha256_hex(b''))}\r\nContent-Length: {BODY_BYTES}\r\n"
+            head += f"Content-Type: {SAFETENSORS}\r\n"
+            sender.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert sender.recv(100).startswith(b"HTTP/1.1 100")  # the server waits for the body
+            process.send_signal(signal.SIGTERM)
+            output, errors = process.communicate(timeout=LONGEST_SECONDS)
+    assert process.returncode == 0, errors
+    assert output == "closed\n"
+
+
+def test_a_server_that_cannot_start_says_so(tmp_path: Path) -> None:
+    coordinator = open_coordinator(load_settings(data_dir=tmp_path, port=0))
+    with closing(coordinator):
+        job = coordinator.jobs.create(default_job())
+        coordinator.blobs.remove(coordinator.jobs.version(job, "latest").digest)
+        with pytest.raises(Broken, match="did not start"):
+            serve(coordinator)
 
 
 def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:

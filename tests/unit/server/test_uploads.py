@@ -30,6 +30,18 @@ def test_a_task_takes_one_upload_at_a_time_and_another_after_it(tmp_path: Path) 
     coordinator.close()
 
 
+def test_what_came_for_a_task_that_ended_is_forgotten_unless_more_is_coming(tmp_path: Path) -> None:
+    coordinator = open_coordinator(load_settings(data_dir=tmp_path))
+    uploads, task = Uploads(coordinator), new_task_id()
+    uploads.path(task).write_bytes(b"part")
+    with uploads.claim(task):
+        uploads.abandon(task)
+        assert uploads.stored_bytes(task) == 4
+    uploads.abandon(task)
+    assert uploads.stored_bytes(task) == 0
+    coordinator.close()
+
+
 @pytest.mark.parametrize("text", ["0", "10"])
 def test_a_length_within_the_limit_is_taken(text: str) -> None:
     assert announced_length(request_with(content_length=text), limit=10) == int(text)

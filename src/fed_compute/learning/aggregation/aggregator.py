@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fed_compute.learning.aggregation.rule import NO_CONTEXT, AggregationRule, Outcome, RoundContext
+from fed_compute.learning.aggregation.context import NO_CONTEXT, RoundContext
+from fed_compute.learning.aggregation.rule import AggregationRule, Outcome
 from fed_compute.learning.aggregation.server_optimizers import OptimizerState, ServerOptimizer, require_finite_result
 from fed_compute.learning.vectors import Vector
 
@@ -49,8 +50,12 @@ class Aggregator:
         if tuple(weights) != self._rule.weights:
             self._rule.reweigh(weights, again())
 
-    def finish(self, parameters: Vector, state: OptimizerState, context: RoundContext = NO_CONTEXT) -> NextVersion:
+    def finish(
+        self, parameters: Vector, state: OptimizerState, context: RoundContext = NO_CONTEXT, *, step_scale: float = 1.0
+    ) -> NextVersion:
         """Return the next version; no argument is changed. Of `context`, the center is taken from `state`.
+
+        The combined update is multiplied by `step_scale` before the server's step.
 
         Raises:
             NothingToAggregate: if no update was taken in.
@@ -62,7 +67,8 @@ class Aggregator:
         memory = dict(state.vectors)
         center = memory.pop(CENTER, None) if self._keeps_center else None
         outcome = self._rule.combine(replace(context, center=center))
-        after, kept = self._optimizer.step(parameters, outcome.mean, OptimizerState(memory))
+        step = outcome.mean if step_scale == 1.0 else outcome.mean * step_scale
+        after, kept = self._optimizer.step(parameters, step, OptimizerState(memory))
         if self._keeps_center:
             last = outcome.mean.astype(np.float32)
             require_finite_result("result", last)

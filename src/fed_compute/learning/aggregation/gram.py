@@ -42,6 +42,17 @@ def gram(matrix: UpdateMatrix) -> Matrix64:
     return total
 
 
+def squared_lengths(matrix: UpdateMatrix) -> Vector64:
+    """Return the diagonal of `gram` without the rest, float64 (n,). One pass."""
+    total = np.zeros(matrix.num_updates, dtype=np.float64)
+    whole = np.empty((matrix.num_updates, min(COLUMNS, matrix.num_parameters)), dtype=np.float64)
+    for part in column_blocks(matrix.num_parameters):
+        used = whole[:, : part.stop - part.start]
+        unit = _round_to_whole(matrix.block(part), used)
+        total += np.square(used, out=used).sum(axis=1) * unit * unit
+    return total
+
+
 def _round_to_whole(block: Matrix, whole: Matrix64) -> Vector64:
     """Write whole numbers of size 2**BITS at most to `whole`, (n, B), and return each row's unit: together, near it."""
     _, exponents = np.frexp(largest_values(block))

@@ -144,6 +144,25 @@ class StackedMatrix:
         return np.vstack([self._matrix.block(part), self._last_row[None, part]])
 
 
+class ScaledMatrix:
+    """Each row times a float32 factor of its own."""
+
+    def __init__(self, matrix: UpdateMatrix, factors: Vector) -> None:
+        self._matrix = matrix
+        self._factors = factors[:, None]
+
+    @property
+    def num_updates(self) -> int:
+        return self._matrix.num_updates
+
+    @property
+    def num_parameters(self) -> int:
+        return self._matrix.num_parameters
+
+    def block(self, part: slice) -> Matrix:
+        return self._matrix.block(part) * self._factors
+
+
 def largest_values(block: Matrix) -> Vector:
     """Return the largest absolute value of each row."""
     largest: Vector = np.maximum(block.max(axis=1), -block.min(axis=1))

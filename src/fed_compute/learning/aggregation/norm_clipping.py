@@ -6,27 +6,7 @@ import numpy as np
 
 from fed_compute.learning.aggregation.cohort import Cohort
 from fed_compute.learning.aggregation.masses import weighted_median
-from fed_compute.learning.aggregation.matrix import Matrix, Matrix64, UpdateMatrix
-from fed_compute.learning.vectors import Vector
-
-
-class ClippedMatrix:
-    """Each row times a float32 factor of its own."""
-
-    def __init__(self, matrix: UpdateMatrix, factors: Vector) -> None:
-        self._matrix = matrix
-        self._factors = factors[:, None]
-
-    @property
-    def num_updates(self) -> int:
-        return self._matrix.num_updates
-
-    @property
-    def num_parameters(self) -> int:
-        return self._matrix.num_parameters
-
-    def block(self, part: slice) -> Matrix:
-        return self._matrix.block(part) * self._factors
+from fed_compute.learning.aggregation.matrix import Matrix64, ScaledMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +33,4 @@ class NormClipping:
         limit = weighted_median(norms, cohort.weights) if self.max_norm is None else self.max_norm
         factors = (limit / np.maximum(norms, max(limit, 1e-300))).astype(np.float32)
         mixing = np.diag(factors.astype(np.float64))
-        return cohort.replaced(ClippedMatrix(cohort.matrix, factors), mixing, cohort.weights), mixing
+        return cohort.replaced(ScaledMatrix(cohort.matrix, factors), mixing, cohort.weights), mixing

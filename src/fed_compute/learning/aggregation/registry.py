@@ -7,6 +7,7 @@ import numpy as np
 
 from fed_compute.learning.aggregation.bucketing import Bucketing
 from fed_compute.learning.aggregation.centered_clipping import CenteredClipping
+from fed_compute.learning.aggregation.context import RoundContext
 from fed_compute.learning.aggregation.fltrust import FLTrust
 from fed_compute.learning.aggregation.geometric_median import GeometricMedian
 from fed_compute.learning.aggregation.krum import Krum
@@ -18,11 +19,13 @@ from fed_compute.learning.aggregation.nearest_neighbor_mixing import NearestNeig
 from fed_compute.learning.aggregation.norm_clipping import NormClipping
 from fed_compute.learning.aggregation.robust_rule import RobustRule
 from fed_compute.learning.aggregation.rule import CoordinateRule, GramRule, PreAggregation
+from fed_compute.learning.aggregation.step_normalization import StepNormalization
 from fed_compute.learning.aggregation.trimmed_mean import TrimmedMean
 from fed_compute.learning.vectors import Vector, Vector64
 
 RuleName = Literal[
     "fedavg",
+    "fednova",
     "median",
     "trimmed_mean",
     "krum",
@@ -33,10 +36,10 @@ RuleName = Literal[
     "fltrust",
     "robust",
 ]
-PreName = Literal["norm_clipping", "nnm", "bucketing"]
+PreName = Literal["fednova", "norm_clipping", "nnm", "bucketing"]
 RULES: tuple[RuleName, ...] = get_args(RuleName)
 PRE: tuple[PreName, ...] = get_args(PreName)
-_ROBUST: tuple[PreName, ...] = ("norm_clipping", "nnm")
+_OWN: Mapping[RuleName, tuple[PreName, ...]] = {"norm_clipping": ("norm_clipping",), "robust": ("norm_clipping", "nnm")}
 
 
 def new_rule(
@@ -55,10 +58,16 @@ def new_rule(
 
     `f` is how many updates may lie (a whole number), or their share of the round (a fraction, rounded down).
     `pre` comes first, in order. `robust` is clipping to the median norm, then NNM, then the trimmed mean; what
-    `pre` names comes before. None stands for a value that follows the round: the median norm or distance.
+    `pre` names comes before. `fednova` is the mean of normalised updates. That step comes once and before all others,
+    since an update's steps are known only as long as nothing was done to it. None stands for a value that follows the
+    round: the median norm or distance.
+
+    Raises:
+        ValueError: if `fednova` comes later, or twice.
     """
     cores: Mapping[RuleName, Callable[[], GramRule | CoordinateRule]] = {
         "fedavg": Mean,
+        "fednova": Mean,
         "median": CoordinateMedian,
         "trimmed_mean": TrimmedMean,
         "krum": Krum,
@@ -70,13 +79,17 @@ def new_rule(
         "robust": TrimmedMean,
     }
     steps: Mapping[PreName, Callable[[], PreAggregation]] = {
+        "fednova": StepNormalization,
         "norm_clipping": lambda: NormClipping(clip_norm),
         "nnm": NearestNeighborMixing,
         "bucketing": lambda: Bucketing(bucket_size),
     }
-    own: tuple[PreName, ...] = _ROBUST if name == "robust" else ("norm_clipping",) if name == "norm_clipping" else ()
+    first: tuple[PreName, ...] = ("fednova",) if name == "fednova" else ()
+    order = (*first, *pre, *_OWN.get(name, ()))
+    if "fednova" in order[1:]:
+        raise ValueError("fednova comes once and before every other step")
     floors: Mapping[RuleName, int] = {"robust": 5, "norm_clipping": 3 if clip_norm is None else 1}
-    return RobustRule(name, cores[name](), tuple(steps[step]() for step in (*pre, *own)), f, floors.get(name, 1))
+    return RobustRule(name, cores[name](), tuple(steps[step]() for step in order), f, floors.get(name, 1))
 
 
 def aggregate(
@@ -86,11 +99,12 @@ def aggregate(
     *,
     center: Vector | None = None,
     root: int | None = None,
+    steps: Sequence[float] | None = None,
     seed: int = 0,
 ) -> Vector64:
     """Combine updates that lie in memory, float32 (n, P), into one, float64 (P,). Without weights all count the same.
 
-    `center`, `root` and `seed` as in `RobustRule.aggregate`, which also tells how it came about.
+    `center`, `root`, `steps` and `seed` as in `RoundContext`; `RobustRule.aggregate` also tells how it came about.
 
     Raises:
         UpdateRefused: if an update is not finite or there is none.
@@ -98,4 +112,5 @@ def aggregate(
     """
     matrix = ArrayMatrix(deltas)
     counted = np.ones(matrix.num_updates) if weights is None else np.asarray(weights, dtype=np.float64)
-    return rule.aggregate(matrix, counted, center=center, root=root, seed=seed).mean
+    context = RoundContext(center, root, None if steps is None else tuple(steps), seed)
+    return rule.aggregate(matrix, counted, context).mean

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from fed_compute.errors import NothingToAggregate, RoundTooSmall
+from fed_compute.learning.aggregation.context import RoundContext
 from fed_compute.learning.aggregation.matrix import FileMatrix, UpdateMatrix, column_blocks
 from fed_compute.learning.aggregation.robust_rule import RobustRule
-from fed_compute.learning.aggregation.rule import Outcome, RoundContext
+from fed_compute.learning.aggregation.rule import Outcome
 from fed_compute.learning.aggregation.weighted_mean import require_weight
 from fed_compute.learning.vectors import Vector, Vector64
 
@@ -52,9 +53,7 @@ class RobustFold:
         if not self._rule.protects(n):
             raise RoundTooSmall(rule=self._rule.name, got=n)
         weights = np.array(self._weights, dtype=np.float64)
-        outcome = self._rule.aggregate(
-            self._matrix, weights, center=context.center, root=context.root, seed=context.seed
-        )
+        outcome = self._rule.aggregate(self._matrix, weights, context)
         cosines = cosines_to(outcome.mean, self._matrix)
         return Outcome(outcome.mean, outcome.num_liars, outcome.influence, cosines)
 

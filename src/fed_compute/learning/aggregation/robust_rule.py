@@ -7,6 +7,7 @@ import numpy as np
 
 from fed_compute.errors import NothingToAggregate
 from fed_compute.learning.aggregation.cohort import Cohort
+from fed_compute.learning.aggregation.context import NO_CONTEXT, RoundContext
 from fed_compute.learning.aggregation.gram import product
 from fed_compute.learning.aggregation.matrix import (
     Matrix64,
@@ -16,7 +17,7 @@ from fed_compute.learning.aggregation.matrix import (
     weighted_rows,
 )
 from fed_compute.learning.aggregation.rule import CoordinateRule, GramRule, Outcome, PreAggregation
-from fed_compute.learning.vectors import Vector, Vector64, require_shape
+from fed_compute.learning.vectors import Vector64, require_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,43 +57,37 @@ class RobustRule:
             return False
         return max(self.floor, self.core.least_updates(least)) <= self._num_rows(num_updates)
 
-    def aggregate(
-        self,
-        updates: UpdateMatrix,
-        weights: Vector64,
-        *,
-        center: Vector | None = None,
-        root: int | None = None,
-        seed: int = 0,
-    ) -> Outcome:
+    def aggregate(self, updates: UpdateMatrix, weights: Vector64, context: RoundContext = NO_CONTEXT) -> Outcome:
         """Combine the updates of one round. Nothing is changed.
 
-        `weights` is float64 (n,), above 0 and finite. `center` is where centered clipping starts, float32 (P,);
-        `root` the row of the trusted update for FLTrust; `seed` makes the groups of bucketing.
+        `weights` is float64 (n,), above 0 and finite.
 
         Raises:
             NothingToAggregate: if there is no update.
             RootUpdateMissing: if the rule needs a trusted update and there is none.
-            ValueError: if a weight is not above 0 and finite.
+            ValueError: if a weight, or a number of steps, is not above 0 and finite.
         """
         require_shape(weights, updates.num_updates, what="weights")
         if updates.num_updates == 0:
             raise NothingToAggregate()
-        if not (np.isfinite(weights).all() and (weights > 0.0).all()):
-            raise ValueError("each weight must be above 0 and finite")
+        _require_positive(weights, what="weight")
+        if context.steps is not None:
+            steps = np.array(context.steps, dtype=np.float64)
+            require_shape(steps, updates.num_updates, what="steps")
+            _require_positive(steps, what="number of steps")
         num_liars = self.num_liars(updates.num_updates)
         near_one = np.ldexp(weights, -np.frexp(weights.max())[1])  # a power of two changes no bit of a sum
-        cohort = Cohort(updates, near_one, num_liars=num_liars, center=center, root=root)
-        cohort, mixing = self._prepared(cohort, seed=seed)
+        cohort = Cohort(updates, near_one, num_liars=num_liars, context=context)
+        cohort, mixing = self._prepared(cohort, seed=context.seed)
         if isinstance(self.core, CoordinateRule):
             return Outcome(_by_coordinate(self.core, cohort), num_liars, None)
         rows = self.core.influence(cohort)
         influence = rows[: cohort.num_updates]
         if mixing is not None:
             influence = product(influence[None], mixing)[0]
-        if center is None or len(rows) == cohort.num_updates:
+        if context.center is None or len(rows) == cohort.num_updates:
             return Outcome(weighted_rows(updates, influence), num_liars, influence)
-        mean = weighted_rows(StackedMatrix(updates, center), np.append(influence, rows[-1]))
+        mean = weighted_rows(StackedMatrix(updates, context.center), np.append(influence, rows[-1]))
         return Outcome(mean, num_liars, influence)
 
     def _num_rows(self, num_updates: int) -> int:
@@ -106,6 +101,11 @@ class RobustRule:
             cohort, map_ = step.prepare(cohort, seed=seed)
             mixing = map_ if mixing is None else product(map_, mixing)
         return cohort, mixing
+
+
+def _require_positive(values: Vector64, *, what: str) -> None:
+    if not (np.isfinite(values).all() and (values > 0.0).all()):
+        raise ValueError(f"each {what} must be above 0 and finite")
 
 
 def _by_coordinate(core: CoordinateRule, cohort: Cohort) -> Vector64:

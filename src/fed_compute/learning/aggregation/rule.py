@@ -5,23 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from fed_compute.learning.aggregation.cohort import Cohort
+from fed_compute.learning.aggregation.context import RoundContext
 from fed_compute.learning.aggregation.matrix import Matrix, Matrix64
 from fed_compute.learning.vectors import Vector, Vector64
-
-
-@dataclass(frozen=True, slots=True)
-class RoundContext:
-    """What a rule may need beside the updates: where to start, whom to trust, and chance."""
-
-    center: Vector | None = None
-    """Where centered clipping starts, float32 (P,): the result of the round before; None for the origin."""
-    root: int | None = None
-    """The place of the trusted client's update."""
-    seed: int = 0
-    """Makes the groups of bucketing."""
-
-
-NO_CONTEXT = RoundContext()
 
 
 @dataclass(frozen=True, slots=True)

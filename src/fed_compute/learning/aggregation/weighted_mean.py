@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fed_compute.errors import NothingToAggregate
-from fed_compute.learning.aggregation.rule import Outcome, RoundContext
+from fed_compute.learning.aggregation.context import RoundContext
+from fed_compute.learning.aggregation.rule import Outcome
 from fed_compute.learning.vectors import BLOCK, Vector, Vector64, blocks, require_finite, require_shape
 
 

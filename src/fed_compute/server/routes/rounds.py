@@ -1,5 +1,7 @@
 """Rounds: their result, their state, their timing."""
 
+from dataclasses import asdict
+
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Response
@@ -129,12 +131,13 @@ def async_stats(core: Core, round_id: RoundNumber) -> AsyncStatsAnswer:
         state=round_.state,
         min_updates=round_.min_updates,
         max_duration_seconds=round_.deadline_seconds,
+        max_staleness=round_.max_staleness,
         started_at=round_.started_at,
         elapsed_seconds=stats.elapsed_seconds,
         updates_received=len(stats.arrivals),
         min_updates_reached=stats.min_updates_reached,
         max_duration_reached=stats.max_duration_reached,
         mean_latency_seconds=sum(latencies) / len(latencies) if latencies else None,
-        arrivals=[ArrivalAnswer(client_id=a.client_id, latency_seconds=a.latency_seconds) for a in stats.arrivals],
-        stragglers=[ArrivalAnswer(client_id=a.client_id, latency_seconds=a.latency_seconds) for a in stats.stragglers],
+        arrivals=[ArrivalAnswer(**asdict(arrival)) for arrival in stats.arrivals],
+        stragglers=[ArrivalAnswer(**asdict(arrival)) for arrival in stats.stragglers],
     )

@@ -16,8 +16,8 @@ from fed_compute.coordinator.recipes import recipe_of, spec_of
 from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound, LeaseExpired, TaskNotFound
-from fed_compute.ids import ClientId, TaskId, format_version
-from fed_compute.protocol.digests import format_content_digest
+from fed_compute.ids import ClientId, Digest, TaskId, format_version
+from fed_compute.protocol.digests import format_content_digest, sha256_hex
 from fed_compute.protocol.messages import (
     SAFETENSORS,
     SAFETENSORS_ZSTD,
@@ -72,7 +72,7 @@ router = APIRouter(tags=["tasks"])
                 },
             },
         },
-        **refusals(*RECORDS, *DISK, *CLIENT, JobNotFound),
+        **refusals(*RECORDS, *DISK, *BLOBS, *CLIENT, JobNotFound),
     },
 )
 async def get_task(
@@ -104,9 +104,9 @@ async def get_task(
     found = await _ask_until(request, state, owner, look, wait=wait)
     if isinstance(found, NothingToDo):
         return Response(status_code=204, headers=_headers_of(found))
-    return JSONResponse(
-        _task_answer(state.coordinator, found).model_dump(mode="json"), headers={"Cache-Control": "no-store"}
-    )
+    control = await anyio.to_thread.run_sync(state.coordinator.controls.digest, found)
+    answer = _task_answer(state.coordinator, found, control)
+    return JSONResponse(answer.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
 
 
 async def _ask_until(
@@ -146,7 +146,7 @@ def _sign_in(request: Request, core: Coordinator, key: str | None, client_id: st
     return welcome(request, core, core.auth.require_client(key, client_id))
 
 
-def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
+def _task_answer(core: Coordinator, found: Assignment, control: Digest | None) -> TaskAnswer:
     task, round_, version = found.task, found.round, format_version(found.version.version)
     limits, now = core.limits.of(found.job, round_.round_id), core.clock.now()
     described = {
@@ -178,6 +178,7 @@ def _task_answer(core: Coordinator, found: Assignment) -> TaskAnswer:
         min_updates=round_.min_updates,
         auditors=spec_of(found.job).audits.auditors,
         audited_digest=found.audited,
+        control_digest=control,
     )
 
 
@@ -247,6 +248,25 @@ def audited(core: Core, client_id: SignedIn, task_id: TaskName) -> Response:
     return Response(core.blobs.get(update.digest), headers=headers, media_type=kind)
 
 
+@router.get(
+    "/tasks/{task_id}/control",
+    summary="Get the control variate that a training goes with",
+    response_class=Response,
+    responses={
+        200: {"content": {SAFETENSORS: {"schema": binary()}}},
+        **refusals(*RECORDS, *BLOBS, *CLIENT, TaskNotFound, LeaseExpired),
+    },
+)
+def control(core: Core, client_id: SignedIn, task_id: TaskName) -> Response:
+    """Return it in the form of a model file, to the client that holds the task.
+
+    There is none as long as it is zero, and in jobs without control variates.
+    """
+    body = core.controls.file(client_id, TaskId(task_id))
+    headers = {"Cache-Control": "no-store", "Repr-Digest": format_content_digest(sha256_hex(body))}
+    return Response(body, headers=headers, media_type=SAFETENSORS)
+
+
 @router.post(
     "/tasks/{task_id}/audit",
     summary="Report what an update does to a model on local data",
@@ -271,7 +291,11 @@ def audit(
     summary="Give a lease back",
     responses=refusals(*RECORDS, *DISK, *CLIENT, TaskNotFound, LeaseExpired),
 )
-def release(core: Core, client_id: SignedIn, task_id: TaskName) -> TaskDone:
-    """End the lease at the client's own wish, so that another client can have its place. May be repeated."""
-    task = core.tasks.release(client_id, TaskId(task_id))
+def release(state: State, client_id: SignedIn, task_id: TaskName) -> TaskDone:
+    """End the lease at the client's own wish, so that another client can have its place. May be repeated.
+
+    What has arrived of the task's update is forgotten.
+    """
+    task = state.coordinator.tasks.release(client_id, TaskId(task_id))
+    state.uploads.abandon(task.task_id)
     return TaskDone(success=True, message=f"Task {task.task_id} was given back", task_id=task.task_id)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fed_compute.coordinator.folding import rule_of
-from fed_compute.learning.aggregation import ArrayMatrix, Claim, Outcome, round_weights
+from fed_compute.learning.aggregation import ArrayMatrix, Claim, Outcome, RoundContext, round_weights
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.learning.vectors import Vector, Vector64
 from fed_compute.protocol.aggregation_section import AggregationSection
@@ -62,7 +62,5 @@ class Defence:
         return self._rule.aggregate(
             ArrayMatrix(updates),
             np.array(round_weights(told, weighting=weighting, newcomer_share=share)),
-            center=center if self._section.rule == "centered_clipping" else None,
-            root=root,
-            seed=seed,
+            RoundContext(center if self._section.rule == "centered_clipping" else None, root, seed=seed),
         )

@@ -61,7 +61,7 @@ class Database:
 
         Raises:
             StorageBusy: if others hold the write lock too long, or the database undid the transaction.
-            StorageUnreachable, DiskFull, RecordConflict, StorageFailed: as `failures.translated`.
+            StorageUnreachable, DiskFull, DiskFailed, RecordConflict, StorageFailed: as `failures.translated`.
         """
         # Threads of one process queue here, so that each process asks the database for one connection only.
         if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_MILLISECONDS / 1000):
@@ -78,7 +78,7 @@ class Database:
         """Run a block on one consistent view of the data.
 
         Raises:
-            StorageBusy, StorageUnreachable, StorageFailed: as `failures.translated`.
+            StorageBusy, StorageUnreachable, DiskFailed, StorageFailed: as `failures.translated`.
         """
         with translated(), self._read_lock, self._reading.connect() as connection:
             if self._is_sqlite:

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from fed_compute.errors import (
+    DiskFailed,
     DiskFull,
     FedComputeError,
     RecordConflict,
@@ -34,6 +35,7 @@ def translated() -> Iterator[None]:
         StorageBusy: if the same again may succeed.
         StorageUnreachable: if the database does not answer.
         DiskFull: if the database has no room.
+        DiskFailed: if its disk answers with errors, or cannot be written.
         RecordConflict: if a change breaks a rule of the database.
         StorageFailed: if anything else went wrong.
     """
@@ -87,4 +89,6 @@ def _meaning_in_sqlite(error: sqlite3.Error) -> FedComputeError:
             return StorageBusy()
         case sqlite3.SQLITE_FULL:
             return DiskFull()
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
+            return DiskFailed()
     return StorageFailed(getattr(error, "sqlite_errorname", type(error).__name__))

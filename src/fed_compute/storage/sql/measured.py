@@ -15,7 +15,11 @@ _LAST_ROUNDS = (
     .order_by(_R.round_id.desc())
     .limit(bindparam("num_rounds"))
 )
-_OF_JOB = select(_T.ended_at - _T.leased_at).where(_T.round_id.in_(_LAST_ROUNDS), *_REPORTED)
+_OF_JOB = (
+    select(_T.ended_at - _T.leased_at)
+    .join(tables.updates, _T.task_id == tables.updates.c.task_id)
+    .where(tables.updates.c.round_id.in_(_LAST_ROUNDS), *_REPORTED)
+)
 _OF_CLIENT = (
     select(_T.ended_at - _T.leased_at)
     .where(_T.client_id == bindparam("client_id"), _T.job_id == bindparam("job_id"), *_REPORTED)
@@ -44,7 +48,7 @@ class MeasuredRows:
         self._connection = connection
 
     def training_seconds(self, job_id: JobId, *, num_rounds: int) -> list[float]:
-        """Return how long the reported leases of a job's last rounds took, from lease to update."""
+        """Return how long the updates that a job's last rounds counted took, from lease to arrival."""
         rows = self._connection.execute(_OF_JOB, {"job_id": job_id, "num_rounds": num_rounds})
         return list(rows.scalars())
 

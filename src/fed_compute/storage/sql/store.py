@@ -15,6 +15,7 @@ from fed_compute.storage.sql.invites import ChallengeRows, InviteRows
 from fed_compute.storage.sql.jobs import JobRows
 from fed_compute.storage.sql.journal import JournalRows
 from fed_compute.storage.sql.keys import KeyRows
+from fed_compute.storage.sql.leases import LeaseRows
 from fed_compute.storage.sql.ledger import LedgerRows
 from fed_compute.storage.sql.measured import MeasuredRows
 from fed_compute.storage.sql.projections import (
@@ -44,6 +45,7 @@ class Records:
     challenges: ChallengeRows
     rounds: RoundRows
     tasks: TaskRows
+    leases: LeaseRows
     measured: MeasuredRows
     updates: UpdateRows
     evaluations: EvaluationRows
@@ -71,6 +73,7 @@ def _records(connection: Connection) -> Records:
         challenges=ChallengeRows(connection),
         rounds=RoundRows(connection),
         tasks=TaskRows(connection),
+        leases=LeaseRows(connection),
         measured=MeasuredRows(connection),
         updates=UpdateRows(connection),
         evaluations=EvaluationRows(connection),

@@ -150,6 +150,7 @@ rounds = Table(
     Column("reason", Text),
     Column("soft_seconds", Double),
     Column("gathering_since", Double),
+    Column("max_staleness", Integer, nullable=False, server_default="0"),
     Column("worker", String(64)),
     Column("worker_until", Double),
     sqlite_autoincrement=True,

@@ -24,7 +24,6 @@ _OF_ROUND = (
     .where(_T.round_id == bindparam("round_id"), _T.kind == bindparam("kind"))
     .order_by(_T.leased_at, _T.task_id)
 )
-_OF_ROUND_IN_STATE = _OF_ROUND.where(_T.state == bindparam("state"))
 _COUNT = (
     select(_T.state, func.count())
     .where(_T.round_id == bindparam("round_id"), _T.kind == bindparam("kind"))
@@ -77,10 +76,9 @@ class TaskRows:
         rows = self._connection.execute(_OF_CLIENT, {"client_id": client_id, "round_id": round_id, "kind": kind})
         return [record(Task, row) for row in rows]
 
-    def of_round(self, round_id: RoundId, kind: TaskKind, *, state: TaskState | None = None) -> list[Task]:
-        """Return the tasks of one round, all or those in one state, oldest first."""
-        query = _OF_ROUND if state is None else _OF_ROUND_IN_STATE
-        rows = self._connection.execute(query, {"round_id": round_id, "kind": kind, "state": state})
+    def of_round(self, round_id: RoundId, kind: TaskKind) -> list[Task]:
+        """Return the tasks of one round, oldest first."""
+        rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "kind": kind})
         return [record(Task, row) for row in rows]
 
     def count(self, round_id: RoundId, kind: TaskKind) -> dict[TaskState, int]:

@@ -33,11 +33,15 @@ _OF_NORM = (
     .order_by(_U.update_id)
 )
 _COUNT = select(func.count()).where(_U.round_id == bindparam("round_id"))
+_COUNT_OF_CLIENT = _COUNT.where(_U.client_id == bindparam("client_id"))
 
 _T, _R = tables.tasks.c, tables.rounds.c
+# Found by the client's tasks, of which there is an index. The round that counts an update may be a later one.
 _COUNTED = (
-    select(_R.round_id)
-    .select_from(tables.tasks.join(tables.rounds, _R.round_id == _T.round_id))
+    select(_U.update_id)
+    .select_from(
+        tables.tasks.join(tables.updates, _U.task_id == _T.task_id).join(tables.rounds, _R.round_id == _U.round_id)
+    )
     .where(_T.client_id == bindparam("client_id"), _T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED)
     .where(_R.job_id == bindparam("job_id"), _R.state == RoundState.CLOSED)
     .limit(bindparam("limit"))
@@ -85,9 +89,10 @@ class UpdateRows:
         rows = self._connection.execute(_OF_NORM, {"round_id": round_id, "lowest": lowest, "highest": highest})
         return [record(Update, row) for row in rows]
 
-    def count(self, round_id: RoundId) -> int:
-        """Return how many updates a round has."""
-        return self._connection.execute(_COUNT, {"round_id": round_id}).scalar_one()
+    def count(self, round_id: RoundId, *, client_id: ClientId | None = None) -> int:
+        """Return how many updates a round has, of all clients or of one."""
+        query = _COUNT if client_id is None else _COUNT_OF_CLIENT
+        return self._connection.execute(query, {"round_id": round_id, "client_id": client_id}).scalar_one()
 
     def counted(self, job_id: JobId, clients: Iterable[ClientId], *, limit: int) -> dict[ClientId, int]:
         """Return how many updates of each client the job has counted in closed rounds, at most `limit` of each."""

@@ -34,6 +34,14 @@ def test_two_updates_become_the_next_version_by_their_weights() -> None:
     assert (aggregator.num_updates, after.state.vectors) == (2, {})
 
 
+def test_a_scaled_step_goes_a_part_of_the_way_and_the_mean_is_told_whole() -> None:
+    aggregator = Aggregator(WeightedMean(2), ServerSGD())
+    aggregator.add(vector(1, -4), weight=3)
+    after = aggregator.finish(vector(10, 10), OptimizerState.initial(), step_scale=0.25)
+    assert after.parameters.tolist() == [10.25, 9.0]
+    assert after.outcome.mean.tolist() == [1.0, -4.0]
+
+
 def test_the_state_goes_from_round_to_round() -> None:
     parameters, state = np.zeros(1, dtype=np.float32), OptimizerState.initial()
     for _ in range(2):

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_compute.errors import SampleCountInvalid
-from fed_compute.learning.aggregation import Claim, claimed_weight, round_weights
+from fed_compute.learning.aggregation import Claim, claimed_weight, mean_discount, round_weights
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER, Weighting
 
-CLAIMS = st.lists(st.builds(Claim, st.integers(1, 10_000_000), st.integers(0, 20)), min_size=1, max_size=30)
+DISCOUNTS = st.integers(0, 1000).map(lambda staleness: (1 + staleness) ** -0.5)
+CLAIMS = st.lists(st.builds(Claim, st.integers(1, 10_000_000), st.integers(0, 20), DISCOUNTS), min_size=1, max_size=30)
 WEIGHTINGS = st.sampled_from(["samples", "equal", "capped"])
 SHARES = st.floats(0.01, 1.0)
 
@@ -53,6 +54,37 @@ def test_a_round_of_newcomers_only_or_of_known_clients_only_is_left_alone(claims
 
 def test_a_share_of_one_switches_the_cap_off() -> None:
     assert round_weights([*known(1), *new(1000)], weighting="samples", newcomer_share=1.0) == [1, 1000]
+
+
+def test_a_discount_is_taken_off_what_the_claim_counts() -> None:
+    claims = [Claim(10, ESTABLISHED_AFTER), Claim(10, ESTABLISHED_AFTER, discount=0.5)]
+    assert round_weights(claims, weighting="samples", newcomer_share=0.2) == [10, 5]
+    assert round_weights(claims, weighting="equal", newcomer_share=0.2) == [1, 0.5]
+    assert claimed_weight(10, weighting="samples", discount=0.5) == 5
+
+
+def test_claims_are_capped_before_they_are_discounted() -> None:
+    """Otherwise a late lie would count in full where the median is stale too."""
+    claims = [Claim(10, ESTABLISHED_AFTER), Claim(1000, ESTABLISHED_AFTER, discount=0.5), Claim(10, ESTABLISHED_AFTER)]
+    assert round_weights(claims, weighting="capped", newcomer_share=0.2) == [10, 10, 10]
+
+
+def test_newcomers_hold_their_share_of_what_is_left_after_discounts() -> None:
+    claims = [Claim(80, ESTABLISHED_AFTER, discount=0.5), Claim(400, 0)]
+    weights = round_weights(claims, weighting="samples", newcomer_share=0.2)
+    assert weights == [40, pytest.approx(10)]
+
+
+@pytest.mark.parametrize("discount", [0.0, -1.0, 1.5, float("nan")])
+def test_no_discount_raises_a_weight_or_takes_it_all(discount: float) -> None:
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        claimed_weight(1, weighting="equal", discount=discount)
+
+
+def test_the_mean_discount_is_by_the_weights_without_it() -> None:
+    """Three of weight 1, one of them discounted to a half: the three together have lost a sixth."""
+    assert mean_discount([1.0, 1.0, 0.5], [1.0, 1.0, 0.5]) == pytest.approx(5 / 6)
+    assert mean_discount([3.0, 4.0], [1.0, 1.0]) == 1.0
 
 
 def test_ten_counted_updates_make_a_client_known() -> None:

@@ -1,0 +1,59 @@
+"""Somebody else holds on to the database."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from fed_compute.coordinator.data_dir import DATABASE
+from tests.fault.campaign import altered
+from tests.fault.campaign.outcome import Outcome
+from tests.fault.campaign.session import Ground, Session, session
+
+TIMEOUT_SECONDS = 40.0
+"""Clients wait longer for an answer than the coordinator waits for the lock."""
+
+
+def locked_databases(ground: Ground, count: int, *, busy_seconds: float = 10.0) -> Outcome:
+    """Another process writes for longer than the coordinator waits: clients are told to come back, and do."""
+    program = (altered.__file__, "--busy-seconds", f"{busy_seconds}")
+    with session("database", ground, program=program, timeout_seconds=TIMEOUT_SECONDS) as running:
+        for number in range(count):
+            running.until_acknowledged()
+            if number % 2:
+                with _held(running, "BEGIN"):
+                    running.goes_on(rounds=2)
+                running.struck("read for long")
+            else:
+                with _held(running, "BEGIN IMMEDIATE"):
+                    before = _num_told(running)
+                    running.until(partial(_is_told, running, before), "an answer 503")
+                    time.sleep(ground.rng.uniform(0.0, busy_seconds))
+                running.struck("locked")
+                running.goes_on(rounds=1)
+    return running.outcome
+
+
+@contextmanager
+def _held(running: Session, begin: str) -> Iterator[None]:
+    """Keep a transaction open for as long as the block runs."""
+    connection = sqlite3.connect(
+        Path(running.server.data_dir) / DATABASE, isolation_level=None, timeout=TIMEOUT_SECONDS
+    )
+    try:
+        connection.execute(begin)
+        connection.execute("SELECT count(*) FROM journal").fetchone()
+        yield
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+
+
+def _is_told(running: Session, before: int) -> bool:
+    return _num_told(running) > before
+
+
+def _num_told(running: Session) -> int:
+    return sum(client.memory.answers[503] for client in running.clients)
