@@ -120,6 +120,11 @@ class Server:
         rounds = self.get("/metrics").raise_for_status().json()["rounds"]
         return sum(round_["state"] == "CLOSED" for round_ in rounds)
 
+    def is_closing_a_round(self) -> bool:
+        """Say whether a round waits for its result."""
+        rounds = self.get("/metrics").raise_for_status().json()["rounds"]
+        return any(round_["state"] == "AGGREGATING" for round_ in rounds)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process runs."""
         if self._process is not None and self.is_alive:

@@ -52,8 +52,8 @@ def _held(running: Session, begin: str) -> Iterator[None]:
 
 
 def _is_noticed(running: Session, before: int) -> bool:
-    """Say whether a client was told 503; where none has anything to write, the readiness tells it instead."""
-    return _num_told(running) > before or running.server.readiness() == 503
+    """Say whether a client was told 503, or a round waits to be closed: then none has anything to write."""
+    return _num_told(running) > before or running.server.is_closing_a_round()
 
 
 def _num_told(running: Session) -> int:
