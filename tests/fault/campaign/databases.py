@@ -27,13 +27,20 @@ def locked_databases(ground: Ground, count: int, *, busy_seconds: float = 10.0) 
                     running.goes_on(rounds=2)
                 running.struck("read for long")
             else:
-                with _held(running, "BEGIN IMMEDIATE"):
-                    before = _num_told(running)
-                    running.until(partial(_is_noticed, running, before), "somebody is told of the lock")
-                    time.sleep(ground.rng.uniform(0.0, busy_seconds))
+                while not _is_told_of_a_lock(running, more_seconds=ground.rng.uniform(0.0, busy_seconds)):
+                    running.goes_on(rounds=1)  # it fell on a round that was closing: nobody had anything to write
                 running.struck("locked")
                 running.goes_on(rounds=1)
     return running.outcome
+
+
+def _is_told_of_a_lock(running: Session, *, more_seconds: float) -> bool:
+    """Lock the database until a client was told 503, and for some seconds more; say whether one was."""
+    before = _num_told(running)
+    with _held(running, "BEGIN IMMEDIATE"):
+        running.until(partial(_is_noticed, running, before), "somebody is told of the lock")
+        time.sleep(more_seconds)
+    return _num_told(running) > before
 
 
 @contextmanager

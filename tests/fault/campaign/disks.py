@@ -42,8 +42,9 @@ def full_disks(ground: Ground, count: int) -> Outcome:
     with _on_a_disk("disk full", ground) as (running, small_disk):
         for _ in range(count):
             time.sleep(ground.rng.uniform(0.2, 1.0))
-            small_disk.fill(leave_bytes=ground.rng.randint(0, FEW_BYTES))
-            _felt(running, {503, 507})
+            while not _is_told_full(running, small_disk, leave_bytes=ground.rng.randint(0, FEW_BYTES)):
+                small_disk.empty()
+                running.goes_on(rounds=1)  # it fell on a round that was closing: nobody had anything to write
             if ground.rng.random() < 0.3:
                 running.server.kill()
                 running.struck("killed when full")
@@ -55,6 +56,18 @@ def full_disks(ground: Ground, count: int) -> Outcome:
                 small_disk.empty()
             running.goes_on(rounds=1)
     return running.outcome
+
+
+def _is_told_full(running: Session, small_disk: Disk, *, leave_bytes: int) -> bool:
+    """Fill the disk until a client was told 507, or a round waits to be closed; say whether one was told."""
+
+    def told() -> int:
+        return sum(client.memory.answers[507] for client in running.clients)
+
+    before = told()
+    small_disk.fill(leave_bytes=leave_bytes)
+    running.until(lambda: told() > before or running.server.is_closing_a_round(), "an answer 507")
+    return told() > before
 
 
 def quotas(ground: Ground, count: int) -> Outcome:
