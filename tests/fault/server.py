@@ -121,9 +121,9 @@ class Server:
         return sum(round_["state"] == "CLOSED" for round_ in rounds)
 
     def is_closing_a_round(self) -> bool:
-        """Say whether a round waits for its result."""
-        rounds = self.get("/metrics").raise_for_status().json()["rounds"]
-        return any(round_["state"] == "AGGREGATING" for round_ in rounds)
+        """Say whether a round waits for its result; no, if the coordinator cannot say so now."""
+        answer = self.get("/metrics")
+        return answer.is_success and any(round_["state"] == "AGGREGATING" for round_ in answer.json()["rounds"])
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process runs."""
