@@ -108,7 +108,7 @@ def test_a_client_that_may_not_take_part_is_not_waited_for(store: Store) -> None
         for name, state in (("anna", ClientState.ACTIVE), ("bob", ClientState.BANNED), ("carl", ClientState.PENDING)):
             records.clients.add(replace(client(name), state=state))
     with store.snapshot() as records:
-        assert records.clients.count_seen_since(NOW) == 1
+        assert records.clients.count(seen_since=NOW) == 1
 
 
 def test_training_tasks_of_a_day_are_counted_without_those_given_back(store: Store) -> None:

@@ -69,7 +69,7 @@ def test_signs_of_life_are_recorded_and_counted(store: Store) -> None:
             records.clients.add(client(name))
         records.clients.mark_seen({ClientId("anna"): NOW + 5, ClientId("bob"): NOW + 9})
     with store.snapshot() as records:
-        assert records.clients.count_seen_since(NOW + 5) == 2
+        assert records.clients.count(seen_since=NOW + 5) == 2
         assert records.clients.find(ClientId("bob")) == replace(client("bob"), last_seen_at=NOW + 9)
         assert records.clients.find(ClientId("dora")) is None
 

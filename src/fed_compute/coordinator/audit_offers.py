@@ -22,7 +22,7 @@ def audit_for(
     open_audits = records.audits.open_to(client_id, job.job_id, now=now)
     if not open_audits:
         return None
-    active = records.clients.count_seen_since(now - LATELY_SECONDS)
+    active = records.clients.count(seen_since=now - LATELY_SECONDS)
     for audit in open_audits:
         waited = now - audit.opened_at
         if is_drawn(audit.salt, client_id, auditors=audit.auditors, active_clients=active, waited_seconds=waited):

@@ -39,7 +39,7 @@ class Pace:
             self._looked_at = self._clock.monotonic()
             jobs = [job for job in records.jobs.all() if job.state is JobState.RUNNING]
             self._window = window_for(
-                records.clients.count_seen_since(self._population_since()),
+                records.clients.count(seen_since=self._population_since()),
                 sum((_demand_of(records, job) for job in jobs), Demand()),
                 checkins_per_second=self._checkins_per_second,
             )

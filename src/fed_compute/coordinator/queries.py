@@ -78,13 +78,21 @@ def why_over(store: Store, task: Task) -> Ending:
 def population(store: Store, *, seen_since: float) -> Population:
     """Count the clients; `seen_since` is Unix seconds."""
     with store.snapshot() as records:
-        return Population(registered=len(records.clients.all()), active=records.clients.count_seen_since(seen_since))
+        return Population(registered=records.clients.count(), active=records.clients.count(seen_since=seen_since))
 
 
 def last_seq(store: Store) -> int:
     """Return the number of the journal's newest entry, 0 if it is empty."""
     with store.snapshot() as records:
         return records.journal.last_seq()
+
+
+def newest_entries(
+    store: Store, *, limit: int, kind: str | None = None, client_id: str | None = None
+) -> Sequence[Entry]:
+    """Return the journal's newest entries, newest first, at most `limit`: all, or those of a kind or a client."""
+    with store.snapshot() as records:
+        return records.journal.newest(limit=limit, kind=kind, client_id=client_id)
 
 
 def entries_after(store: Store, seq: int, *, limit: int) -> Sequence[Entry]:

@@ -147,7 +147,7 @@ class RoundManager:
         if round_.state is not RoundState.OPEN or rules.start_fraction == 0:
             return False
         return not may_start(
-            records.clients.count_seen_since(self._clock.now() - self._active_seconds),
+            records.clients.count(seen_since=self._clock.now() - self._active_seconds),
             target_updates=round_.target_updates,
             start_fraction=rules.start_fraction,
             waited_seconds=waited_seconds,

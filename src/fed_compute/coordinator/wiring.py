@@ -34,6 +34,7 @@ from fed_compute.coordinator.recovery import Recovery, RecoveryReport
 from fed_compute.coordinator.registration import Registrar
 from fed_compute.coordinator.reputation import ReputationManager
 from fed_compute.coordinator.round_manager import RoundManager
+from fed_compute.coordinator.sessions import SessionDesk
 from fed_compute.coordinator.settings import CoordinatorSettings
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
@@ -65,6 +66,7 @@ class Coordinator:
     bell: Bell
     presence: Presence
     auth: AuthManager
+    sessions: SessionDesk
     registrar: Registrar
     keys: KeyDesk
     invites: InviteDesk
@@ -143,14 +145,13 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = _assigner(settings, clock, store, rounds)
     books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
-    duties = [
-        Duty("presence", presence.flush),
+    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
+    rounds_duties = [
         Duty("leases", tasks.expire_leases),
         Duty("rounds", rounds.look_at_all),
-        Duty("versions", VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings)).advance),
-        *books.duties(),
-        Duty("sweep", Sweeper(store, blobs, clock).sweep),
+        Duty("versions", publisher.advance),
     ]
+    sweep = Duty("sweep", Sweeper(store, blobs, clock).sweep)
     return Coordinator(
         settings=settings,
         clock=clock,
@@ -161,6 +162,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         bell=bell,
         presence=presence,
         auth=auth,
+        sessions=access.sessions,
         registrar=access.registrar,
         keys=KeyDesk(store, auth, clock),
         invites=access.invites,
@@ -181,7 +183,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
         recovery=Recovery(store, blobs, tasks, clock),
-        worker=Worker(duties, bell),
+        worker=Worker([Duty("presence", presence.flush), *rounds_duties, *books.duties(), sweep], bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
     )
 
@@ -229,6 +231,7 @@ def _books(settings: CoordinatorSettings, clock: Clock, store: Store, blobs: Blo
 @dataclass(frozen=True, slots=True)
 class _Access:
     auth: AuthManager
+    sessions: SessionDesk
     invites: InviteDesk
     registrar: Registrar
 
@@ -246,7 +249,8 @@ def _access(
     )
     invites = InviteDesk(store, clock, pepper=peppers.present, previous_pepper=peppers.previous)
     challenges = Challenges(clock, pepper=peppers.present, difficulty_bits=settings.difficulty_bits)
-    return _Access(auth, invites, Registrar(settings.registration, auth, invites, challenges))
+    sessions = SessionDesk(store, auth, clock, pepper=peppers.present)
+    return _Access(auth, sessions, invites, Registrar(settings.registration, auth, invites, challenges))
 
 
 def _worker_name(settings: CoordinatorSettings) -> str:

@@ -7,6 +7,8 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.server.dashboard import acts, pages, refusals, visitors, volunteer
+from fed_compute.server.dashboard.render import Assets
 from fed_compute.server.dependencies import ServerState, spoken_protocol
 from fed_compute.server.documentation import describe_problems
 from fed_compute.server.limits import NetworkLimits
@@ -51,6 +53,7 @@ _PUBLIC = (
     events,
 )
 _ADMIN = (admin_keys, admin_invites, admin_clients)
+_DASHBOARD = (pages, volunteer, acts, visitors)
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
 with a stable `code`."""
@@ -86,9 +89,10 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         dependencies=[Depends(spoken_protocol)],
     )
     app.state.server = state
-    for room in (*_PUBLIC, *_ADMIN):
+    for room in (*_PUBLIC, *_ADMIN, *_DASHBOARD):
         app.include_router(room.router)
-    install_problem_handlers(app)
+    app.mount("/static", Assets(packages=[("fed_compute.server.dashboard", "static")]), name="static")
+    install_problem_handlers(app, refusals.answer)
     describe_problems(app)
     app.add_middleware(NetworkLimits, coordinator=coordinator)
     app.add_middleware(UnexpectedErrors)

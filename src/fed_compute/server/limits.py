@@ -18,7 +18,7 @@ from fed_compute.server.rate_fields import fields_of
 _NETWORK = "fed_compute.network"
 _SUBJECT = "fed_compute.subject"
 _UNCOUNTED = ("/healthz", "/readyz")
-_KEY_IN_BODY = "/update"
+_KEY_IN_BODY = ("/update", "/ui/login")
 
 
 class NetworkLimits:
@@ -128,5 +128,5 @@ def _brings_key(scope: Scope, headers: Headers) -> bool:
     return (
         "authorization" in headers
         or b"api_key=" in scope["query_string"]
-        or (scope["path"] == _KEY_IN_BODY and scope["method"] == "POST")
+        or (scope["path"] in _KEY_IN_BODY and scope["method"] == "POST")
     )

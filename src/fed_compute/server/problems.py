@@ -7,7 +7,8 @@ What the product raises on purpose keeps its own status and code. Everything els
 import errno
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -41,6 +42,9 @@ TYPE_PREFIX = "urn:fed-compute:error:"
 RESERVED = frozenset({"type", "title", "status", "detail", "code", "instance"})
 SHOWN_ERRORS = 10
 
+Answer = Callable[[Request, FedComputeError, Mapping[str, str]], Awaitable[Response]]
+"""Makes an answer of an error; the mapping holds further headers."""
+
 _OF_THE_DISK: Mapping[int | None, type[DiskFull] | type[DiskFailed]] = {
     errno.ENOSPC: DiskFull,
     errno.EDQUOT: DiskFull,
@@ -71,6 +75,11 @@ def problem_response(error: FedComputeError, *, headers: Mapping[str, str] | Non
     return _problem(error.status, error.code, told, details=details, headers=headers)
 
 
+async def answer_with_problem(request: Request, error: FedComputeError, headers: Mapping[str, str]) -> Response:
+    """Answer every error with a problem document."""
+    return problem_response(error, headers=headers)
+
+
 def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestInvalid:
     """Turn pydantic's findings into one refusal: a sentence for people and a list for programs."""
     shown = [_finding(error) for error in errors[:SHOWN_ERRORS]]
@@ -78,12 +87,12 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestInvalid:
     return RequestInvalid(sentence, errors=shown)
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Make every error of the application a problem document."""
-    app.add_exception_handler(FedComputeError, _on_product_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(OSError, _on_os_error)
+def install_problem_handlers(app: FastAPI, answer: Answer) -> None:
+    """Make every error of the application what `answer` makes of it: a problem document, or a page for people."""
+    app.add_exception_handler(FedComputeError, partial(_on_product_error, answer))
+    app.add_exception_handler(RequestValidationError, partial(_on_invalid_request, answer))
+    app.add_exception_handler(HTTPException, partial(_on_http_error, answer))
+    app.add_exception_handler(OSError, partial(_on_os_error, answer))
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
 
 
@@ -110,23 +119,23 @@ class UnexpectedErrors:
             await _problem(500, Broken.code, "the coordinator failed; its log says why")(scope, receive, send)
 
 
-async def _on_product_error(request: Request, error: Exception) -> Response:
+async def _on_product_error(answer: Answer, request: Request, error: Exception) -> Response:
     if not isinstance(error, FedComputeError):
         raise error
     if isinstance(error, Broken):
         log.error("request_failed", code=error.code, path=redact(request.url.path), exc_info=error)
     elif isinstance(error, DiskFull | DiskFailed):  # no fault of ours, and yet an operator has to act
         log.error(error.code, path=redact(request.url.path), cause=str(error.__cause__))
-    return problem_response(error)
+    return await answer(request, error, {})
 
 
-async def _on_invalid_request(request: Request, error: Exception) -> Response:
+async def _on_invalid_request(answer: Answer, request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return problem_response(invalid(error.errors()))
+    return await answer(request, invalid(error.errors()), {})
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
+async def _on_http_error(answer: Answer, request: Request, error: Exception) -> Response:
     """Answer for what the framework itself refuses: no such route, no such method."""
     if not isinstance(error, HTTPException):
         raise error
@@ -139,16 +148,16 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
             refusal = MethodNotAllowed(path=path, method=request.method)
         case _:
             refusal = RequestInvalid(str(error.detail))
-    return problem_response(refusal, headers=headers)
+    return await answer(request, refusal, headers)
 
 
-async def _on_os_error(request: Request, error: Exception) -> Response:
+async def _on_os_error(answer: Answer, request: Request, error: Exception) -> Response:
     meant = _OF_THE_DISK.get(error.errno) if isinstance(error, OSError) else None
     if meant is None:
         raise error
     told = meant()
     told.__cause__ = error
-    return await _on_product_error(request, told)
+    return await _on_product_error(answer, request, told)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:

@@ -13,14 +13,20 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from fed_compute.errors import BlobMissing, FedComputeError, RateLimited, RequestInvalid, UpdateNormTooLarge
-from fed_compute.server.problems import UnexpectedErrors, install_problem_handlers, invalid, problem_response
+from fed_compute.server.problems import (
+    UnexpectedErrors,
+    answer_with_problem,
+    install_problem_handlers,
+    invalid,
+    problem_response,
+)
 
 KEY = "sk_0123456789_" + "a" * 49
 
 
 def app_that_raises(error: Exception) -> TestClient:
     app = FastAPI()
-    install_problem_handlers(app)
+    install_problem_handlers(app, answer_with_problem)
     app.add_middleware(UnexpectedErrors)
 
     @app.get("/")

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from fed_compute.coordinator.queries import entries_after, last_seq
+from fed_compute.coordinator.shown import NOT_FOR_STRANGERS
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound
 from fed_compute.server.dependencies import Core, OfJob, ServerState, State
@@ -18,19 +19,6 @@ from fed_compute.server.documentation import RECORDS, refusals
 PING_SECONDS = 15
 _BATCH = 500
 _LOOK_AGAIN_SECONDS = 5.0
-_NOT_FOR_STRANGERS = frozenset(
-    {
-        "operator_key_issued",
-        "key_issued",
-        "key_rotated",
-        "key_revoked",
-        "invite_created",
-        "invite_revoked",
-        "client_approved",
-        "client_banned",
-        "client_unbanned",
-    }
-)
 
 Seq = Annotated[int | None, Query(ge=0, le=2**53, description="Send what came after this number.")]
 LastSeq = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53)]
@@ -79,7 +67,7 @@ def _read(core: Coordinator, seq: int, job_id: int | None) -> tuple[int, list[Se
     names = {job.job_id: job.name for job in core.jobs.all()} if entries else {}
     batch = []
     for entry in entries:
-        if entry.kind in _NOT_FOR_STRANGERS or (job_id is not None and entry.job_id != job_id):
+        if entry.kind in NOT_FOR_STRANGERS or (job_id is not None and entry.job_id != job_id):
             continue
         told: dict[str, Any] = {
             "seq": entry.seq,

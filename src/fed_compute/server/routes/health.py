@@ -2,12 +2,16 @@
 
 from importlib.metadata import version
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 
 from fed_compute.coordinator.queries import live_round
 from fed_compute.errors import JobNotFound
 from fed_compute.ids import format_version
 from fed_compute.server.answers import HealthAnswer, ProtocolRange, ServiceAnswer
+from fed_compute.server.dashboard.pages import overview
+from fed_compute.server.dashboard.render import wants_html
+from fed_compute.server.dashboard.visitors import Visitor
 from fed_compute.server.dependencies import HIGHEST_PROTOCOL, LOWEST_PROTOCOL, State
 from fed_compute.server.documentation import RECORDS, refusals
 
@@ -28,7 +32,19 @@ LINKS = {
 router = APIRouter(tags=["health"])
 
 
-@router.get("/", summary="Say who is here", responses=refusals(*RECORDS))
+@router.get(
+    "/",
+    summary="Say who is here",
+    response_model=ServiceAnswer,
+    responses={200: {"content": {"text/html": {}}}, **refusals(*RECORDS)},
+)
+def front(request: Request, state: State, visitor: Visitor) -> Response:
+    """Return name, version, protocol and the default job's present round; browsers get the dashboard."""
+    if wants_html(request):
+        return overview(request, state.coordinator, visitor)
+    return JSONResponse(service(state).model_dump(mode="json"), headers={"Vary": "Accept"})
+
+
 def service(state: State) -> ServiceAnswer:
     """Return name, version, protocol and the default job's present round; None where there is no job yet."""
     core = state.coordinator

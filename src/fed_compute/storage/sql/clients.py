@@ -92,9 +92,11 @@ class ClientRows:
         row = self._connection.execute(_TRAINED_SINCE, {"client_id": client_id, "since": since}).one()
         return row[0], row[1]
 
-    def count_seen_since(self, moment: float) -> int:
-        """Return how many clients that may take part were seen at or after `moment`."""
-        return self._connection.execute(_COUNT_SEEN, {"moment": moment}).scalar_one()
+    def count(self, *, seen_since: float | None = None) -> int:
+        """Return how many clients are registered, or how many that may take part were seen at or after a moment."""
+        if seen_since is None:
+            return self._connection.execute(select(func.count()).select_from(tables.clients)).scalar_one()
+        return self._connection.execute(_COUNT_SEEN, {"moment": seen_since}).scalar_one()
 
     def count_awaited(self, round_id: RoundId, *, seen_since: float) -> int:
         """Return how many clients that may take part were seen since a moment and have no update in a round."""

@@ -56,6 +56,15 @@ class JournalRows:
         query = select(*_ENTRY).where(tables.journal.c.round_id == round_id).order_by(tables.journal.c.seq)
         return [record(Entry, row) for row in self._connection.execute(query)]
 
+    def newest(self, *, limit: int, kind: str | None = None, client_id: str | None = None) -> list[Entry]:
+        """Return the newest entries, newest first, at most `limit`: all, or those of a kind or a client."""
+        query = select(*_ENTRY).order_by(tables.journal.c.seq.desc()).limit(limit)
+        if kind is not None:
+            query = query.where(tables.journal.c.kind == kind)
+        if client_id is not None:
+            query = query.where(tables.journal.c.client_id == client_id)
+        return [record(Entry, row) for row in self._connection.execute(query)]
+
     def last_seq(self) -> int:
         """Return the number of the newest entry, 0 if there is none."""
         return self._connection.execute(select(func.max(tables.journal.c.seq))).scalar() or 0

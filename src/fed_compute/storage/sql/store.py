@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
 from fed_compute.storage.sql.clients import ClientRows
+from fed_compute.storage.sql.curves import CurveRows
 from fed_compute.storage.sql.database import Database
 from fed_compute.storage.sql.evaluations import EvaluationRows
 from fed_compute.storage.sql.invites import ChallengeRows, InviteRows
@@ -48,6 +49,7 @@ class Records:
     measured: MeasuredRows
     updates: UpdateRows
     evaluations: EvaluationRows
+    curves: CurveRows
     versions: VersionRows
     journal: JournalRows
     ledger: LedgerRows
@@ -75,6 +77,7 @@ def _records(connection: Connection) -> Records:
         measured=MeasuredRows(connection),
         updates=UpdateRows(connection),
         evaluations=EvaluationRows(connection),
+        curves=CurveRows(connection),
         versions=VersionRows(connection),
         journal=JournalRows(connection),
         ledger=LedgerRows(connection),

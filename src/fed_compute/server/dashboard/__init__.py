@@ -1,0 +1,1 @@
+"""Pages for people: what the coordinator does, live, and what an operator may do about it."""

@@ -1,0 +1,33 @@
+"""What people see when something is refused: a page in a browser that looks at pages, else a problem document."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import anyio.to_thread
+from fastapi import Request
+from starlette.responses import Response
+
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.errors import Broken, FedComputeError
+from fed_compute.server.dashboard.render import render, wants_html
+from fed_compute.server.dashboard.visitors import visitor_of
+from fed_compute.server.dependencies import coordinator_of
+from fed_compute.server.problems import problem_response
+
+
+async def answer(request: Request, error: FedComputeError, headers: Mapping[str, str]) -> Response:
+    """Return the answer for an error, with further `headers`."""
+    problem = problem_response(error, headers=headers)
+    if not (request.url.path.startswith("/ui/") and wants_html(request)):
+        return problem
+    core = await coordinator_of(request)
+    page = await anyio.to_thread.run_sync(_page, core, request, error)
+    page.headers.update({name: value for name, value in problem.headers.items() if name == "retry-after"})
+    return page
+
+
+def _page(core: Coordinator, request: Request, error: FedComputeError) -> Response:
+    told = "The coordinator failed; its log says why." if isinstance(error, Broken) else error.message
+    visitor = visitor_of(request, core)
+    title = HTTPStatus(error.status).phrase
+    return render(request, "error.html", visitor, status=error.status, title=title, message=told)
