@@ -45,6 +45,8 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "obstore": ("storage.object_blobs",),
     "redis": ("coordinator.rate_limiter",),
     "torch": ("client.trainer*", "client.models*", "simulator"),
+    "onnx": ("client.models*",),
+    "onnxscript": ("client.models*",),
     "httpx2": ("client.api*", "cli"),
     "typer": ("cli",),
     "click": ("cli",),
@@ -61,7 +63,7 @@ COMES_WITH = {"starlette": "fastapi", "click": "typer"}
 LOADERS = {"importlib.import_module", "__import__", "builtins.__import__", "runpy.run_module", "runpy.run_path"}
 
 TORCH_FREE = ("errors", "clock", "ids", "protocol", "learning", "rounds", "storage", "coordinator", "server", "cli")
-CLIENT_SIDE_LIBRARIES = ("torch", "sklearn", "PIL", "matplotlib", "psutil")
+CLIENT_SIDE_LIBRARIES = ("torch", "sklearn", "PIL", "matplotlib", "psutil", "onnx", "onnxscript")
 
 
 def imported(source: Source) -> Iterator[tuple[ast.AST, str]]:

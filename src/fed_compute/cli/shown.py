@@ -10,6 +10,8 @@ from fed_compute.cli.console import err, out
 
 STYLES = {
     "live": "green", "active": "green", "open": "green",
+    "running": "green", "finished": "green", "paused": "yellow", "stopped": "red",
+    "OPEN": "dim", "COLLECTING": "cyan", "AGGREGATING": "cyan", "CLOSED": "green", "ABANDONED": "yellow",
     "pending": "yellow", "used_up": "dim", "expired": "dim", "revoked": "red", "banned": "red",
 }  # fmt: skip
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -38,6 +40,11 @@ def date(moment: float) -> str:
 def state(name: str) -> Text:
     """Return a state in its colour."""
     return Text(name.replace("_", " "), STYLES.get(name, ""))
+
+
+def figure(value: float | None, digits: int = 4) -> str:
+    """Return a measured number with so many digits that count, a dash if there is none."""
+    return "–" if value is None else f"{value:.{digits}g}"
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, empty: str) -> None:
