@@ -167,8 +167,8 @@ def test_a_watch_ends_with_the_job(served: Served, capsys: pytest.CaptureFixture
     assert read(served, "job", "watch", "default", "--every", "0.1") == 0
     stopper.join()
     told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("round 1/")
-    assert told[1] == "job default is running"
+    assert told[0] == "job default is running"
+    assert told[1].startswith("round 1/")
     assert told[-1] == "job default is stopped"
 
 

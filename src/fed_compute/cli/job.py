@@ -51,7 +51,7 @@ def create(
         return
     done = "is created" if is_new else "exists already, and is the same"
     print_line(f"job {job['name']} {done}: {job['model']} with {job['num_parameters']:,} parameters")
-    print_line(f"clients join it with: fed-compute join --url {api.url}")
+    print_line(f"clients join with: fed-compute join {api.url}")
 
 
 @app.command("list")
@@ -243,7 +243,7 @@ def _rounds_in_words(job: dict[str, Any]) -> str:
 
 def _show_rounds(rounds: list[dict[str, Any]]) -> None:
     show_table(
-        ("id", "round", "state", "updates", "late", "refused", "accuracy", "loss", "took", "made"),
+        ("id", "round", "state", "updates", "late", "refused", "accuracy", "loss", "took", "version"),
         [
             (
                 str(round_["round_id"]),

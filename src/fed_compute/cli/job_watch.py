@@ -19,7 +19,7 @@ from fed_compute.errors import CoordinatorBusy, CoordinatorUnreachable
 OVER = ("finished", "stopped")
 _STRIP = ("OPEN", "COLLECTING", "AGGREGATING", "CLOSED")
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_OTHER_LINES = 14
+_OTHER_LINES = 15
 """Lines of the picture that are not rounds of its table."""
 
 Job = dict[str, Any]
@@ -97,11 +97,18 @@ class PlainLines:
         self._state = ""
 
     def show(self, job: Job, _: Round | None) -> None:
-        """Write what is new."""
+        """Write what is new; that a job is over comes last."""
+        is_over = job["state"] in OVER
+        if not is_over:
+            self._tell_state(job)
         for round_ in job["rounds"]:
             if round_["state"] in ("CLOSED", "ABANDONED") and round_["round_id"] not in self._told:
                 self._told.add(round_["round_id"])
                 print_line(_line(round_, job["rounds_total"]))
+        if is_over:
+            self._tell_state(job)
+
+    def _tell_state(self, job: Job) -> None:
         if job["state"] != self._state:
             self._state = job["state"]
             print_line(f"job {job['name']} is {self._state}")
@@ -136,7 +143,12 @@ def _progress(job: Job, *, width: int) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_row(
         Text("rounds", "bold"),
-        ProgressBar(total=job["rounds_total"], completed=job["rounds_closed"], width=max(10, min(50, width - 30))),
+        ProgressBar(
+            total=job["rounds_total"],
+            completed=job["rounds_closed"],
+            width=max(10, min(50, width - 30)),
+            complete_style="green",
+        ),
         Text(f"{job['rounds_closed']} of {job['rounds_total']}"),
     )
     return grid
@@ -149,7 +161,7 @@ def _current(job: Job, current: Round, *, now: float) -> list[RenderableType]:
     for place, name in enumerate(_STRIP):
         style = "bold cyan" if place == reached else "green" if place < reached else "dim"
         strip.append(f"{'●' if place <= reached else '○'} {name.lower()}", style)
-        strip.append(" ── " if place < len(_STRIP) - 1 else "", "dim")
+        strip.append(" ─ " if place < len(_STRIP) - 1 else "", "dim")
     reported = set(current["updates_received"])
     facts = f"updates {current['total_updates']} of {current['target_updates']}"
     if current["deadline"] is not None:
@@ -163,7 +175,8 @@ def _current(job: Job, current: Round, *, now: float) -> list[RenderableType]:
         names.append(f"and {more} more", "dim")
     if not current["assigned_clients"]:
         names.append("nobody yet", "dim")
-    names.no_wrap, names.overflow = True, "ellipsis"
+    for text in (strip, names):
+        text.no_wrap, text.overflow = True, "ellipsis"
     return [strip, Text(facts), names]
 
 

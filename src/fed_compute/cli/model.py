@@ -247,6 +247,6 @@ def _row(part: Change, name: str) -> tuple[str, ...]:
         figure(part.norm_of_change),
         "–" if part.relative is None else f"{part.relative:.1%}",
         "–" if part.cosine is None else f"{part.cosine:.4f}",
-        figure(part.largest, 3),
+        figure(part.largest),
         ",".join(str(place) for place in part.largest_at) or "–",
     )

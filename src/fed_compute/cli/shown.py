@@ -42,9 +42,11 @@ def state(name: str) -> Text:
     return Text(name.replace("_", " "), STYLES.get(name, ""))
 
 
-def figure(value: float | None, digits: int = 4) -> str:
-    """Return a measured number with so many digits that count, a dash if there is none."""
-    return "–" if value is None else f"{value:.{digits}g}"
+def figure(value: float | None) -> str:
+    """Return a measured number with three decimals, or three digits if that would say too little; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.2e}"
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, empty: str) -> None:
