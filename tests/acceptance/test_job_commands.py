@@ -97,6 +97,58 @@ def test_a_job_file_that_is_not_there_is_named(served: Served, capsys: pytest.Ca
     assert "nowhere.toml cannot be read: No such file" in capsys.readouterr().err
 
 
+def test_a_job_starts_from_a_model_that_was_trained_before(served: Served, tmp_path: Path) -> None:
+    model, file = tmp_path / "model", tmp_path / "job.json"
+    assert read(served, "model", "get", "v2", "--out", str(model)) == 0
+    assert read(served, "job", "export", "default", "--out", str(tmp_path / "x"), "--models", "none") == 0
+    recipe = json.loads((tmp_path / "x" / "job.json").read_text())
+    file.write_text(json.dumps({**recipe, "name": "second"}))
+    assert operate(served, "job", "create", str(file), "--first-model", str(model)) == 0
+    versions = [served.http.get(f"/jobs/{name}").json()["versions"] for name in ("second", "default")]
+    assert versions[0][0]["digest"] == versions[1][1]["digest"]
+
+
+def test_a_first_model_of_another_job_is_refused(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "job.toml").write_text(JOB)
+    assert read(served, "model", "get", "v1", "--out", str(tmp_path / "model")) == 0
+    words = [str(tmp_path / "job.toml"), "--first-model", str(tmp_path / "model")]
+    assert operate(served, "job", "create", *words) == 2
+    assert "the model file cannot be used" in capsys.readouterr().err
+
+
+def test_a_plug_in_model_brings_its_parameters_and_its_first_values(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coordinator runs no model; whoever creates the job has it installed."""
+    install_plugin(tmp_path / "plugins", monkeypatch)
+    file = tmp_path / "job.toml"
+    file.write_text('name = "mine"\nseed = 7\n[model]\nname = "mine"\nargs = { width = 3 }\n')
+    for _ in range(2):  # the second time it is the same job
+        assert operate(served, "job", "create", str(file)) == 0
+    found = served.http.get("/jobs/mine").json()
+    assert [(one["name"], one["shape"]) for one in found["parameters"]] == [("weight", [2, 3]), ("bias", [2])]
+
+
+def test_a_plug_in_model_that_is_not_installed_is_refused(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "job.toml").write_text('name = "mine"\n[model]\nname = "simple_mpl"\n')
+    assert operate(served, "job", "create", str(tmp_path / "job.toml")) == 2
+    assert "did you mean 'simple_mlp'?" in capsys.readouterr().err
+
+
+def install_plugin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a package that offers the model `mine`, a linear layer."""
+    info = folder / "mine-1.dist-info"
+    info.mkdir(parents=True)
+    (folder / "mine_model.py").write_text("from torch import nn\ndef build(width):\n    return nn.Linear(width, 2)\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[fed_compute.models]\nmine = mine_model:build\n")
+    monkeypatch.syspath_prepend(str(folder))
+
+
 def test_nobody_creates_a_job_without_a_key(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "job.toml").write_text(JOB)
     words = ["job", "create", str(tmp_path / "job.toml"), "--url", served.url, "--data-dir", str(tmp_path)]

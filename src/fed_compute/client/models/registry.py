@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+import torch
 from torch import nn
 
 from fed_compute.client.models.built_in import BUILT_IN_MODULES
@@ -46,6 +47,17 @@ def build_named(name: str, arguments: Mapping[str, Any], schema: ParameterSchema
     module = _built_in(name, arguments, schema) if name in BUILT_IN_MODULES else _plugin(name, arguments)
     _check_shapes({key: tuple(tensor.shape) for key, tensor in named_tensors(module).items()}, name, schema)
     return module
+
+
+def build_plugin(name: str, arguments: Mapping[str, Any], *, seed: int) -> nn.Module:
+    """Build a plug-in model whose first values follow from `seed`, on the CPU. Other chance is left as it was.
+
+    Raises:
+        ModelUnknown, ModelMismatch: as `build_model`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _plugin(name, arguments)
 
 
 def _plugins() -> dict[str, EntryPoint]:
