@@ -349,7 +349,7 @@ def test_a_client_that_hangs_up_while_waiting_takes_no_task(server: Served) -> N
     busy = fill_round(server)
     gone = server.join("gone")
     with pytest.raises(httpx2.ReadTimeout):
-        gone.http.get("/task/gone", params={"wait": 30}, timeout=0.5)
+        gone.http.get("/task/gone", params={"wait": 30}, timeout=httpx2.Timeout(30, read=0.5))
     close_round(busy)
     give_up_at = time.monotonic() + 20
     while server.http.get("/status/1").json()["state"] != "CLOSED":
