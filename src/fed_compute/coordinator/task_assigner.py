@@ -37,6 +37,8 @@ EVALUATION_SECONDS = 60.0
 """The shortest lease of an evaluation or an audit."""
 LONGEST_REST_SECONDS = 3600.0
 """A client that has used up its day's quota is told to ask again after this time, and the usual gap, at the latest."""
+JOB_FINISHED = "job_finished"
+"""Why there is nothing to do: every job that the client may work for is finished."""
 FINISHED_SECONDS = 30.0
 """Whoever would wait for another job asks no more often."""
 OWN_TASKS = 20
@@ -223,7 +225,7 @@ class TaskAssigner:
                 return offer
         window = self._pace.window(records)
         if jobs and all(job.state is JobState.FINISHED for job in jobs):
-            return _nothing("job_finished", window.at_least(FINISHED_SECONDS), client_id, now=now)
+            return _nothing(JOB_FINISHED, window.at_least(FINISHED_SECONDS), client_id, now=now)
         if rest > 0:
             return _nothing("quota_used", window.after(min(rest, LONGEST_REST_SECONDS)), client_id, now=now)
         return _nothing("gathering" if gathering else "waiting", window, client_id, now=now)
