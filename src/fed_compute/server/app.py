@@ -33,6 +33,7 @@ from fed_compute.server.routes import (
     updates,
 )
 from fed_compute.server.seats import Seats
+from fed_compute.server.traffic import CountRequests
 from fed_compute.server.uploads import Uploads
 
 THREADS = 64
@@ -97,4 +98,5 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     app.add_middleware(NetworkLimits, coordinator=coordinator)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(AccessLog)
+    app.add_middleware(CountRequests, instruments=state.instruments)
     return app

@@ -52,13 +52,14 @@ async def events(
 
 
 async def _feed(state: ServerState, seq: int, job_id: int | None) -> AsyncIterator[ServerSentEvent]:
-    while not state.news.closing:
-        news = state.news.anything()
-        seq, batch, full = await anyio.to_thread.run_sync(_read, state.coordinator, seq, job_id)
-        for event in batch:
-            yield event
-        if not full:
-            await state.news.wait(news, seconds=_LOOK_AGAIN_SECONDS)
+    with state.instruments.event_streams.track_inprogress():
+        while not state.news.closing:
+            news = state.news.anything()
+            seq, batch, full = await anyio.to_thread.run_sync(_read, state.coordinator, seq, job_id)
+            for event in batch:
+                yield event
+            if not full:
+                await state.news.wait(news, seconds=_LOOK_AGAIN_SECONDS)
 
 
 def _read(core: Coordinator, seq: int, job_id: int | None) -> tuple[int, list[ServerSentEvent], bool]:

@@ -75,6 +75,11 @@ class JournalRows:
         row = self._connection.execute(query).one_or_none()
         return (0, {}) if row is None else (row.seq, json.loads(row.state))
 
+    def cursors(self) -> dict[str, int]:
+        """Return how far each reader got that has read anything."""
+        rows = self._connection.execute(select(tables.cursors.c.reader, tables.cursors.c.seq))
+        return {reader: seq for reader, seq in rows}
+
     def move_cursor(self, reader: str, seq: int, state: Mapping[str, Any]) -> None:
         """Record how far a reader got. Do it in the transaction that stores what it read."""
         text = json.dumps(state, separators=(",", ":"))
