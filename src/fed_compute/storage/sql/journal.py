@@ -51,9 +51,10 @@ class JournalRows:
         query = select(*_ENTRY).where(tables.journal.c.seq > seq).order_by(tables.journal.c.seq).limit(limit)
         return [record(Entry, row) for row in self._connection.execute(query)]
 
-    def of_round(self, round_id: RoundId) -> list[Entry]:
-        """Return the entries about one round, oldest first."""
-        query = select(*_ENTRY).where(tables.journal.c.round_id == round_id).order_by(tables.journal.c.seq)
+    def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Entry]:
+        """Return the entries about one round after number `after`, oldest first."""
+        about = (tables.journal.c.round_id == round_id, tables.journal.c.seq > after)
+        query = select(*_ENTRY).where(*about).order_by(tables.journal.c.seq)
         return [record(Entry, row) for row in self._connection.execute(query)]
 
     def newest(self, *, limit: int, kind: str | None = None, client_id: str | None = None) -> list[Entry]:
