@@ -58,6 +58,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "matplotlib": ("cli.demo*", "simulator"),
     "limits": ("coordinator",),
     "prometheus_client": ("coordinator", "server"),
+    "opentelemetry": ("protocol.otel",),
 }
 # A package that always comes with one that pyproject.toml names.
 COMES_WITH = {"starlette": "fastapi", "click": "typer"}
