@@ -28,7 +28,7 @@ local_epochs = 1
 [rounds]
 total = 20
 target_updates = 10
-min_updates = 2
+min_updates = 5
 deadline_seconds = 300
 
 [aggregation]
