@@ -14,11 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.responses import HTMLResponse, Response
 
 from fed_compute.coordinator.sessions import Session
+from fed_compute.server.dashboard.meanings import meaning
 
 VERSION = version("fed-compute")
 STATIC = files("fed_compute.server.dashboard") / "static"
 PAGES = (
     ("Overview", "/"),
+    ("Jobs", "/ui/jobs"),
     ("Clients", "/ui/clients"),
     ("Leaderboard", "/ui/leaderboard"),
     ("Events", "/ui/events"),
@@ -53,6 +55,10 @@ DONE = {
     "approved": "The client may take part.",
     "banned": "The client is shut out, and its lease is taken back.",
     "unbanned": "The client may take part again.",
+    "paused": "The job is paused; no more tasks of it are given until it goes on.",
+    "resumed": "The job goes on.",
+    "stopped": "The job is stopped for good. Its versions stay.",
+    "revoked": "The invitation opens nothing any more.",
 }
 """What a page says after an act, by the word in its address."""
 
@@ -75,6 +81,7 @@ def render(
         .render(
             pages=PAGES,
             here=request.url.path,
+            here_whole=f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path,
             version=VERSION,
             visitor=visitor,
             is_operator=visitor is not None and visitor.is_operator,
@@ -103,7 +110,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": count, "tokens": tokens, "percent": percent, "decimal": decimal, "moment": moment,
-        "duration": duration,
+        "duration": duration, "size": size, "place": place, "meaning": meaning,
     }  # fmt: skip
     environment.globals["asset"] = asset
     return environment
@@ -145,6 +152,24 @@ def percent(value: float | None) -> str:
 def decimal(value: float | None) -> str:
     """Write a number with three significant digits."""
     return "–" if value is None else f"{value:.3g}"
+
+
+def size(num_bytes: float | None) -> str:
+    """Write a number of bytes in the unit that suits it, of 1024 each."""
+    if num_bytes is None:
+        return "–"
+    if num_bytes < 1024:
+        return f"{num_bytes:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        num_bytes /= 1024
+        if num_bytes < 1024:
+            return f"{num_bytes:.3g} {unit}"
+    return f"{num_bytes / 1024:,.1f} TiB"
+
+
+def place(share: float) -> str:
+    """Write a place from 0 to 1 as a coordinate within a drawing: it fits whatever width the drawing has."""
+    return f"{share * 100:.2f}%"
 
 
 def moment(value: float | None) -> str:

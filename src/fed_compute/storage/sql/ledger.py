@@ -110,8 +110,10 @@ class LedgerRows:
         rows = self._connection.execute(select(_A.account, _A.micro_tokens))
         return {account: int(balance) for account, balance in rows}
 
-    def lines_of(self, client_id: ClientId, *, after: int = 0, limit: int = 1_000_000) -> list[LedgerLine]:
-        """Return why a client has what it has, oldest first: the groups after number `after`, at most `limit`."""
+    def lines_of(
+        self, client_id: ClientId, *, after: int = 0, limit: int = 1_000_000, newest_first: bool = False
+    ) -> list[LedgerLine]:
+        """Return why a client has what it has, oldest first if not told otherwise: groups after number `after`."""
         own, escrow = tables.ledger_entries.alias(), tables.ledger_entries.alias()
         group = [_G.group_id, _G.kind, _G.reason, _G.client_id, _G.round_id, _G.task_id, _G.at, _G.terms, _G.refers_to]
         query = (
@@ -120,7 +122,7 @@ class LedgerRows:
             .outerjoin(escrow, (escrow.c.group_id == _G.group_id) & (escrow.c.account == escrow_of(client_id)))
             .where(_G.client_id == client_id, _G.group_id > after)
             .where((own.c.micro_tokens.is_not(None)) | (escrow.c.micro_tokens.is_not(None)))
-            .order_by(_G.group_id)
+            .order_by(_G.group_id.desc() if newest_first else _G.group_id)
             .limit(limit)
         )
         return [LedgerLine(*row) for row in self._connection.execute(query)]
