@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.server.dashboard import (
     acts,
+    api_pages,
     joining,
     live,
     new_job,
@@ -65,7 +66,7 @@ _PUBLIC = (
     events,
 )
 _ADMIN = (admin_keys, admin_invites, admin_clients)
-_DASHBOARD = (pages, job_pages, round_pages, client_pages, volunteer, joining, new_job, acts, live, visitors)
+_DASHBOARD = (pages, job_pages, round_pages, client_pages, volunteer, joining, new_job, acts, live, visitors, api_pages)
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
 with a stable `code`."""
@@ -98,6 +99,8 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         version=health.VERSION,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         dependencies=[Depends(spoken_protocol)],
     )
     app.state.server = state
