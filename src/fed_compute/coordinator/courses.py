@@ -11,7 +11,7 @@ MOST_POINTS = 240
 
 @dataclass(frozen=True, slots=True)
 class CoursePoint:
-    """Rounds in a row up to round `number`. Means over their evaluations, samples and rounds; None if there are none."""
+    """Rounds in a row up to round `number`: means over evaluations, samples and rounds, None if there are none."""
 
     number: int
     accuracy: float | None

@@ -50,6 +50,11 @@ class Line:
     job: str | None
     told: str
 
+    @property
+    def code(self) -> str:
+        """The code of the refusal that the line tells of, empty if it tells of none."""
+        return str(json.loads(self.entry.payload).get("code", ""))
+
 
 def counted_in(store: Store, view: RoundView) -> Sequence[Counted]:
     """Return a round's updates in the order in which they came, with what the rule and the measurement say of each."""

@@ -27,9 +27,7 @@ def close_round(request: Request, core: Core, visitor: OperatorVisitor, form: Fo
 
 
 @router.post("/ui/clients/{client_id}/rotate")
-def rotate_key(
-    request: Request, core: Core, visitor: OperatorVisitor, form: Form, client_id: ClientName
-) -> Response:
+def rotate_key(request: Request, core: Core, visitor: OperatorVisitor, form: Form, client_id: ClientName) -> Response:
     """Make a new key for a client and show it, this once."""
     at_once = form.get("at_once") == "yes"
     issued = core.keys.rotate_client(

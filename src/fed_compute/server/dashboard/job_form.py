@@ -16,7 +16,7 @@ from tomlkit.exceptions import TOMLKitError
 from fed_compute.errors import JobFileInvalid
 from fed_compute.protocol.aggregation_section import RuleName, ServerOptimizerName
 from fed_compute.protocol.architectures import BUILT_IN
-from fed_compute.protocol.job import ClientOptimizer, Compression, Encoding, Loss
+from fed_compute.protocol.job import ClientOptimizer, Compression, Encoding, JobSpec, Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +25,34 @@ class Field:
 
     key: str
     label: str
-    kind: Literal["text", "number", "table", "flag"] = "text"
+    kind: Literal["text", "number", "table"] = "text"
     choices: tuple[str, ...] = ()
     hint: str = ""
+    is_broad: bool = False
 
     @property
     def name(self) -> str:
         """The name of the input that holds it."""
         return f"field.{self.key}"
 
+    @property
+    def default(self) -> str:
+        """What holds where the job file says nothing."""
+        return _shown(_found(_DEFAULTS, self.key))
 
+
+_DEFAULTS = JobSpec().model_dump(mode="json", exclude={"name", "description", "model"})
 _ARGUMENTS = "; ".join(f"{name}: {', '.join(kind.model_fields)}" for name, (kind, _) in BUILT_IN.items())
 
 GROUPS: Mapping[str, tuple[Field, ...]] = {
     "Job": (
         Field("name", "Name", hint="Lower-case letters, digits, - and _."),
-        Field("description", "Description"),
         Field("seed", "Seed", "number"),
+        Field("description", "Description", is_broad=True),
     ),
     "Model": (
         Field("model.name", "Model", choices=tuple(sorted(BUILT_IN))),
-        Field("model.args", "Arguments", "table", hint=_ARGUMENTS),
+        Field("model.args", "Arguments", "table", hint=_ARGUMENTS, is_broad=True),
     ),
     "Training": (
         Field("training.loss", "Loss", choices=get_args(Loss)),
@@ -57,7 +64,9 @@ GROUPS: Mapping[str, tuple[Field, ...]] = {
     "Rounds": (
         Field("rounds.total", "Rounds in all", "number"),
         Field("rounds.target_updates", "Updates that close a round", "number"),
-        Field("rounds.min_updates", "Updates at the least", "number", hint="With fewer at the deadline it is given up."),
+        Field(
+            "rounds.min_updates", "Updates at the least", "number", hint="With fewer at the deadline it is given up."
+        ),
         Field("rounds.deadline_seconds", "Deadline in seconds", "number"),
         Field("rounds.mode", "Mode", choices=("sync", "async", "fedbuff")),
     ),
@@ -83,6 +92,14 @@ def fields_of(text: str) -> dict[str, str]:
     """
     data = _parsed(text)
     return {field.key: _shown(_found(data, field.key)) for field in FIELDS}
+
+
+def job_text(spec: JobSpec) -> str:
+    """Return a recipe as a job file, without what is as it would be anyway; the model is always named."""
+    told = spec.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    head = {name: told.pop(name) for name in ("name", "description", "seed") if name in told}
+    told.pop("model", None)
+    return tomlkit.dumps({**head, "model": spec.model.model_dump(mode="json"), **told})
 
 
 def settled(text: str, fields: Mapping[str, str], base: str) -> str:
@@ -149,7 +166,7 @@ def _shown(value: Any) -> str:
         inline = tomlkit.inline_table()
         inline.update(value)
         return inline.as_string()
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value)
 
 
 def _parsed(text: str) -> dict[str, Any]:

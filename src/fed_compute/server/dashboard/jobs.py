@@ -1,6 +1,5 @@
 """Pages about jobs: the list, one job, several over each other, and what charts and downloads take from them."""
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -10,6 +9,7 @@ from starlette.responses import HTMLResponse, Response
 from fed_compute.coordinator.comparison import differences
 from fed_compute.coordinator.overview import course_of, jobs_in_view, lineage_of, rounds_of, standings_of
 from fed_compute.coordinator.recipes import spec_of
+from fed_compute.server.dashboard.job_form import job_text
 from fed_compute.server.dashboard.render import Notice, render
 from fed_compute.server.dashboard.visitors import Visitor
 from fed_compute.server.dependencies import MAX_ROUND_ID, Core, JobName
@@ -62,7 +62,7 @@ def job(
         is_newest=before is None and versions_before is None,
         versions=versions,
         older_versions=versions[-1].version if versions and versions[-1].version > 1 else None,
-        recipe=json.dumps(spec_of(found).model_dump(mode="json", exclude_defaults=True), indent=2),
+        recipe=job_text(spec_of(found)),
         others=[other.name for other in jobs_in_view(core.store) if other.name != name][:200],
     )
 

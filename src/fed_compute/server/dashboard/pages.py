@@ -11,6 +11,7 @@ from fed_compute.coordinator.leaderboard import client_page, team_page, team_tot
 from fed_compute.coordinator.overview import jobs_in_view, standings_of, updates_since
 from fed_compute.coordinator.queries import population
 from fed_compute.coordinator.sessions import Session
+from fed_compute.coordinator.shown import NOT_FOR_STRANGERS
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.server.dashboard.condition import condition_of
 from fed_compute.server.dashboard.render import render
@@ -109,15 +110,15 @@ def events(
 ) -> HTMLResponse:
     """Show the journal, newest lines first: all, or those of a kind, a client, a job; and on, back in time."""
     wanted = Wanted(kind.strip() or None, client.strip() or None, job.strip() or None, before)
-    page = journal_page(core.store, wanted, limit=LINES, for_staff=visitor is not None and visitor.is_staff)
-    known = sorted(name for name in core.metrics.totals() if ":" not in name)
+    is_staff = visitor is not None and visitor.is_staff
+    hidden = frozenset[str]() if is_staff else NOT_FOR_STRANGERS
     return render(
         request,
         "events.html",
         visitor,
-        page=page,
+        page=journal_page(core.store, wanted, limit=LINES, for_staff=is_staff),
         wanted=wanted,
-        kinds=known,
+        kinds=sorted(name for name in core.metrics.totals() if ":" not in name and name not in hidden),
         jobs=[job.name for job in jobs_in_view(core.store)],
     )
 

@@ -110,7 +110,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": count, "tokens": tokens, "percent": percent, "decimal": decimal, "moment": moment,
-        "duration": duration, "size": size, "place": place, "meaning": meaning,
+        "duration": duration, "size": size, "place": place, "ticked": ticked, "meaning": meaning,
     }  # fmt: skip
     environment.globals["asset"] = asset
     return environment
@@ -160,11 +160,10 @@ def size(num_bytes: float | None) -> str:
         return "–"
     if num_bytes < 1024:
         return f"{num_bytes:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        num_bytes /= 1024
-        if num_bytes < 1024:
-            return f"{num_bytes:.3g} {unit}"
-    return f"{num_bytes / 1024:,.1f} TiB"
+    units = ("KiB", "MiB", "GiB", "TiB")
+    power = next((power for power in range(1, len(units)) if num_bytes < 1000 * 1024**power), len(units))
+    amount = num_bytes / 1024**power
+    return f"{amount:,.{2 if amount < 10 else 1 if amount < 100 else 0}f} {units[power - 1]}"
 
 
 def place(share: float) -> str:
@@ -175,6 +174,14 @@ def place(share: float) -> str:
 def moment(value: float | None) -> str:
     """Write a Unix time in UTC."""
     return "–" if value is None else datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def ticked(seconds: float) -> str:
+    """Write a round number of seconds as short as it goes."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s"
 
 
 def duration(seconds: float | None) -> str:
