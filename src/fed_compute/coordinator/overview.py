@@ -15,6 +15,8 @@ LONGEST_CURVE = 1_000
 RECENT_ROUNDS = 50
 """Rounds of a job in which its quality is looked for."""
 
+_IN_VIEW = (JobState.RUNNING, JobState.PAUSED, JobState.FINISHED, JobState.STOPPED)
+
 
 @dataclass(frozen=True, slots=True)
 class LiveRound:
@@ -58,7 +60,7 @@ class Course:
 def jobs_in_view(store: Store) -> list[Job]:
     """Return every job: those that go on first, newest first among them, then those that are over."""
     with store.snapshot() as records:
-        return sorted(records.jobs.all(), key=lambda job: (job.state is not JobState.RUNNING, -job.job_id))
+        return sorted(records.jobs.all(), key=lambda job: (_IN_VIEW.index(job.state), -job.job_id))
 
 
 def standings_of(store: Store, jobs: Sequence[Job]) -> list[JobStanding]:

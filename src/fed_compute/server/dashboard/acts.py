@@ -1,6 +1,6 @@
 """What operators do on pages. Each act is a form of an own page; the answer leads back to where it was sent from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -10,10 +10,13 @@ from fed_compute.errors import FedComputeError, PathNotFound, RequestInvalid
 from fed_compute.ids import ClientId, RoundId
 from fed_compute.server.dashboard.render import render
 from fed_compute.server.dashboard.visitors import Form, OperatorVisitor
-from fed_compute.server.dependencies import ClientName, Core, RoundNumber
+from fed_compute.server.dependencies import ClientName, Core, JobName, RoundNumber
 
 OVERLAP_HOURS = 24
 """So long the old keys of a client stay good beside a new one, unless they are ended at once."""
+
+_Act = tuple[Callable[[], object], str]
+"""What to do, and the word that the next page says it with."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,6 +27,19 @@ def close_round(request: Request, core: Core, visitor: OperatorVisitor, form: Fo
     return _act(
         request, visitor, lambda: core.rounds.request_close(RoundId(round_id)), f"/ui/rounds/{round_id}", "closed"
     )
+
+
+@router.post("/ui/jobs/{name}/{act}")
+def steer_job(request: Request, core: Core, visitor: OperatorVisitor, form: Form, name: JobName, act: str) -> Response:
+    """Pause a job, let it go on, or stop it for good."""
+    by = visitor.principal.key_id
+    acts: Mapping[str, _Act] = {
+        "pause": (lambda: core.steering.pause(name, by=by), "paused"),
+        "resume": (lambda: core.steering.resume(name, by=by), "resumed"),
+        "stop": (lambda: core.steering.stop(name, by=by), "stopped"),
+    }
+    run, done = _known(request, acts, act)
+    return _act(request, visitor, run, f"/ui/jobs/{name}", done)
 
 
 @router.post("/ui/clients/{client_id}/rotate")
@@ -50,15 +66,19 @@ def move_client(
     """Approve a client, shut it out, or let it in again."""
     by, client = visitor.principal.key_id, ClientId(client_id)
     reason, with_invited = _reason(form), form.get("with_invited") == "yes"
-    acts: dict[str, tuple[Callable[[], object], str]] = {
+    acts: Mapping[str, _Act] = {
         "approve": (lambda: core.clients.approve(client, by=by), "approved"),
         "ban": (lambda: core.clients.ban(client, reason=reason, with_invited=with_invited, by=by), "banned"),
         "unban": (lambda: core.clients.unban(client, by=by), "unbanned"),
     }
+    run, done = _known(request, acts, act)
+    return _act(request, visitor, run, f"/ui/clients/{client_id}", done)
+
+
+def _known(request: Request, acts: Mapping[str, _Act], act: str) -> _Act:
     if act not in acts:
         raise PathNotFound(request.url.path)
-    run, done = acts[act]
-    return _act(request, visitor, run, f"/ui/clients/{client_id}", done)
+    return acts[act]
 
 
 def _reason(form: dict[str, str]) -> str | None:

@@ -97,7 +97,7 @@ def fields_of(text: str) -> dict[str, str]:
 def job_text(spec: JobSpec) -> str:
     """Return a recipe as a job file, without what is as it would be anyway; the model is always named."""
     told = spec.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-    head = {name: told.pop(name) for name in ("name", "description", "seed") if name in told}
+    head: dict[str, Any] = {name: told.pop(name) for name in ("name", "description", "seed") if name in told}
     told.pop("model", None)
     return tomlkit.dumps({**head, "model": spec.model.model_dump(mode="json"), **told})
 
