@@ -6,7 +6,7 @@ stays as it is, comments too.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -123,20 +123,21 @@ def settled(text: str, fields: Mapping[str, str], base: str) -> str:
         for field, value in changed.items():
             _write(document, field, value)
         return tomlkit.dumps(document)
-    except TOMLKitError as error:
+    except (TOMLKitError, RecursionError) as error:
         raise JobFileInvalid(f"the fields cannot be written into the job file: {error}") from error
 
 
 def _write(document: tomlkit.TOMLDocument, field: Field, value: str) -> None:
     section, _, leaf = field.key.rpartition(".")
-    if not value:
-        table: Any = document.get(section, {}) if section else document
-        table.pop(leaf, None)
-    elif not section:
-        document[leaf] = _value(field, value)
-    else:
-        table = document.setdefault(section, tomlkit.table())
+    table: Any = document.setdefault(section, tomlkit.table()) if section else document
+    if not isinstance(table, MutableMapping):
+        raise JobFileInvalid(
+            f"{section} is {str(table)[:40]!r} in the job file, wanted a table of its own", key=section
+        )
+    if value:
         table[leaf] = _value(field, value)
+    else:
+        table.pop(leaf, None)
 
 
 def _value(field: Field, text: str) -> Any:

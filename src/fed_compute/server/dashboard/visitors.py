@@ -84,11 +84,12 @@ async def login(request: Request, core: Core) -> Response:
     key, goes_on = fields.get("key", "").strip(), own_page(fields.get("next", "/"))
     try:
         token = core.sessions.open(key)
+        is_client = core.sessions.read(token).principal.client_id is not None
     except (AuthenticationFailed, ClientBanned) as error:
         note_failure(core, sender_network(request))
         notice = Notice("bad", f"This key opens nothing here: {error.message}")
         return render(request, "login.html", None, status=401, notice=notice, next=goes_on)
-    response = RedirectResponse(goes_on, status_code=303)
+    response = RedirectResponse("/ui/me" if is_client and goes_on == "/" else goes_on, status_code=303)
     response.set_cookie(
         SESSION_COOKIE,
         token,

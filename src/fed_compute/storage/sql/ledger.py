@@ -1,5 +1,6 @@
 """The credit ledger: double entry, append only, idempotent. Amounts are whole micro-tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,9 +106,10 @@ class LedgerRows:
         row = self._connection.execute(_BALANCE, {"accounts": [account]}).one_or_none()
         return 0 if row is None else int(row.micro_tokens)
 
-    def balances(self) -> dict[str, int]:
-        """Return the balance of every account, in micro-tokens."""
-        rows = self._connection.execute(select(_A.account, _A.micro_tokens))
+    def balances(self, accounts: Sequence[str] | None = None) -> dict[str, int]:
+        """Return the balance of every account, or of those of some that there are, in micro-tokens."""
+        query = select(_A.account, _A.micro_tokens)
+        rows = self._connection.execute(query if accounts is None else query.where(_A.account.in_(accounts)))
         return {account: int(balance) for account, balance in rows}
 
     def lines_of(

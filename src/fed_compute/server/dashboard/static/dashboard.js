@@ -1,6 +1,6 @@
 // Live pages: a beat, at most one a second, says that something happened, and the marked parts are asked for again.
 (() => {
-  const RESIZE_MS = 200, COPIED_MS = 1500;
+  const REDRAW_MS = 4000, RESIZE_MS = 200, COPIED_MS = 1500;
   const SERIES = {
     accuracy: ["accuracy", "--series-1", (value) => `${(value * 100).toFixed(1)} %`],
     loss: ["held-out loss", "--series-2", (value) => value.toPrecision(3)],
@@ -94,7 +94,12 @@
     live.querySelector(".word").textContent = word;
   }
 
-  function refresh() { htmx.trigger(document.body, "live"); redraw(); }
+  // Charts change by the round: they are asked for more seldom than words and figures.
+  let redrawing = null;
+  function refresh() {
+    htmx.trigger(document.body, "live");
+    redrawing ??= setTimeout(() => { redrawing = null; redraw(); }, REDRAW_MS);
+  }
 
   // A hidden page hears nothing, so that many open pages hold no connections; it looks again when it is shown.
   let feed = null;
