@@ -55,6 +55,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "matplotlib": ("cli.demo*", "simulator"),
     "limits": ("coordinator",),
     "prometheus_client": ("coordinator", "server"),
+    "tomlkit": ("server.dashboard",),
 }
 # A package that always comes with one that pyproject.toml names.
 COMES_WITH = {"starlette": "fastapi", "click": "typer"}
