@@ -37,7 +37,6 @@
       return `${one.label}: ${isThere(last) ? one.say(last) : "not measured yet"}`;
     });
     figure.setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}. ${rounds} rounds. Newest ${said.join(", ")}.`);
-    figure.setAttribute("role", "img");
   }
 
   function wait(figure) {
