@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from fed_compute.coordinator.contribution_records import contribution_of
@@ -25,6 +26,8 @@ NOT_FOR_STRANGERS = frozenset(
     }
 )
 """Kinds of journal entries that are about keys and about what operators do to clients."""
+
+_MOMENTS = ("deadline",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,12 @@ def lines_of(store: Store, entries: Sequence[Entry]) -> Sequence[Line]:
 
 
 def _told(entry: Entry) -> str:
-    return ", ".join(
-        f"{name} {_short(value)}" for name, value in json.loads(entry.payload).items() if value is not None
-    )
+    told = {name: value for name, value in json.loads(entry.payload).items() if value is not None}
+    return ", ".join(f"{name} {_moment(value) if name in _MOMENTS else _short(value)}" for name, value in told.items())
+
+
+def _moment(value: float) -> str:
+    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _short(value: object) -> str:

@@ -93,7 +93,8 @@ class _Scale:
 
 def _span(task: Task, noted: Sequence[Entry], scale: _Scale, *, now: float) -> Span:
     marks = [scale.mark("assigned", task.leased_at)]
-    if task.leased_at < task.progress_at < (task.ended_at or now):
+    is_heard = task.progress_at <= now if task.ended_at is None else task.progress_at < task.ended_at
+    if task.leased_at < task.progress_at and is_heard:
         marks.append(scale.mark("heartbeat", task.progress_at, f"{task.progress:.0%}" if task.progress < 1 else ""))
     if task.ended_at is not None and task.state in _ENDINGS:
         marks.append(scale.mark(_ENDINGS[task.state], task.ended_at))
