@@ -378,6 +378,20 @@ class JobExists(Refused):
         super().__init__(f"job {name!r} exists already with a different recipe; choose another name", got=name)
 
 
+class JobOver(Refused):
+    """The job has finished or was stopped, so that it cannot be paused, resumed or stopped any more."""
+
+    code = "job_over"
+    status = 409
+
+    def __init__(self, name: str, *, state: str, want: str) -> None:
+        super().__init__(
+            f"job {name!r} is {state} and cannot be {want} any more; to train further, create a job of another name",
+            state=state,
+            want=want,
+        )
+
+
 class JobFileInvalid(Refused):
     """The job file has an unknown key, a wrong type or a value out of range."""
 

@@ -67,7 +67,7 @@ router = APIRouter(tags=["tasks"])
                     "schema": {"type": "string"},
                 },
                 REASON_HEADER: {
-                    "description": "Why: waiting, gathering, quota_used or job_finished.",
+                    "description": "Why: waiting, gathering, quota_used, job_paused or job_finished (or stopped).",
                     "schema": {"type": "string"},
                 },
             },
