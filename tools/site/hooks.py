@@ -11,7 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from tools.site import catalogue, commands, server, settings
-from tools.site.links import FROM_THE_TOP, REPOSITORY, rewritten, sources_linked
+from tools.site.links import DOCS, FROM_THE_TOP, REPOSITORY, rewritten, sources_linked
 
 GENERATED: Mapping[str, Callable[[], str]] = {
     "client-settings": settings.client_settings,
@@ -26,6 +26,26 @@ GENERATED: Mapping[str, Callable[[], str]] = {
 """What `<!-- generated: NAME -->` in a page stands for."""
 
 _MARK = re.compile(r"<!-- generated: ([a-z-]+) -->")
+
+
+COMPLETED: Mapping[str, str] = {
+    "How to": "how-to",
+    "Reference": "reference",
+    "Explanation": "explanation",
+    "Decisions": "decisions",
+}
+"""Sections of the navigation → the folder whose other pages follow those that mkdocs.yml puts in order."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the pages to the navigation that mkdocs.yml does not put into an order of its own."""
+    for section in config.nav or ():
+        for title, pages in section.items():
+            if title in COMPLETED:
+                named = {page for entry in pages for page in ([entry] if isinstance(entry, str) else entry.values())}
+                found = (path.relative_to(DOCS).as_posix() for path in sorted((DOCS / COMPLETED[title]).glob("*.md")))
+                pages += [page for page in found if page not in named]
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
