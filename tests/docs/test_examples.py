@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from fed_compute.protocol.job import parse_job_text
 from tests.docs.pages import RUNS, Block, blocks, documents, prose, text_of
@@ -57,6 +58,11 @@ def wrong_words(line: str) -> str | None:
 def test_every_toml_block_is_a_job_file(block: Block) -> None:
     """One that is not has a title that says which file it is from."""
     parse_job_text(block.text)
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.place)
+def test_every_yaml_block_is_a_mapping(block: Block) -> None:
+    assert isinstance(yaml.safe_load(block.text), dict)
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.place)
