@@ -1,5 +1,6 @@
 """What a running coordinator says about itself: its endpoints and its metrics."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -18,6 +19,7 @@ from tools.site.markdown import code, first_line, plain, table
 from tools.site.schemas import kind, properties, referred
 
 Operation = dict[str, Any]
+_CODE = re.compile(r"`([a-z_]+)`")
 
 
 @cache
@@ -74,7 +76,9 @@ def _call(method: str, path: str, operation: Operation) -> str:
     rows = [
         (
             status,
-            answer["description"],
+            _CODE.sub(r"[`\1`](error-codes.md#\1)", answer["description"])
+            if status >= "400"
+            else answer["description"],
             ", ".join(f"`{media}`{_of(b)}" for media, b in answer.get("content", {}).items()),
         )
         for status, answer in operation["responses"].items()
