@@ -21,7 +21,7 @@ from fed_compute.cli.admin_api import (
 )
 from fed_compute.cli.console import err, print_json, print_line
 from fed_compute.cli.files import Force
-from fed_compute.cli.job_export import export_job
+from fed_compute.cli.job_export import Models, export_job
 from fed_compute.cli.job_file import read_job
 from fed_compute.cli.job_watch import watch_job
 from fed_compute.cli.shown import date, figure, show_facts, show_table, span, state, when
@@ -181,7 +181,7 @@ def export(
             "--out", "-o", help="The folder to make; a name ending in .zip makes one file.", show_default="NAME"
         ),
     ] = None,
-    models: Annotated[str, typer.Option("--models", help="Which model files: `all`, `latest`, or `none`.")] = "all",
+    models: Annotated[Models, typer.Option("--models", help="Which model files to write.")] = "all",
     force: Force = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
