@@ -14,7 +14,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo serve test quick long fault prove-faults docker-test check fmt \
-	bench bench-robust bench-async constraints clean
+	bench bench-robust bench-async examples constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-robust: $(DEV)  ## Attack every aggregation rule, 20 minutes; tables and p
 
 bench-async: $(DEV)  ## Race asynchronous against synchronous rounds, minutes; the picture goes to docs/
 	$(BIN)/python benchmarks/async_fleet.py --seeds 3 --docs docs $(ARGS)
+
+examples: $(DEV)  ## Record the API documentation's examples anew from a small run
+	$(BIN)/python -m tools.record_examples
 
 constraints: $(DEV)  ## Write constraints.txt anew from what .venv holds
 	$(BIN)/python tools/write_constraints.py

@@ -21,7 +21,9 @@ _BATCH = 500
 _LOOK_AGAIN_SECONDS = 5.0
 
 Seq = Annotated[int | None, Query(ge=0, le=2**53, description="Send what came after this number.")]
-LastSeq = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53)]
+LastSeq = Annotated[
+    int | None, Header(alias="Last-Event-ID", ge=0, le=2**53, description="What a browser sends for `after`.")
+]
 
 router = APIRouter(tags=["events"])
 
