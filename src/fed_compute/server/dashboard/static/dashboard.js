@@ -25,10 +25,17 @@
     const say = (one) => (u, value) => (isThere(value) ? one.say(value) : "–");
     return {
       width: Math.max(200, figure.clientWidth - 32), height: 220, cursor: { drag: { x: true, y: false }, points: { size: 7 } },
+      legend: { markers: { width: 0, fill: (u, index) => known[index - 1]?.colour } }, hooks: { setCursor: [tellNewest] },
       scales: { x: { time: false }, y: isShare ? { range: [0, 1] } : { range: (u, low, high) => [Math.min(0, low || 0), (high || 1) * 1.08] } },
       axes: [{ ...axis, size: 28, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] }, { ...axis, size: 46, values: isShare ? (u, ticks) => ticks.map((tick) => `${Math.round(tick * 100)} %`) : undefined }],
-      series: [{ label: "round" }, ...known.map((one) => ({ label: one.label, stroke: one.colour, dash: one.dash, fill: known.length === 1 ? `${one.colour}1f` : undefined, width: 2, spanGaps: true, points: { show: false }, value: say(one) }))],
+      series: [{ label: "round", value: (u, value) => (isThere(value) ? `${value}` : "–") }, ...known.map((one) => ({ label: one.label, stroke: one.colour, dash: one.dash, fill: known.length === 1 ? `${one.colour}1f` : undefined, width: 2, spanGaps: true, points: { show: false }, value: say(one) }))],
     };
+  }
+
+  // Without a pointer on it, a chart tells the newest values.
+  function tellNewest(chart) {
+    if (isThere(chart.cursor.idx)) return;
+    chart.setLegend({ idx: Math.max(...chart.data.slice(1).map((column) => column.findLastIndex(isThere))) }, false);
   }
 
   function describe(figure, known, values, rounds) {
@@ -64,9 +71,10 @@
     const chart = charts.get(figure);
     if (!values.some((column) => column.some(isThere))) { if (!chart) wait(figure); return; }
     const data = jobs.length === 1 ? [jobs[0].round, ...values] : uPlot.join(lines.map((line) => [line.rounds, line.values]));
-    if (chart) { chart.setData(data); return; }
+    if (chart) { chart.setData(data); tellNewest(chart); return; }
     figure.querySelector(".waiting")?.remove();
     charts.set(figure, new uPlot(options(figure, known, names[0].startsWith("accuracy")), data, figure));
+    tellNewest(charts.get(figure));
   }
 
   // One request for each job, however many charts are drawn of it.
