@@ -1,6 +1,6 @@
 // Live pages: a beat, at most one a second, says that something happened, and the marked parts are asked for again.
 (() => {
-  const REDRAW_MS = 4000, RESIZE_MS = 200, COPIED_MS = 1500;
+  const REDRAW_MS = 4000, RESIZE_MS = 200, COPIED_MS = 1500, HEIGHT = 220;
   const SERIES = {
     accuracy: ["accuracy", "--series-1", (value) => `${(value * 100).toFixed(1)} %`],
     loss: ["held-out loss", "--series-2", (value) => value.toPrecision(3)],
@@ -20,11 +20,13 @@
     return { label, colour: ink(colour), say };
   }
 
+  const widthOf = (figure) => Math.max(200, figure.clientWidth - 32);
+
   function options(figure, known, isShare) {
     const axis = { stroke: ink("--soft"), grid: { stroke: ink("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const say = (one) => (u, value) => (isThere(value) ? one.say(value) : "–");
     return {
-      width: Math.max(200, figure.clientWidth - 32), height: 220, cursor: { drag: { x: true, y: false }, points: { size: 7 } },
+      width: widthOf(figure), height: HEIGHT, cursor: { drag: { x: true, y: false }, points: { size: 7 } },
       scales: { x: { time: false }, y: isShare ? { range: [0, 1] } : { range: (u, low, high) => [Math.min(0, low || 0), (high || 1) * 1.08] } },
       axes: [{ ...axis, size: 28, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] }, { ...axis, size: 46, values: isShare ? (u, ticks) => ticks.map((tick) => `${Math.round(tick * 100)} %`) : undefined }],
       series: [{ label: "round" }, ...known.map((one) => ({ label: one.label, stroke: one.colour, dash: one.dash, fill: known.length === 1 ? `${one.colour}1f` : undefined, width: 2, spanGaps: true, points: { show: false }, value: say(one) }))],
@@ -85,6 +87,7 @@
     document.querySelectorAll(".chart").forEach((figure) => draw(figure, load).catch(() => {})); // the next beat asks again
   }
 
+  function refit() { charts.forEach((chart, figure) => chart.setSize({ width: widthOf(figure), height: HEIGHT })); }
   function rebuild() { charts.forEach((chart) => chart.destroy()); charts.clear(); redraw(); }
 
   function say(state, word) {
@@ -151,7 +154,7 @@
     document.body.addEventListener("htmx:beforeSwap", noteScrolls);
     document.body.addEventListener("htmx:afterSettle", restoreScrolls);
     let resized = null;
-    addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(rebuild, RESIZE_MS); });
+    addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(refit, RESIZE_MS); });
     document.addEventListener("visibilitychange", follow);
     addEventListener("pagehide", () => feed?.close());
   });
