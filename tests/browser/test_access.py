@@ -6,17 +6,20 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import DESKTOP, PHONE, WIDTHS, Guest, Site, guest_of
+from tests.browser.conftest import DESKTOP, JOB, PHONE, WIDTHS, Guest, Site, guest_of
 
 AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text(encoding="utf-8")
 PAGES = (
     "/",
+    "/ui/jobs",
+    "/ui/compare?job=default&job=other",
     "/ui/jobs/default",
     "/ui/rounds/1",
     "/ui/rounds/2",
     "/ui/clients",
     "/ui/clients/lab-1",
     "/ui/leaderboard",
+    "/ui/teams/labs",
     "/ui/events",
     "/ui/health",
     "/ui/join",
@@ -31,7 +34,8 @@ FOCUSED = """() => {
     const box = here.getBoundingClientRect();
     const number = [...document.querySelectorAll(FOCUSABLE)].indexOf(here);
     const inside = box.width > 0 && box.right > 0 && box.bottom > 0 && box.left < innerWidth && box.top < innerHeight;
-    return { number, name: here.outerHTML.slice(0, 90), seen: inside && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 };
+    const ringed = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+    return { number, name: here.outerHTML.slice(0, 90), seen: inside && ringed };
 }""".replace("FOCUSABLE", repr(FOCUSABLE))  # fmt: skip
 
 
@@ -41,6 +45,8 @@ def used(site: Site) -> Site:
     for name in ("lab-1", "lab-2"):
         site.send_update(name)
     site.refuse_update("lab-1")
+    site.create_job(JOB.format(name="other", min_updates=1))
+    site.members["lab-1"].http.post("/teams", json={"name": "labs"}).raise_for_status()
     return site
 
 

@@ -36,7 +36,7 @@ def test_a_job_is_created_by_the_form(operator: Guest, site: Site, viewport: dic
     text.fill(JOB.format(name=name, min_updates=0))
     operator.expect(operator.page.get_by_role("status").filter(has_text="min_updates")).to_be_visible()
     text.fill(JOB.format(name=name, min_updates=1))
-    operator.see("It can be created")
+    operator.see(f"{name} can be created")
     operator.page.get_by_role("button", name="Create").click()
     operator.expect(operator.page.get_by_role("heading", level=1)).to_have_text(name)
     operator.see("The job is created")
