@@ -126,8 +126,14 @@
   function noteScrolls() { document.querySelectorAll(".scroll[id]").forEach((part) => scrolled.set(part.id, part.scrollLeft)); }
   function restoreScrolls() { scrolled.forEach((left, id) => { const part = document.getElementById(id); if (part && part.scrollLeft !== left) part.scrollLeft = left; }); }
 
+  // Over plain HTTP from another machine browsers give no clipboard: then the text is selected and copied the old way.
+  async function copy(text) {
+    if (navigator.clipboard) { await navigator.clipboard.writeText(text.textContent.trim()); return true; }
+    getSelection().selectAllChildren(text);
+    return document.execCommand("copy");
+  }
+
   function offerCopies() {
-    if (!navigator.clipboard) return;
     document.querySelectorAll("pre").forEach((text) => {
       const frame = document.createElement("div"), button = document.createElement("button");
       frame.className = "copied";
@@ -135,8 +141,7 @@
       button.type = "button";
       button.textContent = "Copy";
       button.addEventListener("click", async () => {
-        await navigator.clipboard.writeText(text.textContent.trim());
-        button.textContent = "Copied";
+        button.textContent = (await copy(text).catch(() => false)) ? "Copied" : "Selected";
         setTimeout(() => { button.textContent = "Copy"; }, COPIED_MS);
       });
       const holder = text.closest(".scroll") || text;
