@@ -30,6 +30,10 @@ NOT_FOR_STRANGERS = frozenset(
 _MOMENTS = ("deadline",)
 
 
+UNTOLD_FIELDS = frozenset({"traceparent"})
+"""What a journal line holds for the product's own use."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """One update in a round. `share` is its part of all weights, `influence` how much of it is in the result.
@@ -99,7 +103,11 @@ def lines_of(store: Store, entries: Sequence[Entry]) -> Sequence[Line]:
 
 
 def _told(entry: Entry) -> str:
-    told = {name: value for name, value in json.loads(entry.payload).items() if value is not None}
+    told = {
+        name: value
+        for name, value in json.loads(entry.payload).items()
+        if value is not None and name not in UNTOLD_FIELDS
+    }
     return ", ".join(f"{name} {_moment(value) if name in _MOMENTS else _short(value)}" for name, value in told.items())
 
 

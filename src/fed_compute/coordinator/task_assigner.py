@@ -35,6 +35,8 @@ from fed_compute.storage.sql.store import Records, Store
 
 LONGEST_REST_SECONDS = 3600.0
 """A client that has used up its day's quota is told to ask again after this time, and the usual gap, at the latest."""
+JOB_FINISHED = "job_finished"
+"""Why there is nothing to do: every job that the client may work for is finished."""
 FINISHED_SECONDS = 30.0
 """Whoever would wait for another job asks no more often."""
 OWN_TASKS = 20
@@ -327,7 +329,7 @@ def _why_nothing(jobs: Sequence[Job], window: Window, *, rest_seconds: float, ga
     """Return why a client finds no work in some jobs, and when it may look again; `window` is the usual time."""
     states = {job.state for job in jobs}
     if states and states <= set(OVER_JOB_STATES):
-        return "job_finished", window.at_least(FINISHED_SECONDS)
+        return JOB_FINISHED, window.at_least(FINISHED_SECONDS)
     if states and states <= {*OVER_JOB_STATES, *RESTING_JOB_STATES}:
         return "job_paused", window
     if rest_seconds > 0:

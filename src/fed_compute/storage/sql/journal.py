@@ -52,9 +52,9 @@ class JournalRows:
         query = select(*_ENTRY).where(tables.journal.c.seq > seq).order_by(tables.journal.c.seq).limit(limit)
         return [record(Entry, row) for row in self._connection.execute(query)]
 
-    def of_round(self, round_id: RoundId, *, kinds: Collection[str] = ()) -> list[Entry]:
-        """Return the entries about one round, all or those of some kinds, oldest first."""
-        query = select(*_ENTRY).where(_J.round_id == round_id).order_by(_J.seq)
+    def of_round(self, round_id: RoundId, *, after: int = 0, kinds: Collection[str] = ()) -> list[Entry]:
+        """Return the entries about one round after number `after`, all or those of some kinds, oldest first."""
+        query = select(*_ENTRY).where(_J.round_id == round_id, _J.seq > after).order_by(_J.seq)
         if kinds:
             query = query.where(_J.kind.in_(list(kinds)))
         return [record(Entry, row) for row in self._connection.execute(query)]
