@@ -115,26 +115,26 @@ def test_promtool_finds_nothing_to_say(worked: Served) -> None:
 def test_what_happened_is_what_is_told(worked: Served) -> None:
     told = values(read_text(scrape(worked).text))
     for name, value in {
-        "fed_compute_updates_total{job=default,outcome=accepted}": 2,
-        "fed_compute_updates_total{job=default,outcome=refused}": 1,
-        "fed_compute_updates_total{job=default,outcome=late}": 0,
+        "fed_compute_updates_total{job_name=default,outcome=accepted}": 2,
+        "fed_compute_updates_total{job_name=default,outcome=refused}": 1,
+        "fed_compute_updates_total{job_name=default,outcome=late}": 0,
         "fed_compute_update_refusals_total{code=update_malformed}": 1,
-        "fed_compute_rounds_total{job=default,outcome=closed}": 1,
-        "fed_compute_round_phase{job=default,phase=COLLECTING}": 1,
-        "fed_compute_round_phase{job=default,phase=OPEN}": 0,
-        "fed_compute_round_duration_seconds_count{job=default}": 1,
-        "fed_compute_round_duration_seconds_bucket{job=default,le=+Inf}": 1,
-        "fed_compute_aggregation_duration_seconds_count{job=default}": 1,
-        "fed_compute_update_latency_seconds_count{job=default}": 2,
-        "fed_compute_update_staleness_versions_bucket{job=default,le=0.0}": 2,
-        "fed_compute_tasks_total{job=default,kind=train,outcome=assigned}": 3,
-        "fed_compute_leases_live{job=default,kind=train}": 1,
-        "fed_compute_leases_overdue{job=default,kind=train}": 0,
-        "fed_compute_update_samples_total{job=default}": 20,
-        "fed_compute_train_loss{job=default}": 1,
-        "fed_compute_model_version{job=default}": 2,
-        "fed_compute_job_progress_ratio{job=default}": 0.2,
-        "fed_compute_job_state{job=default,state=running}": 1,
+        "fed_compute_rounds_total{job_name=default,outcome=closed}": 1,
+        "fed_compute_round_phase{job_name=default,phase=COLLECTING}": 1,
+        "fed_compute_round_phase{job_name=default,phase=OPEN}": 0,
+        "fed_compute_round_duration_seconds_count{job_name=default}": 1,
+        "fed_compute_round_duration_seconds_bucket{job_name=default,le=+Inf}": 1,
+        "fed_compute_aggregation_duration_seconds_count{job_name=default}": 1,
+        "fed_compute_update_latency_seconds_count{job_name=default}": 2,
+        "fed_compute_update_staleness_versions_bucket{job_name=default,le=0.0}": 2,
+        "fed_compute_tasks_total{job_name=default,kind=train,outcome=assigned}": 3,
+        "fed_compute_leases_live{job_name=default,kind=train}": 1,
+        "fed_compute_leases_overdue{job_name=default,kind=train}": 0,
+        "fed_compute_update_samples_total{job_name=default}": 20,
+        "fed_compute_train_loss{job_name=default}": 1,
+        "fed_compute_model_version{job_name=default}": 2,
+        "fed_compute_job_progress_ratio{job_name=default}": 0.2,
+        "fed_compute_job_state{job_name=default,state=running}": 1,
         "fed_compute_clients{state=active}": 2,
         "fed_compute_clients{state=banned}": 0,
         "fed_compute_journal_lag_entries{reader=totals}": 0,
@@ -150,6 +150,6 @@ def test_what_happened_is_what_is_told(worked: Served) -> None:
         assert told[name] == value, name
     with worked.coordinator.store.snapshot() as records:
         sizes = [update.size_bytes for update in records.updates.all()]
-    assert told["fed_compute_update_received_bytes_total{job=default}"] == sum(sizes)
+    assert told["fed_compute_update_received_bytes_total{job_name=default}"] == sum(sizes)
     assert told["fed_compute_http_request_bytes_total{route=/tasks/{task_id}/update}"] == sum(sizes) + 400
     assert 0 < told["fed_compute_disk_free_bytes{}"] <= told["fed_compute_disk_size_bytes{}"]
