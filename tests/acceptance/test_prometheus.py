@@ -146,7 +146,7 @@ def test_what_happened_is_what_is_told(worked: Served) -> None:
         "fed_compute_job_state{job_name=default,state=running}": 1,
         "fed_compute_clients{state=active}": 2,
         "fed_compute_clients{state=banned}": 0,
-        "fed_compute_journal_lag_entries{reader=totals}": 0,
+        "fed_compute_journal_lag_entries{reader=metrics}": 0,
         "fed_compute_http_requests_total{method=PUT,route=/tasks/{task_id}/update,status=201}": 2,
         "fed_compute_http_requests_total{method=PUT,route=/tasks/{task_id}/update,status=422}": 1,
         "fed_compute_http_requests_total{method=GET,route=(none),status=404}": 1,
