@@ -1107,6 +1107,12 @@ class ClientMustAct(Misuse):
     code = "client_must_act"
 
 
+class ConversionFailed(Misuse):
+    """A model cannot be written in another tool's form, or would compute something else there."""
+
+    code = "conversion_failed"
+
+
 class ExtraMissing(Misuse):
     """An optional part of the product is not installed."""
 

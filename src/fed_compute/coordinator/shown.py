@@ -26,6 +26,10 @@ NOT_FOR_STRANGERS = frozenset(
 """Kinds of journal entries that are about keys and about what operators do to clients."""
 
 
+UNTOLD_FIELDS = frozenset({"traceparent"})
+"""What a journal line holds for the product's own use."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One lease in a round. `share` is its part of the result, `cosine` how far it agrees with the sum of all.
@@ -91,7 +95,9 @@ def lines_of(store: Store, entries: Sequence[Entry], *, for_staff: bool) -> Sequ
 
 def _told(entry: Entry) -> str:
     return ", ".join(
-        f"{name} {_short(value)}" for name, value in json.loads(entry.payload).items() if value is not None
+        f"{name} {_short(value)}"
+        for name, value in json.loads(entry.payload).items()
+        if value is not None and name not in UNTOLD_FIELDS
     )
 
 

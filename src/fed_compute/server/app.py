@@ -33,6 +33,8 @@ from fed_compute.server.routes import (
     updates,
 )
 from fed_compute.server.seats import Seats
+from fed_compute.server.tracing import TraceRequests
+from fed_compute.server.traffic import CountRequests
 from fed_compute.server.uploads import Uploads
 
 THREADS = 64
@@ -89,6 +91,8 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(spoken_protocol)],
+        # The framework's own telemetry would tell whole queries, in which old clients send their keys.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.server = state
     for room in (*_PUBLIC, *_ADMIN, *_DASHBOARD):
@@ -99,4 +103,6 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     app.add_middleware(NetworkLimits, coordinator=coordinator)
     app.add_middleware(UnexpectedErrors)
     app.add_middleware(AccessLog)
+    app.add_middleware(TraceRequests)
+    app.add_middleware(CountRequests, instruments=state.instruments)
     return app

@@ -51,9 +51,10 @@ class JournalRows:
         query = select(*_ENTRY).where(tables.journal.c.seq > seq).order_by(tables.journal.c.seq).limit(limit)
         return [record(Entry, row) for row in self._connection.execute(query)]
 
-    def of_round(self, round_id: RoundId) -> list[Entry]:
-        """Return the entries about one round, oldest first."""
-        query = select(*_ENTRY).where(tables.journal.c.round_id == round_id).order_by(tables.journal.c.seq)
+    def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Entry]:
+        """Return the entries about one round after number `after`, oldest first."""
+        about = (tables.journal.c.round_id == round_id, tables.journal.c.seq > after)
+        query = select(*_ENTRY).where(*about).order_by(tables.journal.c.seq)
         return [record(Entry, row) for row in self._connection.execute(query)]
 
     def newest(self, *, limit: int, kind: str | None = None, client_id: str | None = None) -> list[Entry]:
@@ -74,6 +75,11 @@ class JournalRows:
         query = select(tables.cursors.c.seq, tables.cursors.c.state).where(tables.cursors.c.reader == reader)
         row = self._connection.execute(query).one_or_none()
         return (0, {}) if row is None else (row.seq, json.loads(row.state))
+
+    def cursors(self) -> dict[str, int]:
+        """Return how far each reader got that has read anything."""
+        rows = self._connection.execute(select(tables.cursors.c.reader, tables.cursors.c.seq))
+        return {reader: seq for reader, seq in rows}
 
     def move_cursor(self, reader: str, seq: int, state: Mapping[str, Any]) -> None:
         """Record how far a reader got. Do it in the transaction that stores what it read."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
 from fed_compute.storage.sql.clients import ClientRows
 from fed_compute.storage.sql.curves import CurveRows
-from fed_compute.storage.sql.database import Database
+from fed_compute.storage.sql.database import Database, DatabaseLoad
 from fed_compute.storage.sql.evaluations import EvaluationRows
 from fed_compute.storage.sql.invites import ChallengeRows, InviteRows
 from fed_compute.storage.sql.jobs import JobRows
@@ -99,6 +99,11 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def load(self) -> DatabaseLoad:
+        """What this process asked of the database."""
+        return self._database.load
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every committed transaction, on the thread that committed."""
