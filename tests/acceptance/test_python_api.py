@@ -166,6 +166,15 @@ def test_a_client_on_a_thread_ends_when_it_is_stopped(tmp_path: Path) -> None:
     assert heard.names[-1] == "stopped"
 
 
+def test_a_client_that_was_stopped_can_run_again(tmp_path: Path) -> None:
+    with Coordinator(tmp_path / "runs") as coordinator:
+        client = Client(coordinator.url, data=(X, Y), name="me", state_dir=tmp_path)
+        client.start()
+        assert client.stop() == 0
+        coordinator.create_job(LINE)
+        assert client.run(max_tasks=1) == 1
+
+
 def test_what_ends_a_client_is_told_to_whoever_waits_for_it(tmp_path: Path) -> None:
     with Coordinator(tmp_path / "runs", registration="invite") as coordinator:
         coordinator.create_job(LINE)

@@ -60,7 +60,7 @@ class Coordinator:
             SettingInvalid: if a setting does not exist or cannot be used.
         """
         self._settings = load_settings(
-            data_dir=Path("unused") if data_dir is None else Path(data_dir), host=host, port=port, **settings
+            data_dir=None if data_dir is None else Path(data_dir), host=host, port=port, **settings
         )
         self._is_temporary = data_dir is None
         self._open = ExitStack()
