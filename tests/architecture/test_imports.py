@@ -59,6 +59,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "limits": ("coordinator",),
     "prometheus_client": ("coordinator", "server"),
     "opentelemetry": ("protocol.otel",),
+    "tomlkit": ("server.dashboard",),
 }
 # A package that always comes with one that pyproject.toml names.
 COMES_WITH = {"starlette": "fastapi", "click": "typer"}

@@ -7,7 +7,20 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.server.dashboard import acts, api_pages, pages, refusals, visitors, volunteer
+from fed_compute.server.dashboard import (
+    acts,
+    api_pages,
+    joining,
+    live,
+    new_job,
+    pages,
+    refusals,
+    visitors,
+    volunteer,
+)
+from fed_compute.server.dashboard import clients as client_pages
+from fed_compute.server.dashboard import jobs as job_pages
+from fed_compute.server.dashboard import rounds as round_pages
 from fed_compute.server.dashboard.render import Assets
 from fed_compute.server.dependencies import ServerState, spoken_protocol
 from fed_compute.server.documentation import describe_problems
@@ -55,7 +68,7 @@ _PUBLIC = (
     events,
 )
 _ADMIN = (admin_keys, admin_invites, admin_clients)
-_DASHBOARD = (pages, volunteer, acts, visitors, api_pages)
+_DASHBOARD = (pages, job_pages, round_pages, client_pages, volunteer, joining, new_job, acts, live, visitors, api_pages)
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
 with a stable `code`."""

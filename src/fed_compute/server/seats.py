@@ -19,7 +19,7 @@ class Seats:
 
     @property
     def num_taken(self) -> int:
-        """How many updates are arriving."""
+        """How many updates are arriving. May be asked from any thread."""
         return self._taken
 
     @contextmanager

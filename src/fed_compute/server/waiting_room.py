@@ -28,7 +28,7 @@ class WaitingRoom:
 
     @property
     def num_waiting(self) -> int:
-        """How many are in it."""
+        """How many wait. May be asked from any thread."""
         return len(self._waiting)
 
     def num_callable(self) -> int:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from fed_compute.client.models import build_model
 from fed_compute.client.trainer import Device, choose_device, set_threads
 from fed_compute.client.trainer_checks import check_data
 from fed_compute.errors import CohortUnsupported, ModelMismatch
-from fed_compute.protocol.job import JobSpec
+from fed_compute.protocol.job import JobSpec, Loss, ModelSection
 from fed_compute.protocol.schema import ParameterSchema, Vector
 from fed_compute.simulator.cohort.arranging import arrange
 from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check
@@ -28,8 +28,7 @@ from fed_compute.simulator.cohort.crew import Crew
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
 from fed_compute.simulator.cohort.plan import Plan
 from fed_compute.simulator.cohort.shards import Shard
-from fed_compute.simulator.cohort.training import recipe_of
-from fed_compute.simulator.cohort.worker import Trainers
+from fed_compute.simulator.cohort.training import Trainers, recipe_of
 
 _WORTH_MORE_PROCESSES_SECONDS = 1.0
 _Lent = tuple[Segment, Place]
@@ -82,7 +81,7 @@ class CohortEngine:
         self._given_plan = plan
         self._trainers = Trainers(self._device)
         self._tasks: list[tuple[Task, Calibration]] = []
-        self._checked: WeakSet[Dataset] = WeakSet()
+        self._fitting: WeakKeyDictionary[Dataset, list[tuple[ModelSection, Loss]]] = WeakKeyDictionary()
         self._lender = Lender()
         self._crew: Crew | None = None
         self._seconds_trained = 0.0
@@ -178,11 +177,14 @@ class CohortEngine:
         return self._tasks[-1][0]
 
     def _check_data(self, call: Call, job: JobSpec, schema: ParameterSchema) -> None:
-        if unchecked := [dataset for dataset in call.datasets if dataset not in self._checked]:
+        """Check each data set that is used, once for each model and loss."""
+        need = (job.model, job.training.loss)
+        used = [call.datasets[number] for number in np.unique(call.sources)]
+        if unchecked := [dataset for dataset in used if need not in self._fitting.get(dataset, [])]:
             module = build_model(recipe_of(job, schema))
             for dataset in unchecked:
                 check_data(module, job.training.loss, dataset)
-                self._checked.add(dataset)
+                self._fitting.setdefault(dataset, []).append(need)
 
     def _room(self, count: int, length: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Lent | None]:
         """Return room for deltas and losses, and where the deltas lie if other processes can write there."""

@@ -47,6 +47,24 @@ def make_trainer(task: Task, device: torch.device) -> GroupTrainer:
     return _Together(task, _gradients(task, module, device), device)
 
 
+class Trainers:
+    """The trainer of the last task, kept for the next call: its model is built and its memory is warm."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last: tuple[Task, GroupTrainer] | None = None
+
+    def of(self, task: Task) -> GroupTrainer:
+        """Return the trainer of a task.
+
+        Raises:
+            CohortUnsupported: if the task's path cannot train the model.
+        """
+        if self._last is None or self._last[0] is not task:
+            self._last = task, make_trainer(task, self._device)
+        return self._last[1]
+
+
 def why_not(path: TrainingPath, job: JobSpec, schema: ParameterSchema, module: nn.Module) -> str | None:
     """Say what keeps a path from training a model, as far as the model's form tells, or None."""
     if path is TrainingPath.SEQUENTIAL:

@@ -10,9 +10,9 @@ import sys
 import torch
 
 from fed_compute.client.trainer import set_threads
-from fed_compute.simulator.cohort.calls import Task, groups_of
+from fed_compute.simulator.cohort.calls import groups_of
 from fed_compute.simulator.cohort.messages import OrderReader
-from fed_compute.simulator.cohort.training import GroupTrainer, make_trainer
+from fed_compute.simulator.cohort.training import Trainers
 from fed_compute.simulator.cohort.work_queue import take
 
 READY, DONE = b"r", b"d"
@@ -31,24 +31,6 @@ def main(channel_fd: int, queue_fd: int) -> None:
             for group in groups[number * each : (number + 1) * each]:
                 trainer(call, group)
         channel.sendall(DONE)
-
-
-class Trainers:
-    """The trainer of the last task, kept for the next call: its model is built and its memory is warm."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._last: tuple[Task, GroupTrainer] | None = None
-
-    def of(self, task: Task) -> GroupTrainer:
-        """Return the trainer of a task.
-
-        Raises:
-            CohortUnsupported: if the task's path cannot train the model.
-        """
-        if self._last is None or self._last[0] is not task:
-            self._last = task, make_trainer(task, self._device)
-        return self._last[1]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from fed_compute.storage.sql.projections import (
 )
 from fed_compute.storage.sql.rankings import RankingRows
 from fed_compute.storage.sql.rounds import RoundRows
+from fed_compute.storage.sql.sent import SentRows
 from fed_compute.storage.sql.tasks import TaskRows
 from fed_compute.storage.sql.teams import TeamRows
 from fed_compute.storage.sql.updates import UpdateRows
@@ -48,6 +49,7 @@ class Records:
     leases: LeaseRows
     measured: MeasuredRows
     updates: UpdateRows
+    sent: SentRows
     evaluations: EvaluationRows
     curves: CurveRows
     versions: VersionRows
@@ -76,6 +78,7 @@ def _records(connection: Connection) -> Records:
         leases=LeaseRows(connection),
         measured=MeasuredRows(connection),
         updates=UpdateRows(connection),
+        sent=SentRows(connection),
         evaluations=EvaluationRows(connection),
         curves=CurveRows(connection),
         versions=VersionRows(connection),
