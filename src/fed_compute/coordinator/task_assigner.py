@@ -145,7 +145,7 @@ class TaskAssigner:
             if stands_still(task, now=self._clock.now()):
                 return self._end(records, task, TaskState.EXPIRED)
             round_ = records.rounds.get(task.round_id)
-            deadline = self._lease_deadline(task.kind, round_, heartbeats=True, leased_at=task.leased_at)
+            deadline = self.lease_deadline(task.kind, round_, heartbeats=True, leased_at=task.leased_at)
             task = replace(task, heartbeats=True, deadline=max(task.deadline, deadline))
             records.tasks.put(task)
             return task
@@ -182,7 +182,7 @@ class TaskAssigner:
             self._pace.resume(records)
             for task in chain.from_iterable(records.leases.of_job(job.job_id) for job in records.jobs.all()):
                 round_ = records.rounds.get(task.round_id)
-                deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats, leased_at=task.leased_at)
+                deadline = self.lease_deadline(task.kind, round_, heartbeats=task.heartbeats, leased_at=task.leased_at)
                 records.tasks.put(replace(task, progress_at=now, deadline=max(task.deadline, deadline)))
                 revived += task.deadline < now <= deadline
             while overdue := records.tasks.overdue(now, limit=1000):
@@ -200,6 +200,16 @@ class TaskAssigner:
                 if task.state is TaskState.LEASED and task.deadline < self._clock.now():
                     self._end(records, task, TaskState.EXPIRED)
         return bool(overdue)
+
+    def lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool, leased_at: float) -> float:
+        """Return until when a lease lasts: three missed heartbeats, for training never beyond what the round allows."""
+        now, beats = self._clock.now(), MISSED_HEARTBEATS * self._heartbeat_seconds
+        if kind is not TaskKind.TRAIN:
+            return now + max(beats, EVALUATION_SECONDS)
+        latest = round_.latest_end(leased_at=leased_at)
+        if latest is None:
+            latest = now + beats
+        return min(now + beats, latest) if heartbeats else latest
 
     def _find(
         self, records: Records, client_id: ClientId, job_name: str | None, wanted: Set[TaskKind]
@@ -234,23 +244,13 @@ class TaskAssigner:
             current = records.rounds.get(round_.round_id, for_update=True)
             round_ = self._rounds.apply(records, current, LeaseGranted())
         now = self._clock.now()
-        deadline = self._lease_deadline(offer.kind, round_, heartbeats=heartbeats, leased_at=now)
+        deadline = self.lease_deadline(offer.kind, round_, heartbeats=heartbeats, leased_at=now)
         task = _new_task(records, client_id, offer, round_, deadline=deadline, heartbeats=heartbeats, now=now)
         records.tasks.add(task)
         if offer.audit is not None:
             records.audit_reports.add(AuditReport(task.task_id, offer.audit.audit_id, client_id))
         self._note(records, "task_assigned", task, version=task.base_version)
         return _assignment(records, task)
-
-    def _lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool, leased_at: float) -> float:
-        """Three missed heartbeats, but for training never beyond what the round allows."""
-        now, beats = self._clock.now(), MISSED_HEARTBEATS * self._heartbeat_seconds
-        if kind is not TaskKind.TRAIN:
-            return now + max(beats, EVALUATION_SECONDS)
-        latest = round_.latest_end(leased_at=leased_at)
-        if latest is None:
-            latest = now + beats
-        return min(now + beats, latest) if heartbeats else latest
 
     def _end(self, records: Records, task: Task, state: TaskState) -> Task:
         """End a lease, and look at its round, which may have waited for it."""
