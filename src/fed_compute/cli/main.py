@@ -22,6 +22,7 @@ from fed_compute.cli.key import app as key_app
 from fed_compute.cli.limits import limits
 from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
+from fed_compute.cli.simulate import simulate
 from fed_compute.cli.status import STATUS_EXIT_CODES, status
 from fed_compute.cli.verify import verify
 from fed_compute.errors import CallRefused, FedComputeError, Misuse, NotNow, Refused
@@ -56,6 +57,7 @@ def options(
 
 
 app.command()(demo)
+app.command()(simulate)
 app.command()(serve)
 app.command()(join)
 app.command()(limits)

@@ -158,11 +158,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     tasks = _assigner(settings, clock, store, rounds)
     books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
-    rounds_duties = [
-        Duty("leases", tasks.expire_leases),
-        Duty("rounds", rounds.look_at_all),
-        Duty("versions", publisher.advance),
-    ]
+    rounds_duties = _duties_of_rounds(tasks, rounds, publisher)
     validator = UpdateValidator(store, auth, limiter, limits)
     sweep = Duty("sweep", Sweeper(store, blobs, clock).sweep)
     return Coordinator(
@@ -196,15 +192,26 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
         recovery=Recovery(store, blobs, tasks, clock),
-        bulk=Bulk(
-            Enrolment(store, clock),
-            BulkAssigner(store, rounds, tasks, clock),
-            BulkPipeline(store, blobs, validator, rounds),
-        ),
+        bulk=_bulk(store, blobs, clock, validator, rounds, tasks),
         publisher=publisher,
         worker=Worker([Duty("presence", presence.flush), *rounds_duties, *books.duties(), sweep], bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
     )
+
+
+def _duties_of_rounds(tasks: TaskAssigner, rounds: RoundManager, publisher: VersionPublisher) -> list[Duty]:
+    return [
+        Duty("leases", tasks.expire_leases),
+        Duty("rounds", rounds.look_at_all),
+        Duty("versions", publisher.advance),
+    ]
+
+
+def _bulk(
+    store: Store, blobs: BlobStore, clock: Clock, validator: UpdateValidator, rounds: RoundManager, tasks: TaskAssigner
+) -> Bulk:
+    assigner, pipeline = BulkAssigner(store, rounds, tasks, clock), BulkPipeline(store, blobs, validator, rounds)
+    return Bulk(Enrolment(store, clock), assigner, pipeline)
 
 
 def _assigner(settings: CoordinatorSettings, clock: Clock, store: Store, rounds: RoundManager) -> TaskAssigner:

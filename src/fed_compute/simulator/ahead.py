@@ -23,10 +23,10 @@ class Ahead:
         self._core = core
         self._timeline = timeline
         self._workshop = workshop
-        self._bodies: dict[TaskId, bytes] = {}
+        self._bodies: dict[TaskId, bytes | None] = {}
 
-    def body(self, shift: Shift) -> bytes:
-        """Return the update of a shift; nothing if nobody waits for it."""
+    def body(self, shift: Shift) -> bytes | None:
+        """Return the update of a shift: empty if nobody waits for it, None if its training diverged."""
         return self._bodies.get(shift.task.task_id, b"")
 
     def forget(self, shift: Shift) -> None:
@@ -37,9 +37,6 @@ class Ahead:
         """Make the updates of these shifts that somebody waits for, and those that are likely next.
 
         `most` is how many updates the round can still take: more are not made.
-
-        Raises:
-            TrainingDiverged: if a loss or a parameter stops being finite.
         """
         missing = self._awaited([shift for shift in shifts if shift.task.task_id not in self._bodies])
         for base_version in sorted({shift.task.base_version for shift in missing}):

@@ -64,7 +64,7 @@ def row_of(
     began_at: float,
 ) -> RoundRow:
     """Return the row of an ended round; `began_at` is the start of the simulation, Unix seconds."""
-    ended, started = round_.closed_at or began_at, round_.opened_at
+    ended, started = round_.closed_at or began_at, max(began_at, round_.opened_at)
     return RoundRow(
         round=number,
         state="closed" if round_.state is RoundState.CLOSED else "abandoned",

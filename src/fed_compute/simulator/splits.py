@@ -33,6 +33,8 @@ LEAST_CUT = 4
 DEFAULT_DRAWN = 64
 """Samples of a client where nothing else says how many."""
 LARGEST_PARAMETER = 1e6
+MOST_CLASSES = 12
+"""More classes than this are not told apart in a picture."""
 
 _DEFAULTS: dict[str, float | None] = {
     "iid": None,
@@ -92,9 +94,12 @@ class Holdings:
         """Cut the data, or get ready to draw. `users`, shape (N,), says whose each sample is.
 
         Raises:
-            SimulationImpossible: if the split needs what the data do not have.
+            SimulationImpossible: if the split needs what the data do not have, or a count is below 1.
             DatasetInvalid: if the split needs classes and there are none.
         """
+        for what, number in (("clients", count), ("samples_per_client", samples_per_client)):
+            if number is not None and number < 1:
+                raise SimulationImpossible(f"{what} is {number}, wanted at least 1")
         self._data = data
         self._count = count
         self._split = split
@@ -126,6 +131,19 @@ class Holdings:
         level = float(self._split.parameter or 0.0) * client / max(1, self._count - 1)
         noisy = (own.x + level * rng.standard_normal(own.x.shape)).astype(np.float32)
         return Shard.whole(Dataset(noisy, own.y, own.name))
+
+    def table(self, most: int) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """Return the classes, and how many samples of each the first `most` clients have, shape (clients, classes).
+
+        Where there are no classes, or more than twelve, all samples count as one.
+        """
+        labels = self._data.y
+        names = np.unique(labels) if labels.ndim == 1 and labels.dtype.kind in "biu" else np.empty(0)
+        rows = [self.rows(client) for client in range(min(self._count, most))]
+        if not 0 < len(names) <= MOST_CLASSES:
+            return ["samples"], np.array([[len(own)] for own in rows], dtype=np.int64)
+        counts = [np.bincount(np.searchsorted(names, labels[own]), minlength=len(names)) for own in rows]
+        return [str(name) for name in names], np.array(counts, dtype=np.int64)
 
     def _drawn(self, client: int, rng: np.random.Generator) -> Rows:
         match self._split.kind:

@@ -11,6 +11,7 @@ from fed_compute.client import trainer
 from fed_compute.client.behavior import Course
 from fed_compute.client.datasets import Dataset
 from fed_compute.coordinator.recipes import task_seed
+from fed_compute.errors import TrainingDiverged
 from fed_compute.ids import ClientId
 from fed_compute.learning.privacy import PrivacyProtector
 from fed_compute.learning.vectors import Vector
@@ -39,11 +40,7 @@ class CohortEngine(Protocol):
     """Trains several clients from the same parameters. The same arguments give the same bytes."""
 
     def train(self, base: Vector, shards: Sequence[Shard], recipe: JobSpec, seeds: Sequence[int]) -> Trained:
-        """Return what each client's training gives, from `base`, shape (P,).
-
-        Raises:
-            TrainingDiverged: if a loss or a parameter stops being finite.
-        """
+        """Return what each client's training gives, from `base`, shape (P,); NaN where it stopped being finite."""
         ...
 
 
@@ -54,12 +51,16 @@ class SequentialEngine:
         self._schema = schema
 
     def train(self, base: Vector, shards: Sequence[Shard], recipe: JobSpec, seeds: Sequence[int]) -> Trained:
-        """Return what each client's training gives, from `base`, shape (P,)."""
+        """Return what each client's training gives, from `base`, shape (P,); NaN where it stopped being finite."""
         deltas = np.empty((len(shards), base.size), dtype=np.float32)
         losses = np.empty(len(shards))
         for place, (shard, seed) in enumerate(zip(shards, seeds, strict=True)):
-            done = trainer.train(recipe_for(recipe, self._schema, seed=seed), base, shard.samples())
-            deltas[place], losses[place] = done.delta, done.loss
+            try:
+                done = trainer.train(recipe_for(recipe, self._schema, seed=seed), base, shard.samples())
+            except TrainingDiverged:
+                deltas[place], losses[place] = np.nan, np.nan
+            else:
+                deltas[place], losses[place] = done.delta, done.loss
         return Trained(deltas, losses)
 
 
@@ -116,28 +117,32 @@ class Workshop:
         self._last_step = after - before
 
     def course(self, client: int, rng: np.random.Generator) -> Course:
-        """Return how one task of a client goes: the work is its samples, as often as the job's epochs say."""
+        """Return how one task of a client goes: its samples, as often as the job's epochs say, and some overhead."""
+        device = self._population.device(client)
         work = len(self._holdings.rows(client)) * self._job.training.local_epochs
         return self._population.behavior(client).decide_course(
             rng,
-            work_seconds=work / self._population.device(client).samples_per_second,
+            work_seconds=work / device.samples_per_second + device.overhead_seconds,
             down_bytes=self._model_bytes,
             up_bytes=self._update_bytes,
         )
 
-    def bodies(self, base: Vector, orders: Sequence[Order]) -> list[bytes]:
+    def bodies(self, base: Vector, orders: Sequence[Order]) -> list[bytes | None]:
         """Return the updates of several clients who all start from `base`, shape (P,), as they are sent.
 
-        Raises:
-            TrainingDiverged: if a loss or a parameter stops being finite.
+        None stands for a client whose training stopped being finite: it has nothing to send.
         """
         attacks = [self._population.attack(order.client) for order in orders]
         shards = [self._shard(order.client, attack) for order, attack in zip(orders, attacks, strict=True)]
         seeds = [task_seed(self._job, round_number=order.round_number, client_id=order.client_id) for order in orders]
         trained = self._engine.train(base, shards, self._job, seeds)
-        honest = trained.deltas[[attack is None for attack in attacks]]
-        bodies = []
+        sound = np.isfinite(trained.losses) & np.isfinite(trained.deltas).all(axis=1)
+        honest = trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
+        bodies: list[bytes | None] = []
         for place, (order, attack) in enumerate(zip(orders, attacks, strict=True)):
+            if not sound[place]:
+                bodies.append(None)
+                continue
             own, count = trained.deltas[place], len(shards[place])
             if attack is not None:
                 own, count = self._lie(attack, honest, own, count, num_clients=len(orders), seed=seeds[place])
@@ -149,8 +154,9 @@ class Workshop:
         if attack is None or shard.dataset.y.dtype != np.int64:
             return shard
         samples = shard.samples()
-        classes = attack.relabel(samples.y, num_classes=int(shard.dataset.y.max()) + 1)
-        return shard if classes is samples.y else Shard.whole(Dataset(samples.x, classes, samples.name))
+        own = samples.y.astype(np.int64)
+        classes = attack.relabel(own, num_classes=int(shard.dataset.y.max()) + 1)
+        return shard if classes is own else Shard.whole(Dataset(samples.x, classes, samples.name))
 
     def _lie(
         self, attack: Attack, honest: Deltas, own: Vector, count: int, *, num_clients: int, seed: int

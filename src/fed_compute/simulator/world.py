@@ -7,7 +7,7 @@ idle does not poll, but is asked whenever there is work. And an update that nobo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,7 +80,7 @@ class World:
         # Registering is a sign of life: wait until nobody counts as present who does not work.
         self._clock.advance(2 * self._core.settings.active_seconds)
         self._roster.delay_starts(began_at := self._clock.now())
-        self._live = self._round_now()
+        self._live = _live_round(self._core, self._job_id)
         self._fill()
         return began_at
 
@@ -110,10 +110,13 @@ class World:
     def _happen(self, kind: Kind, shift: Shift) -> None:
         match kind:
             case Kind.ARRIVE:
-                self._deliver([shift, *self._timeline.arrivals(self._room() - 1)])
+                self._deliver([shift, *self._timeline.arrivals(_room_in(self._core, self._live) - 1)])
                 self._follow()
+            case Kind.BEAT if _is_heard(self._core, shift, now=self._clock.now()):
+                self._timeline.plan(self._clock.now() + self._core.settings.heartbeat_seconds, Kind.BEAT, shift)
             case Kind.BEAT:
-                self._beat(shift)
+                self._leave(shift)
+                self._fill()
             case Kind.VANISH:
                 self._tally.vanished += 1
                 away = self._roster.population.device(shift.client).away_seconds
@@ -123,17 +126,6 @@ class World:
                 self._tally.stopped += 1
                 self._leave(shift)
                 self._fill()
-
-    def _round_now(self) -> Round | None:
-        with self._core.store.snapshot() as records:
-            return records.rounds.live(self._job_id)
-
-    def _room(self) -> int:
-        """Return how many updates the live round can take before it moves on, at least 1."""
-        if self._live is None:
-            return 1
-        with self._core.store.snapshot() as records:
-            return max(1, self._live.target_updates - records.updates.count(self._live.round_id))
 
     def _leave(self, shift: Shift, *, back_at: float = 0.0) -> None:
         """Let a client put its work down."""
@@ -191,30 +183,28 @@ class World:
         if soft is not None and (shift.course.lost_after is not None or soft < shift.arrives_at):
             self._timeline.look(soft)  # from then on somebody else may take its slot
 
-    def _beat(self, shift: Shift) -> None:
-        """Let a client that is going to vanish be heard once more."""
-        task = shift.task
-        progress = (self._clock.now() - shift.began) / shift.course.seconds
-        heard = self._core.tasks.heartbeat(task.client_id, task.task_id, progress=min(1.0, progress))
-        if heard.state is TaskState.LEASED:
-            self._timeline.plan(self._clock.now() + self._core.settings.heartbeat_seconds, Kind.BEAT, shift)
-        else:
-            self._leave(shift)
-            self._fill()
-
     def _deliver(self, shifts: Sequence[Shift]) -> None:
         """Send the updates of clients who are done, in the order in which they arrive."""
         self._clock.advance(max(0.0, shifts[-1].arrives_at - self._clock.now()))
-        self._ahead.make(shifts, job=self._job_id, most=self._room())
-        deliveries = [
-            Delivery(shift.task.client_id, shift.task.task_id, self._ahead.body(shift), shift.arrives_at)
-            for shift in shifts
-        ]
-        for shift, delivery, answer in zip(
-            shifts, deliveries, self._core.bulk.pipeline.accept(deliveries), strict=True
-        ):
+        self._ahead.make(shifts, job=self._job_id, most=_room_in(self._core, self._live))
+        sent: list[tuple[Shift, Delivery]] = []
+        for shift in shifts:
             self._core.presence.note(shift.task.client_id)
+            if (body := self._ahead.body(shift)) is None:
+                self._give_up(shift, "training_diverged")
+            else:
+                task = shift.task
+                sent.append((shift, Delivery(task.client_id, task.task_id, body, shift.arrives_at)))
+        answers = self._core.bulk.pipeline.accept([delivery for _, delivery in sent])
+        for (shift, delivery), answer in zip(sent, answers, strict=True):
             self._take_answer(shift, delivery, answer)
+
+    def _give_up(self, shift: Shift, code: str) -> None:
+        """Let a client whose work came to nothing give its lease back and rest."""
+        self._tally.refused += 1
+        self.refusals[code] = self.refusals.get(code, 0) + 1
+        self._core.tasks.release(shift.task.client_id, shift.task.task_id)
+        self._leave(shift, back_at=self._clock.now() + REFUSED_REST_SECONDS)
 
     def _take_answer(self, shift: Shift, delivery: Delivery, answer: Accepted | FedComputeError) -> None:
         match answer:
@@ -231,10 +221,7 @@ class World:
                 self._roster.report(shift.client, update.round_id)
             case UpdateRefused():
                 self._tally.bytes_up += len(delivery.body)
-                self._tally.refused += 1
-                self.refusals[answer.code] = self.refusals.get(answer.code, 0) + 1
-                self._core.tasks.release(shift.task.client_id, shift.task.task_id)
-                self._leave(shift, back_at=self._clock.now() + REFUSED_REST_SECONDS)
+                self._give_up(shift, answer.code)
                 return
             case _:
                 self._tally.late += 1
@@ -246,25 +233,44 @@ class World:
         while self._core.publisher.advance():
             pass
         self._core.presence.flush()
-        self._live = self._round_now()
+        self._live = _live_round(self._core, self._job_id)
         if before is None or (self._live is not None and self._live.round_id == before.round_id):
             if before is not None and before.is_buffer:
                 self._fill()
             return
         self._ended.append((before.round_id, self._tally))
         self._tally = Tally()
-        self._stop_idle_work()
+        _stop_idle_work(self._core, self._timeline, self._shifts, now=self._clock.now())
         self._fill()
 
-    def _stop_idle_work(self) -> None:
-        """Let those whose lease has ended hear of it with their next heartbeat, if they are not done before."""
-        now, pause = self._clock.now(), self._core.settings.heartbeat_seconds
-        with self._core.store.snapshot() as records:
-            tasks = records.bulk.tasks(list(self._shifts))
-        for task_id, shift in list(self._shifts.items()):
-            hears_at = shift.began + math.ceil((now - shift.began) / pause) * pause
-            if tasks[task_id].state is TaskState.LEASED or shift.course.lost_after is not None:
-                continue
-            if hears_at < shift.arrives_at:
-                shift.is_stopped = True
-                self._timeline.plan(hears_at, Kind.FREE, shift)
+
+def _live_round(core: Coordinator, job_id: JobId) -> Round | None:
+    with core.store.snapshot() as records:
+        return records.rounds.live(job_id)
+
+
+def _room_in(core: Coordinator, round_: Round | None) -> int:
+    """Return how many updates a round can take before it moves on, at least 1."""
+    if round_ is None:
+        return 1
+    with core.store.snapshot() as records:
+        return max(1, round_.target_updates - records.updates.count(round_.round_id))
+
+
+def _is_heard(core: Coordinator, shift: Shift, *, now: float) -> bool:
+    """Send a heartbeat of a client that is going to vanish; say whether its lease goes on."""
+    progress = min(1.0, (now - shift.began) / shift.course.seconds)
+    return core.tasks.heartbeat(shift.task.client_id, shift.task.task_id, progress=progress).state is TaskState.LEASED
+
+
+def _stop_idle_work(core: Coordinator, timeline: Timeline, shifts: Mapping[TaskId, Shift], *, now: float) -> None:
+    """Let those whose lease has ended hear of it with their next heartbeat, if they are not done before."""
+    pause = core.settings.heartbeat_seconds
+    with core.store.snapshot() as records:
+        tasks = records.bulk.tasks(list(shifts))
+    for task_id, shift in shifts.items():
+        hears_at = shift.began + math.ceil((now - shift.began) / pause) * pause
+        goes_on = tasks[task_id].state is TaskState.LEASED or shift.course.lost_after is not None
+        if not goes_on and hears_at < shift.arrives_at:
+            shift.is_stopped = True
+            timeline.plan(hears_at, Kind.FREE, shift)

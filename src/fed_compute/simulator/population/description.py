@@ -40,7 +40,8 @@ class DeviceSection(Section):
     """A class of machines: a `share` of the fleet, and how such a machine works.
 
     `samples_per_second` is the training speed of its fastest ones; the slowest are `speed_spread` times as slow,
-    log-uniform between. `memory_mib` must hold four copies of the model, or the machine is given no work.
+    log-uniform between; each task takes `overhead_seconds` more. `memory_mib` must hold four copies of the model, or
+    the machine is given no work.
     `churn_per_day` is the share that leaves for good within a day. `away_seconds` is how long a machine that vanished
     within a task stays away.
     """
@@ -48,6 +49,7 @@ class DeviceSection(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
     share: Share = 1.0
     samples_per_second: Positive = 500.0
+    overhead_seconds: Seconds = 1.0
     speed_spread: Annotated[float, Field(ge=1, le=1e4, allow_inf_nan=False)] = 1.0
     speed_variation: Annotated[float, Field(ge=0, lt=1)] = 0.1
     memory_mib: Positive = 4096.0

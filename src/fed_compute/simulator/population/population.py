@@ -32,8 +32,6 @@ class Population:
         Raises:
             SimulationImpossible: if no machine of the fleet has the memory for a model of `model_bytes`.
         """
-        if count < 1:
-            raise SimulationImpossible(f"a simulation needs at least 1 client, found {count}")
         rng = np.random.default_rng([seed, 10])
         self._devices: Sequence[DeviceSection] = fleet.device
         self._attacks = [attacker.make() for attacker in fleet.attacker]
@@ -63,7 +61,7 @@ class Population:
 
     def device(self, client: int) -> DeviceSection:
         """Return the class of a client's machine."""
-        return self._devices[self._kind[client]]
+        return self._devices[int(self._kind[client])]
 
     def behavior(self, client: int) -> Behavior:
         """Return how a client behaves."""
@@ -86,13 +84,17 @@ class Population:
 
     def are_there(self, clients: Places, now: float) -> npt.NDArray[np.bool_]:
         """Say which of these clients could take a task at `now`: able, not gone for good, and on, shape (k,)."""
-        on = is_on(now, self._starts_at[clients].astype(np.float64), fraction=self._fraction[clients])
+        on = is_on(
+            now, self._starts_at[clients].astype(np.float64), fraction=self._fraction[clients].astype(np.float64)
+        )
         there: npt.NDArray[np.bool_] = on & (now < self._leaves_at[clients]) & self._fits[clients]
         return there
 
     def seconds_until_anyone(self, clients: Places, now: float) -> float | None:
         """Return in how many seconds the first of these clients is there, None if nobody will ever be."""
-        waits = seconds_until_on(now, self._starts_at[clients].astype(np.float64), fraction=self._fraction[clients])
+        waits = seconds_until_on(
+            now, self._starts_at[clients].astype(np.float64), fraction=self._fraction[clients].astype(np.float64)
+        )
         waits = waits[(now + waits < self._leaves_at[clients]) & self._fits[clients]]
         return float(waits.min()) if len(waits) else None
 
