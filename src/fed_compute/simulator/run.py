@@ -31,6 +31,8 @@ from fed_compute.simulator.world import Tally, World
 BEGAN_AT = 1_767_225_600.0
 """Midnight UTC on 1 January 2026: the virtual clock starts here, so that hours of the day mean something."""
 UNLIMITED = 10**9
+MOST_ABANDONED = 10
+"""So many rounds given up in a row end a simulation: a coordinator would go on for ever."""
 
 OnRound = Callable[[RoundRow], None]
 
@@ -115,14 +117,15 @@ def simulate(
 def _rounds(
     world: World, examiner: "_Examiner", workshop: Workshop, roster: Roster, on_round: OnRound
 ) -> Iterator[RoundRow]:
-    """Let the world go on until nothing is left to happen, and yield each round's row as it ends."""
-    began_at, number = world.begin(), 0
-    while world.step():
+    """Let the world go on until nothing is left to happen or to hope for; yield each round's row as it ends."""
+    began_at, number, abandoned = world.begin(), 0, 0
+    while abandoned < MOST_ABANDONED and world.step():
         for round_id, tally in world.take_ended():
             number += 1
             before = examiner.vector
             row = examiner.row(round_id, tally, number=number, began_at=began_at, contributors=roster.num_contributors)
             workshop.note_step(before, examiner.vector)
+            abandoned = 0 if row.state == "closed" else abandoned + 1
             on_round(row)
             yield row
 

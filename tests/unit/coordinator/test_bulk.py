@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fed_compute.coordinator.bulk import Delivery
@@ -118,7 +118,7 @@ acts = st.lists(
 
 
 @pytest.mark.parametrize("rounds", [{"target_updates": 3, "total": 40}, {"mode": "fedbuff", "over_selection": "auto"}])
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=acts, number=st.integers(0, 10**9))
 def test_a_history_in_batches_is_the_same_as_one_by_one(
     open_stand: OpenStand, rounds: dict[str, Any], acts: list[tuple[str, list[str], Any]], number: int

@@ -89,7 +89,7 @@ def test_by_user_gives_each_client_one_users_samples() -> None:
 
 @pytest.mark.parametrize("text", ["dirichlt", "dirichlet:x", "dirichlet:0", "shards:1.5", "iid:2", "shards:-1", ""])
 def test_a_split_that_is_none_is_refused_with_the_known_ones(text: str) -> None:
-    with pytest.raises(SimulationImpossible, match="dirichlet:0.3"):
+    with pytest.raises(SimulationImpossible, match=r"dirichlet:0\.3"):
         Split.parse(text)
 
 

@@ -22,8 +22,8 @@ def test_every_preset_loads_and_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "key", "said"),
     [
-        (DEVICE + "sampels_per_second = 3.0", "device.0.sampels_per_second", "did you mean 'device.samples_per_second'?"),
-        (DEVICE + "availability = { fracton = 0.5 }", "device.0.availability.fracton", "'device.availability.fraction'"),
+        (DEVICE + "sampels_per_second = 3.0", "device.0.sampels_per_second", "mean 'device.samples_per_second'?"),
+        (DEVICE + "availability = { fracton = 0.5 }", "device.0.availability.fracton", "device.availability.fraction"),
         (DEVICE + "[[attackers]]", "attackers", "did you mean 'attacker'?"),
         (DEVICE + 'share = "all"', "device.0.share", "found 'all'"),
         (DEVICE + "dropout_probability = 1.5", "device.0.dropout_probability", "less than or equal to 1"),
