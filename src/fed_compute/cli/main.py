@@ -17,9 +17,12 @@ from fed_compute.cli.console import complain, print_line
 from fed_compute.cli.control import ASKED_EXIT_CODES, finish, pause, resume
 from fed_compute.cli.demo.command import demo
 from fed_compute.cli.invite import app as invite_app
+from fed_compute.cli.job import app as job_app
 from fed_compute.cli.join import join
 from fed_compute.cli.key import app as key_app
 from fed_compute.cli.limits import limits
+from fed_compute.cli.model import app as model_app
+from fed_compute.cli.round import app as round_app
 from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
 from fed_compute.cli.simulate import simulate
@@ -69,6 +72,9 @@ app.command()(sent)
 app.command()(verify)
 app.command()(backup)
 app.command()(restore)
+app.add_typer(job_app, name="job")
+app.add_typer(round_app, name="round")
+app.add_typer(model_app, name="model")
 app.add_typer(key_app, name="key")
 app.add_typer(invite_app, name="invite")
 app.add_typer(client_app, name="client")

@@ -41,6 +41,10 @@ def simulate(
         int | None,
         typer.Option(help="Draw so many samples for each client, with replacement.", show_default="share the data out"),
     ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="Training path, such as stacked:10; auto measures.", show_default="follows from the model"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the report; made if missing.")] = Path("simulation-report"),
     show_split: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Only draw who has what; train nothing.")
@@ -73,6 +77,7 @@ def simulate(
             rounds=rounds,
             split=split,
             samples_per_client=samples_per_client,
+            plan=plan,
             on_round=on_round,
         )
     folder = report.save(out)

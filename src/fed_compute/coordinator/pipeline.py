@@ -12,7 +12,7 @@ A process that dies before the commit leaves nothing but an orphan blob; one tha
 accepted the update, and a client that asks again gets the same answer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +32,7 @@ from fed_compute.coordinator.update_validator import (
 )
 from fed_compute.errors import UpdateConflict, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
+from fed_compute.protocol import tracing
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.json_updates import parse_weight_delta
 from fed_compute.protocol.messages import UpdateRequest
@@ -144,7 +145,7 @@ class UpdatePipeline:
         if (settled := self.settle(admission, digest)) is not None:
             return settled
         body, wire = path.read_bytes(), spec_of(admission.job).wire
-        with self._noted(admission.task):
+        with tracing.span("validate update", attributes=_told(admission)), self._noted(admission.task):
             decoded = self._validator.decode(admission, body)
             norm = self._validator.check_values(admission, decoded.delta)
             contents = Contents(wire.encoding, wire.compression, decoded.num_samples, norm, decoded.loss, decoded.delta)
@@ -165,7 +166,7 @@ class UpdatePipeline:
         except TOO_LATE:
             self._record_late_in_round(ClientId(request.client_id), round_id)
             raise
-        with self._noted(admission.task):
+        with tracing.span("validate update", attributes=_told(admission)), self._noted(admission.task):
             body, contents = self._read_json(admission, request, max_bytes=max_bytes)
         digest = sha256_hex(body)
         if (settled := self.settle(admission, digest)) is not None:
@@ -206,7 +207,7 @@ class UpdatePipeline:
         task = admission.task
         copied = partial(refuse_copy, blobs=self._blobs, admission=admission, delta=contents.delta)
         try:
-            with self._noted(task):
+            with tracing.span("commit update", attributes=_told(admission)), self._noted(task):
                 with self._store.snapshot() as records:  # a copy leaves no blob
                     copied(records, norm=contents.l2_norm, round_id=counting_round(records, task).round_id)
                 keep()
@@ -230,7 +231,8 @@ class UpdatePipeline:
         update = contents.of_task(task, round_id=round_.round_id, digest=digest, size_bytes=size_bytes, received_at=now)
         update = replace(update, update_id=records.updates.add(update))
         records.tasks.put(replace(current, state=TaskState.REPORTED, progress=1.0, ended_at=now))
-        records.journal.append_all([accepted_line(update, task, base_version=round_.base_version)])
+        told = tracing.headers()
+        records.journal.append_all([accepted_line(update, task, base_version=round_.base_version, told=told)])
         if round_.state is RoundState.OPEN:
             round_ = self._rounds.apply(records, round_, UpdateArrived())
         self._rounds.apply(records, round_, Looked())
@@ -272,8 +274,21 @@ class UpdatePipeline:
         )
 
 
-def accepted_line(update: Update, task: Task, *, base_version: int) -> Line:
-    """Return the journal's line for an accepted update of a task, counted in a round that changes `base_version`."""
+def _told(admission: Admission) -> dict[str, tracing.Value]:
+    """Return what is told of an update in a trace. Not whose it is: the task says so to whoever may know."""
+    task = admission.task
+    return {
+        "fed_compute.job": admission.job.name,
+        "fed_compute.round_id": task.round_id,
+        "fed_compute.task_id": task.task_id,
+    }
+
+
+def accepted_line(update: Update, task: Task, *, base_version: int, told: Mapping[str, str] | None = None) -> Line:
+    """Return the journal's line for an accepted update of a task, counted in a round that changes `base_version`.
+
+    `told` is what a trace wants to be told later.
+    """
     return line(
         "update_accepted",
         at=update.received_at,
@@ -288,6 +303,7 @@ def accepted_line(update: Update, task: Task, *, base_version: int) -> Line:
         loss=update.loss,
         latency_seconds=max(0.0, update.received_at - task.leased_at),
         staleness=base_version - task.base_version,
+        **(told or {}),
     )
 
 

@@ -37,15 +37,18 @@ from fed_compute.coordinator.reputation import ReputationManager
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.sessions import SessionDesk
 from fed_compute.coordinator.settings import CoordinatorSettings
+from fed_compute.coordinator.steering import JobSteering
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
 from fed_compute.coordinator.teams import TeamDesk
+from fed_compute.coordinator.totals import TotalsCollector
 from fed_compute.coordinator.update_validator import UpdateValidator
 from fed_compute.coordinator.worker import Duty, Worker
 from fed_compute.errors import SettingInvalid
 from fed_compute.rounds.records import Scope
 from fed_compute.storage.blob_stores import open_blobs
 from fed_compute.storage.blobs import BlobStore
+from fed_compute.storage.counted_blobs import CountedBlobs
 from fed_compute.storage.model_store import ModelStore
 from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.store import Store
@@ -71,7 +74,7 @@ class Coordinator:
     clock: Clock
     data_dir: DataDir
     store: Store
-    blobs: BlobStore
+    blobs: CountedBlobs
     models: ModelStore
     bell: Bell
     presence: Presence
@@ -90,6 +93,7 @@ class Coordinator:
     pipeline: UpdatePipeline
     evaluations: EvaluationRecorder
     jobs: JobDesk
+    steering: JobSteering
     metrics: MetricsCollector
     reputation: ReputationManager
     incentives: IncentiveManager
@@ -149,7 +153,7 @@ def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = Non
 
 
 def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store: Store) -> Coordinator:
-    blobs = open_blobs(settings.blob_url, data_dir.blobs)
+    blobs = CountedBlobs(open_blobs(settings.blob_url, data_dir.blobs))
     models, bell, presence = ModelStore(blobs), Bell(), Presence(store, clock)
     store.on_commit(bell.ring)
     access = _access(settings, clock, _peppers(settings, data_dir, store), store, presence)
@@ -185,6 +189,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         pipeline=UpdatePipeline(store, blobs, validator, rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),
+        steering=JobSteering(store, rounds, tasks, clock),
         metrics=books.metrics,
         reputation=books.reputation,
         incentives=books.incentives,
@@ -192,7 +197,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
         recovery=Recovery(store, blobs, tasks, clock),
-        bulk=_bulk(store, blobs, clock, validator, rounds, tasks),
+        bulk=_bulk(settings, store, blobs, clock, validator, rounds),
         publisher=publisher,
         worker=Worker([Duty("presence", presence.flush), *rounds_duties, *books.duties(), sweep], bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
@@ -208,10 +213,18 @@ def _duties_of_rounds(tasks: TaskAssigner, rounds: RoundManager, publisher: Vers
 
 
 def _bulk(
-    store: Store, blobs: BlobStore, clock: Clock, validator: UpdateValidator, rounds: RoundManager, tasks: TaskAssigner
+    settings: CoordinatorSettings,
+    store: Store,
+    blobs: BlobStore,
+    clock: Clock,
+    validator: UpdateValidator,
+    rounds: RoundManager,
 ) -> Bulk:
-    assigner, pipeline = BulkAssigner(store, rounds, tasks, clock), BulkPipeline(store, blobs, validator, rounds)
-    return Bulk(Enrolment(store, clock), assigner, pipeline)
+    return Bulk(
+        Enrolment(store, clock),
+        BulkAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds),
+        BulkPipeline(store, blobs, validator, rounds),
+    )
 
 
 def _assigner(settings: CoordinatorSettings, clock: Clock, store: Store, rounds: RoundManager) -> TaskAssigner:
@@ -226,6 +239,7 @@ def _limits(settings: CoordinatorSettings, store: Store, models: ModelStore) -> 
 @dataclass(frozen=True, slots=True)
 class _Books:
     metrics: MetricsCollector
+    totals: TotalsCollector
     reputation: ReputationManager
     incentives: IncentiveManager
     audit_planner: AuditPlanner
@@ -235,6 +249,7 @@ class _Books:
     def duties(self) -> list[Duty]:
         return [
             Duty("metrics", self.metrics.catch_up),
+            Duty("totals", self.totals.catch_up),
             Duty("reputation", self.reputation.catch_up),
             Duty("incentives", self.incentives.catch_up),
             Duty("audit_plans", self.audit_planner.catch_up),
@@ -246,6 +261,7 @@ def _books(settings: CoordinatorSettings, clock: Clock, store: Store, blobs: Blo
     """Build what follows the journal."""
     return _Books(
         MetricsCollector(store),
+        TotalsCollector(store),
         ReputationManager(store, clock, settings.quota_rules()),
         IncentiveManager(store, clock, settings.reward_rules()),
         AuditPlanner(store, clock, np.random.default_rng()),

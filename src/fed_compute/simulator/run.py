@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from fed_compute.ids import RoundId
 from fed_compute.protocol.job import JobSpec, default_job, load_job, parse_job
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
+from fed_compute.simulator.cohort import CohortEngine, Plan
+from fed_compute.simulator.cohort.training import recipe_of
+from fed_compute.simulator.engines import plan_named
 from fed_compute.simulator.history import Quality, RoundRow, row_of
 from fed_compute.simulator.population import FleetSpec, Population, load_fleet
 from fed_compute.simulator.report import Report, Setup
 from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.samples import Arrays, Samples, load_samples
 from fed_compute.simulator.splits import Holdings, Split
-from fed_compute.simulator.training import CohortEngine, SequentialEngine, Workshop, recipe_for
+from fed_compute.simulator.training import Engine, Workshop
 from fed_compute.simulator.world import Tally, World
 
 BEGAN_AT = 1_767_225_600.0
@@ -47,7 +51,9 @@ def simulate(
     rounds: int | None = None,
     split: str = "iid",
     samples_per_client: int | None = None,
-    engine: CohortEngine | None = None,
+    plan: str | None = None,
+    processes: int | None = None,
+    engine: Engine | None = None,
     on_round: OnRound | None = None,
 ) -> Report:
     """Train a job with virtual clients around the real coordinator, in virtual time, and return what came of it.
@@ -68,7 +74,10 @@ def simulate(
         rounds: how many rounds to train; without it the job's own number.
         split: who has which samples: `iid`, `dirichlet:0.3`, `shards:2`, `quantity:0.5`, `feature:0.5`, `user`.
         samples_per_client: draw so many for each client, with replacement, instead of sharing the data out.
-        engine: what trains; without one it is chosen.
+        plan: by which path clients are trained, such as `stacked:10`; `auto` measures which is fastest. Without one it
+            follows from the model: paths round differently, so this keeps equal seeds equal.
+        processes: how many processes train; without it as many as there are cores. It changes no byte.
+        engine: what trains instead of a `CohortEngine`; `plan` and `processes` are then without effect.
         on_round: called with each round's row as it ends.
 
     Raises:
@@ -80,14 +89,18 @@ def simulate(
     fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
     spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
     schema, samples = spec.schema_of_model(), load_samples(data)
-    setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec)
+    setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
     holdings = Holdings(
         samples.training, clients, cut, seed=seed, users=samples.users, samples_per_client=samples_per_client
     )
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
-    workshop = Workshop(spec, schema, population, holdings, engine or SequentialEngine(schema))
-    clock = ManualClock(start=BEGAN_AT)
-    with one_thread(), _coordinator(fleet, clock) as core:
+    clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
+    with (
+        one_thread(),
+        CohortEngine((samples.training,), processes=processes, plan=chosen) as cohort,
+        _coordinator(fleet, clock) as core,
+    ):
+        workshop = Workshop(spec, schema, population, holdings, engine or cohort)
         examiner = _Examiner(core, core.jobs.create(spec), samples)
         roster = Roster(population, rng=np.random.default_rng([seed, 31]))
         world = World(
@@ -102,7 +115,7 @@ def simulate(
         first = examiner.quality
         rows = tuple(_rounds(world, examiner, workshop, roster, on_round or _nobody))
         return Report(
-            setup=setup,
+            setup=replace(setup, plan=_plan_of(cohort, chosen)),
             rounds=rows,
             first=first,
             refusals=world.refusals,
@@ -137,7 +150,7 @@ class _Examiner:
         self.job = job
         self._core = core
         self._schema = schema_of(job)
-        self._recipe = recipe_for(spec_of(job), self._schema)
+        self._recipe = recipe_of(spec_of(job), self._schema)
         self._held_out = samples.held_out
         with core.store.snapshot() as records:
             self._look(records.versions.latest(job.job_id))
@@ -186,6 +199,8 @@ def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int
             spec = parse_job(job)
     if not 0 <= seed < 2**63:
         raise SimulationImpossible(f"seed is {seed}, wanted a whole number from 0 to 2^63 - 1")
+    if spec.training.control_variates > 0:
+        raise SimulationImpossible("training.control_variates is set; virtual clients keep none, set it to 0")
     if rounds is not None and not 1 <= rounds <= UNLIMITED // 1000:
         raise SimulationImpossible(f"rounds is {rounds}, wanted 1 to 1000000")
     section = spec.rounds if rounds is None else spec.rounds.model_copy(update={"total": rounds})
@@ -222,6 +237,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         trainer.set_threads(before)
+
+
+def _plan_of(cohort: CohortEngine, chosen: Plan | None) -> str | None:
+    plan = chosen if chosen is not None else cohort.calibration.plan if cohort.calibration is not None else None
+    return None if plan is None else str(plan)
 
 
 def _nobody(row: RoundRow) -> None:

@@ -27,7 +27,7 @@ from fed_compute.client.datasets.partition import (
     shard_parts,
 )
 from fed_compute.errors import SimulationImpossible
-from fed_compute.simulator.shards import Shard
+from fed_compute.simulator.cohort import Shard
 
 LEAST_CUT = 4
 DEFAULT_DRAWN = 64

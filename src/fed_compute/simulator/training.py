@@ -7,78 +7,40 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fed_compute.client import trainer
 from fed_compute.client.behavior import Course
 from fed_compute.client.datasets import Dataset
 from fed_compute.coordinator.recipes import task_seed
-from fed_compute.errors import TrainingDiverged
 from fed_compute.ids import ClientId
 from fed_compute.learning.privacy import PrivacyProtector
 from fed_compute.learning.vectors import Vector
 from fed_compute.protocol.job import JobSpec
-from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.protocol.updates import encode_update, max_update_bytes
 from fed_compute.simulator.attacks import Attack, View
+from fed_compute.simulator.cohort import Shard
 from fed_compute.simulator.population import Population
-from fed_compute.simulator.shards import Shard
 from fed_compute.simulator.splits import Holdings
 
 Deltas = npt.NDArray[np.float32]
 """Shape (n, P), float32: trained minus base, a client in each row."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trained:
+class Trained(Protocol):
     """What a cohort came to: its deltas, and each client's mean training loss over the last epoch, shape (n,)."""
 
-    deltas: Deltas
-    losses: npt.NDArray[np.float64]
+    @property
+    def deltas(self) -> Deltas: ...
+
+    @property
+    def losses(self) -> npt.NDArray[np.float64]: ...
 
 
-class CohortEngine(Protocol):
+class Engine(Protocol):
     """Trains several clients from the same parameters. The same arguments give the same bytes."""
 
     def train(self, base: Vector, shards: Sequence[Shard], recipe: JobSpec, seeds: Sequence[int]) -> Trained:
         """Return what each client's training gives, from `base`, shape (P,); NaN where it stopped being finite."""
         ...
-
-
-class SequentialEngine:
-    """The client's own trainer, one client after the other."""
-
-    def __init__(self, schema: ParameterSchema) -> None:
-        self._schema = schema
-
-    def train(self, base: Vector, shards: Sequence[Shard], recipe: JobSpec, seeds: Sequence[int]) -> Trained:
-        """Return what each client's training gives, from `base`, shape (P,); NaN where it stopped being finite."""
-        deltas = np.empty((len(shards), base.size), dtype=np.float32)
-        losses = np.empty(len(shards))
-        for place, (shard, seed) in enumerate(zip(shards, seeds, strict=True)):
-            try:
-                done = trainer.train(recipe_for(recipe, self._schema, seed=seed), base, shard.samples())
-            except TrainingDiverged:
-                deltas[place], losses[place] = np.nan, np.nan
-            else:
-                deltas[place], losses[place] = done.delta, done.loss
-        return Trained(deltas, losses)
-
-
-def recipe_for(job: JobSpec, schema: ParameterSchema, *, seed: int = 0) -> Recipe:
-    """Return what a client would be told to train."""
-    return Recipe(
-        model=job.model.name,
-        model_args=job.model.args,
-        schema_digest=schema.digest(),
-        parameters=[(parameter.name, list(parameter.shape)) for parameter in schema.parameters],
-        training=job.training,
-        holdout_fraction=job.evaluation.holdout_fraction,
-        encoding=job.wire.encoding,
-        compression=job.wire.compression,
-        topk_fraction=job.wire.topk_fraction,
-        max_update_norm=None,
-        seed=seed,
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +58,7 @@ class Workshop:
     """Does the work of leases. Attackers of a batch see the honest updates that are made beside theirs."""
 
     def __init__(
-        self, job: JobSpec, schema: ParameterSchema, population: Population, holdings: Holdings, engine: CohortEngine
+        self, job: JobSpec, schema: ParameterSchema, population: Population, holdings: Holdings, engine: Engine
     ) -> None:
         self._job = job
         self._schema_digest = schema.digest()

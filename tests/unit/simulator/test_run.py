@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fed_compute.errors import DatasetInvalid, FleetInvalid, JobFileInvalid, ModelMismatch, SimulationImpossible
+from fed_compute.errors import (
+    CohortUnsupported,
+    DatasetInvalid,
+    FleetInvalid,
+    JobFileInvalid,
+    ModelMismatch,
+    SimulationImpossible,
+)
 from fed_compute.protocol.job import load_job
 from fed_compute.simulator import Report, simulate
 from fed_compute.simulator.population.description import FleetSpec, parse_fleet_text
@@ -144,6 +151,7 @@ def test_a_regression_has_a_loss_and_no_accuracy() -> None:
         ({"samples_per_client": 0}, SimulationImpossible, "samples_per_client is 0"),
         ({"rounds": 0}, SimulationImpossible, "rounds is 0"),
         ({"seed": -1}, SimulationImpossible, "seed is -1"),
+        ({"plan": "staked"}, CohortUnsupported, "no training path"),
         ({"data": (np.zeros((9, 2)), np.zeros(9, dtype=int))}, ModelMismatch, "2 values"),
     ],
 )
@@ -173,13 +181,14 @@ def test_a_report_is_a_folder_from_which_it_can_be_done_again(tmp_path: Path) ->
         behavior=folder / "fleet.toml",
         split=str(setup.split),
         samples_per_client=setup.samples_per_client,
+        plan=setup.plan,
         seed=setup.seed,
     )
     assert again.model_digest == report.model_digest
     assert again.csv() == (folder / "rounds.csv").read_text(encoding="utf-8")
     assert setup.command(folder) == (
         f"fed-compute simulate {folder}/job.toml --clients 24 --data digits --behavior {folder}/fleet.toml "
-        "--split dirichlet:0.3 --seed 3 --samples-per-client 12"
+        "--split dirichlet:0.3 --seed 3 --samples-per-client 12 --plan stacked:64"
     )
     rows = list(csv.DictReader(StringIO(report.csv())))
     assert [int(row["round"]) for row in rows] == [row.round for row in report.rounds]

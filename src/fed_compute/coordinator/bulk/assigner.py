@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fed_compute.clock import Clock
 from fed_compute.coordinator.openings import free_slots
 from fed_compute.coordinator.round_manager import RoundManager
-from fed_compute.coordinator.task_assigner import OWN_TASKS, TaskAssigner
+from fed_compute.coordinator.task_assigner import OWN_TASKS
 from fed_compute.ids import ClientId, JobId, new_task_id
-from fed_compute.rounds.leases import soft_deadline
+from fed_compute.rounds.leases import lease_deadline, soft_deadline
 from fed_compute.rounds.machine import LeaseGranted
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
 from fed_compute.rounds.records import Client, ClientState, Job, JobState, Round, Task, TaskKind, TaskState, Version
@@ -31,11 +31,11 @@ class Granted:
 class BulkAssigner:
     """Gives many clients a lease to train in one transaction, by the rules of `TaskAssigner`."""
 
-    def __init__(self, store: Store, rounds: RoundManager, tasks: TaskAssigner, clock: Clock) -> None:
+    def __init__(self, store: Store, rounds: RoundManager, clock: Clock, *, heartbeat_seconds: float) -> None:
         self._store = store
         self._rounds = rounds
-        self._tasks = tasks
         self._clock = clock
+        self._heartbeat_seconds = heartbeat_seconds
 
     def grant(
         self, client_ids: Sequence[ClientId], *, job: JobId, heartbeats: Collection[ClientId] = ()
@@ -97,7 +97,14 @@ class BulkAssigner:
         now = self._clock.now()
         own = records.bulk.training_seconds(able, round_.job_id, limit=OWN_TASKS)
         until = {
-            beats: self._tasks.lease_deadline(TaskKind.TRAIN, round_, heartbeats=beats, leased_at=now)
+            beats: lease_deadline(
+                TaskKind.TRAIN,
+                round_,
+                heartbeats=beats,
+                heartbeat_seconds=self._heartbeat_seconds,
+                leased_at=now,
+                now=now,
+            )
             for beats in (True, False)
         }
         return [

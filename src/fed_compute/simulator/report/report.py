@@ -36,7 +36,10 @@ PAGE, ROWS, TABLE, JOB, FLEET, MODEL, SUMMARY = (
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What was simulated, everything resolved. `data` is None for arrays, which no command line can name."""
+    """What was simulated, everything resolved. `data` is None for arrays, which no command line can name.
+
+    `plan` is the path that trained the clients, as `stacked:10`.
+    """
 
     job: JobSpec
     fleet: FleetSpec
@@ -45,6 +48,7 @@ class Setup:
     seed: int
     samples_per_client: int | None
     data: str | None
+    plan: str | None = None
 
     def command(self, folder: Path | None = None) -> str:
         """Return the command that does the same again; with `folder`, from the files that a report left there."""
@@ -55,6 +59,8 @@ class Setup:
         words += ["--behavior", fleet, "--split", str(self.split), "--seed", str(self.seed)]
         if self.samples_per_client is not None:
             words += ["--samples-per-client", str(self.samples_per_client)]
+        if self.plan is not None:
+            words += ["--plan", self.plan]
         return shlex.join(words)
 
 
@@ -103,6 +109,7 @@ class Report:
             "data": setup.data,
             "split": str(setup.split),
             "seed": setup.seed,
+            "plan": setup.plan,
             "rounds_closed": sum(row.state == "closed" for row in rows),
             "rounds_abandoned": sum(row.state == "abandoned" for row in rows),
             "accuracy": self.accuracy,
