@@ -25,6 +25,7 @@ from fed_compute.cli.model import app as model_app
 from fed_compute.cli.round import app as round_app
 from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
+from fed_compute.cli.simulate import simulate
 from fed_compute.cli.status import STATUS_EXIT_CODES, status
 from fed_compute.cli.verify import verify
 from fed_compute.errors import CallRefused, FedComputeError, Misuse, NotNow, Refused
@@ -59,6 +60,7 @@ def options(
 
 
 app.command()(demo)
+app.command()(simulate)
 app.command()(serve)
 app.command()(join)
 app.command()(limits)

@@ -13,6 +13,7 @@ from fed_compute.coordinator.async_round_manager import AsyncRoundManager
 from fed_compute.coordinator.audits import AuditDesk, AuditPlanner
 from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
+from fed_compute.coordinator.bulk import BulkAssigner, BulkPipeline, Enrolment
 from fed_compute.coordinator.client_desk import ClientDesk
 from fed_compute.coordinator.contribution import ContributionReader
 from fed_compute.coordinator.controls import ControlDesk
@@ -56,6 +57,15 @@ ALONE = "alone"
 
 
 @dataclass(frozen=True, slots=True)
+class Bulk:
+    """The same work for many clients in one transaction, for whoever has them in its own process."""
+
+    enrolment: Enrolment
+    tasks: BulkAssigner
+    pipeline: BulkPipeline
+
+
+@dataclass(frozen=True, slots=True)
 class Coordinator:
     """Everything one coordinator process consists of."""
 
@@ -90,6 +100,8 @@ class Coordinator:
     contributions: ContributionReader
     teams: TeamDesk
     recovery: Recovery
+    bulk: Bulk
+    publisher: VersionPublisher
     worker: Worker
     slow_worker: Worker
     """Duties that may take long over one thing; a thread of their own, so that no round waits for them."""
@@ -148,11 +160,9 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = _assigner(settings, clock, store, rounds)
     books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
-    rounds_duties = [
-        Duty("leases", tasks.expire_leases),
-        Duty("rounds", rounds.look_at_all),
-        Duty("versions", VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings)).advance),
-    ]
+    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
+    rounds_duties = _duties_of_rounds(tasks, rounds, publisher)
+    validator = UpdateValidator(store, auth, limiter, limits)
     sweep = Duty("sweep", Sweeper(store, blobs, clock).sweep)
     return Coordinator(
         settings=settings,
@@ -175,7 +185,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         tasks=tasks,
         controls=ControlDesk(store, models),
         limits=limits,
-        pipeline=UpdatePipeline(store, blobs, UpdateValidator(store, auth, limiter, limits), rounds),
+        pipeline=UpdatePipeline(store, blobs, validator, rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),
         steering=JobSteering(store, rounds, tasks, clock),
@@ -186,8 +196,33 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
         recovery=Recovery(store, blobs, tasks, clock),
+        bulk=_bulk(settings, store, blobs, clock, validator, rounds),
+        publisher=publisher,
         worker=Worker([Duty("presence", presence.flush), *rounds_duties, *books.duties(), sweep], bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
+    )
+
+
+def _duties_of_rounds(tasks: TaskAssigner, rounds: RoundManager, publisher: VersionPublisher) -> list[Duty]:
+    return [
+        Duty("leases", tasks.expire_leases),
+        Duty("rounds", rounds.look_at_all),
+        Duty("versions", publisher.advance),
+    ]
+
+
+def _bulk(
+    settings: CoordinatorSettings,
+    store: Store,
+    blobs: BlobStore,
+    clock: Clock,
+    validator: UpdateValidator,
+    rounds: RoundManager,
+) -> Bulk:
+    return Bulk(
+        Enrolment(store, clock),
+        BulkAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds),
+        BulkPipeline(store, blobs, validator, rounds),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
+from fed_compute.storage.sql.bulk import BulkRows
 from fed_compute.storage.sql.clients import ClientRows
 from fed_compute.storage.sql.curves import CurveRows
 from fed_compute.storage.sql.database import Database, DatabaseLoad
@@ -64,6 +65,7 @@ class Records:
     audit_reports: AuditReportRows
     round_contributions: Projection
     importances: Importances
+    bulk: BulkRows
 
 
 def _records(connection: Connection) -> Records:
@@ -93,6 +95,7 @@ def _records(connection: Connection) -> Records:
         audit_reports=AuditReportRows(connection),
         round_contributions=round_contributions(connection),
         importances=Importances(connection),
+        bulk=BulkRows(connection),
     )
 
 
