@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from fed_compute.coordinator.bell import Bell
+from fed_compute.errors import Broken
 
 STOP_SECONDS = 2.0
 """How long a stop waits for the present duty."""
@@ -64,12 +65,13 @@ class Worker:
                 self._bell.wait(seen, timeout_seconds=self._idle_seconds)
 
     def _guarded(self, duty: Duty) -> bool:
-        try:
-            done = duty.run()
-        except Exception as error:
-            log.exception("duty_failed", duty=duty.name)
-            self._failing[duty.name] = f"{type(error).__name__}: {error}"
-            self._stopping.wait(self._idle_seconds)
-            return False
+        with structlog.contextvars.bound_contextvars(duty=duty.name):
+            try:
+                done = duty.run()
+            except Exception as error:
+                log.exception("duty_failed", duty=duty.name, code=getattr(error, "code", Broken.code))
+                self._failing[duty.name] = f"{type(error).__name__}: {error}"
+                self._stopping.wait(self._idle_seconds)
+                return False
         self._failing.pop(duty.name, None)
         return done

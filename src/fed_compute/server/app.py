@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
+from fed_compute.coordinator.journal_log import JournalLog
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.server.dashboard import acts, pages, refusals, visitors, volunteer
 from fed_compute.server.dashboard.render import Assets
-from fed_compute.server.dependencies import ServerState, spoken_protocol
+from fed_compute.server.dependencies import ServerState, note_path, spoken_protocol
 from fed_compute.server.documentation import describe_problems
 from fed_compute.server.limits import NetworkLimits
 from fed_compute.server.logs import AccessLog
@@ -67,6 +68,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     """
     settings = coordinator.settings
     seats = Seats(per_client=settings.uploads_per_client, in_all=settings.uploads_at_once)
+    coordinator.store.on_entries(JournalLog(coordinator.store).write)
     state = ServerState(coordinator, News(coordinator), Uploads(coordinator), seats)
 
     @asynccontextmanager
@@ -86,7 +88,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         version=health.VERSION,
         lifespan=lifespan,
         redirect_slashes=False,
-        dependencies=[Depends(spoken_protocol)],
+        dependencies=[Depends(spoken_protocol), Depends(note_path)],
     )
     app.state.server = state
     for room in (*_PUBLIC, *_ADMIN, *_DASHBOARD):
@@ -96,5 +98,5 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     describe_problems(app)
     app.add_middleware(NetworkLimits, coordinator=coordinator)
     app.add_middleware(UnexpectedErrors)
-    app.add_middleware(AccessLog)
+    app.add_middleware(AccessLog, trusted=settings.trusted_proxies)
     return app

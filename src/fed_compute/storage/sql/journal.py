@@ -1,7 +1,7 @@
 """The journal: one line per state change, written in the transaction that makes the change."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -12,7 +12,7 @@ from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record
 
 _ENTRY = columns(tables.journal, Entry)
-_INSERT = insert(tables.journal)
+_INSERT = insert(tables.journal).returning(tables.journal.c.seq)
 
 
 class JournalRows:
@@ -20,6 +20,12 @@ class JournalRows:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._appended: list[Entry] = []
+
+    @property
+    def appended(self) -> Sequence[Entry]:
+        """What this transaction has appended so far."""
+        return self._appended
 
     def append(
         self,
@@ -33,18 +39,16 @@ class JournalRows:
         **payload: Any,
     ) -> None:
         """Write one entry. `payload` must be plain JSON data without secrets or model values."""
-        self._connection.execute(
-            _INSERT,
-            {
-                "kind": kind,
-                "at": at,
-                "job_id": job_id,
-                "round_id": round_id,
-                "client_id": client_id,
-                "task_id": task_id,
-                "payload": json.dumps(payload, separators=(",", ":"), allow_nan=False),
-            },
-        )
+        values: dict[str, Any] = {
+            "kind": kind,
+            "at": at,
+            "job_id": job_id,
+            "round_id": round_id,
+            "client_id": client_id,
+            "task_id": task_id,
+            "payload": json.dumps(payload, separators=(",", ":"), allow_nan=False),
+        }
+        self._appended.append(Entry(seq=self._connection.execute(_INSERT, values).scalar_one(), **values))
 
     def after(self, seq: int, *, limit: int = 1000) -> list[Entry]:
         """Return the entries after number `seq`, oldest first, at most `limit`."""
