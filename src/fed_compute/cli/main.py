@@ -16,6 +16,7 @@ from fed_compute.cli.client import app as client_app
 from fed_compute.cli.console import complain, print_line
 from fed_compute.cli.control import ASKED_EXIT_CODES, finish, pause, resume
 from fed_compute.cli.demo.command import demo
+from fed_compute.cli.doctor.command import doctor
 from fed_compute.cli.invite import app as invite_app
 from fed_compute.cli.join import join
 from fed_compute.cli.key import app as key_app
@@ -58,6 +59,7 @@ def options(
 app.command()(demo)
 app.command()(serve)
 app.command()(join)
+app.command()(doctor)
 app.command()(limits)
 app.command(epilog=STATUS_EXIT_CODES)(status)
 app.command(epilog=ASKED_EXIT_CODES)(pause)

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ FROZEN_TIMEOUT_MILLISECONDS = 30_000
 WRITER_LOCK = 0x6665_6463
 """The number of the advisory lock that PostgreSQL gives to one writer at a time."""
 POSTGRESQL_DRIVER = "postgresql+psycopg"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The shape of a database's tables: the one found (None for no tables), the one wanted, by their numbers.
+
+    `is_known` is false if a newer version of the product made it.
+    """
+
+    found: str | None
+    wanted: str | None
+    is_known: bool
 
 
 class Database:
@@ -92,9 +105,8 @@ class Database:
         Raises:
             SchemaUnsupported: if a newer version of the product wrote the database.
         """
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        config = _migrations()
+        known = _revisions(config)
         with self.write() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
             if current is not None and current not in known:
@@ -105,9 +117,31 @@ class Database:
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 
+    def schema(self) -> Schema:
+        """Return which shape the tables have, and which this version of the product gives them. Changes nothing.
+
+        Raises:
+            StorageBusy, StorageUnreachable, DiskFailed, StorageFailed: as `failures.translated`.
+        """
+        config = _migrations()
+        with self.read() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        wanted = ScriptDirectory.from_config(config).get_current_head()
+        return Schema(found, wanted, is_known=found is None or found in _revisions(config))
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def _migrations() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def _revisions(config: alembic.config.Config) -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
 
 
 def open_database(url: str) -> Database:
