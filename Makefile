@@ -13,11 +13,16 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long fault prove-faults docker-test check fmt \
+.PHONY: help debian setup demo serve test quick long fault prove-faults docker-test check fmt \
 	bench bench-robust bench-async constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+debian:  ## Install what some tests use beside Python: a browser, Prometheus, a data set; needs root
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+		chromium prometheus dataset-fashion-mnist
 
 setup: $(DEV)  ## Make .venv with all that the tests need
 

@@ -16,7 +16,7 @@ from tests.architecture.source import PACKAGE, REPOSITORY, ROOT, Source, aliases
 
 FLOOR = {"errors", "clock", "ids"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": set(),
+    "__init__": {"protocol", "client", "simulator", "facade"},
     "errors": set(),
     "clock": set(),
     "ids": set(),
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": FLOOR | {"protocol", "coordinator"},
     "client": FLOOR | {"protocol", "learning"},
     "simulator": FLOOR | {"protocol", "learning", "rounds", "storage", "coordinator", "server", "client"},
+    "facade": FLOOR | {"protocol", "learning", "rounds", "storage", "coordinator", "server", "client", "simulator"},
     "cli": FLOOR | {"protocol", "learning", "rounds", "storage", "coordinator", "server", "client", "simulator"},
     "__main__": {"cli"},
 }
@@ -60,7 +61,19 @@ CONFINED: dict[str, tuple[str, ...]] = {
 COMES_WITH = {"starlette": "fastapi", "click": "typer"}
 LOADERS = {"importlib.import_module", "__import__", "builtins.__import__", "runpy.run_module", "runpy.run_path"}
 
-TORCH_FREE = ("errors", "clock", "ids", "protocol", "learning", "rounds", "storage", "coordinator", "server", "cli")
+TORCH_FREE = (
+    "errors",
+    "clock",
+    "ids",
+    "protocol",
+    "learning",
+    "rounds",
+    "storage",
+    "coordinator",
+    "server",
+    "cli",
+    "facade",
+)
 CLIENT_SIDE_LIBRARIES = ("torch", "sklearn", "PIL", "matplotlib", "psutil")
 
 

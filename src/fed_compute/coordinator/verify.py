@@ -18,7 +18,9 @@ from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId
 from fed_compute.rounds.records import (
+    OVER_JOB_STATES,
     Job,
+    JobState,
     Round,
     RoundState,
     Task,
@@ -106,7 +108,7 @@ def verify(store: Store, blobs: BlobStore, *, records_only: bool = False) -> Rep
     checks: list[tuple[str, int, Iterator[str]]] = [
         (_INTACT, len(facts.updates), _blobs_intact(facts, blobs)),
         ("I2/I3 every accepted update is counted once, or listed as late", len(facts.updates), _counted_once(facts)),
-        ("I4 a round ends once", len(facts.rounds), _rounds_end_once(facts)),
+        ("I4 a round ends once, and with its job", len(facts.rounds), _rounds_end_once(facts)),
         ("I5 the version chain is linear and unbroken", len(facts.versions), _chain_linear(facts)),
         (_REBUILT, len(facts.versions), _rebuilds(facts, blobs)),
         ("I8 no two live leases, every lease ends once", len(facts.tasks), _leases_sound(facts)),
@@ -226,6 +228,20 @@ def _rounds_end_once(facts: _Facts) -> Iterator[str]:
             yield f"round {round_id} is {round_.state} and has {results[round_id]} results"
         elif round_.result_version != made.get(round_id):
             yield f"round {round_id} names v{round_.result_version} as its result, which is v{made.get(round_id)}"
+    yield from _rounds_follow_jobs(facts)
+
+
+def _rounds_follow_jobs(facts: _Facts) -> Iterator[str]:
+    """Find jobs with a live round too many or too few, and rounds that wait although their job does not."""
+    for job in facts.jobs:
+        live = [r for r in facts.rounds.values() if r.job_id == job.job_id and r.state not in TERMINAL]
+        if len(live) != (0 if job.state in OVER_JOB_STATES else 1):
+            yield f"job {job.name} is {job.state} and has {len(live)} live rounds"
+    for round_ in facts.rounds.values():
+        collects = round_.state in (RoundState.OPEN, RoundState.COLLECTING)
+        job = next(job for job in facts.jobs if job.job_id == round_.job_id)
+        if round_.is_paused != (collects and job.state is JobState.PAUSED):
+            yield f"round {round_.round_id} is {round_.state}, paused: {round_.is_paused}, and its job is {job.state}"
 
 
 def _chain_linear(facts: _Facts) -> Iterator[str]:

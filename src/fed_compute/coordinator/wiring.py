@@ -36,6 +36,7 @@ from fed_compute.coordinator.reputation import ReputationManager
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.sessions import SessionDesk
 from fed_compute.coordinator.settings import CoordinatorSettings
+from fed_compute.coordinator.steering import JobSteering
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
 from fed_compute.coordinator.teams import TeamDesk
@@ -80,6 +81,7 @@ class Coordinator:
     pipeline: UpdatePipeline
     evaluations: EvaluationRecorder
     jobs: JobDesk
+    steering: JobSteering
     metrics: MetricsCollector
     reputation: ReputationManager
     incentives: IncentiveManager
@@ -145,11 +147,10 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = _assigner(settings, clock, store, rounds)
     books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
-    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
     rounds_duties = [
         Duty("leases", tasks.expire_leases),
         Duty("rounds", rounds.look_at_all),
-        Duty("versions", publisher.advance),
+        Duty("versions", VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings)).advance),
     ]
     sweep = Duty("sweep", Sweeper(store, blobs, clock).sweep)
     return Coordinator(
@@ -176,6 +177,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         pipeline=UpdatePipeline(store, blobs, UpdateValidator(store, auth, limiter, limits), rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),
+        steering=JobSteering(store, rounds, tasks, clock),
         metrics=books.metrics,
         reputation=books.reputation,
         incentives=books.incentives,

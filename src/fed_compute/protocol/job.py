@@ -25,6 +25,7 @@ Loss = Literal["cross_entropy", "mse"]
 ClientOptimizer = Literal["sgd", "adam", "adamw"]
 Encoding = Literal["f32", "bf16", "f16", "int8", "topk"]
 Compression = Literal["none", "zstd"]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 MAX_NUM_SAMPLES = 10_000_000
 """The largest sample count one update may claim. Also keeps count × float32 exact in float64."""
 MAX_NUM_STEPS = 1_000 * MAX_NUM_SAMPLES
@@ -34,8 +35,8 @@ MAX_NUM_STEPS = 1_000 * MAX_NUM_SAMPLES
 class ModelSection(_Section):
     """Which model, and its arguments. Built-in names are checked here, plug-ins by their schema."""
 
-    name: str = Field(min_length=1, max_length=80)
-    args: dict[str, Any] = Field(default_factory=dict)
+    name: str = Field(min_length=1, max_length=80, description="Name in the registry of models, built-in or plug-in.")
+    args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the model.")
 
 
 DIGITS_MODEL = ModelSection(name="simple_mlp", args={"input_dim": 64, "hidden_dim": 32, "output_dim": 10})
@@ -51,17 +52,25 @@ class TrainingSection(_Section):
     0 either: each step's gradient gets β (c - cᵢ) of SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378).
     """
 
-    loss: Loss = "cross_entropy"
-    optimizer: ClientOptimizer = "sgd"
-    lr: Positive = 0.1
-    momentum: Fraction = 0.0
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
-    local_epochs: Annotated[int, Field(ge=1, le=1_000)] = 1
-    max_grad_norm: Positive | None = None
-    proximal_mu: Annotated[float, Field(ge=0, allow_inf_nan=False, exclude_if=lambda mu: mu == 0)] = 0.0
-    report_steps: Annotated[bool, Field(exclude_if=lambda reported: not reported)] = False
-    control_variates: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, exclude_if=lambda beta: beta == 0)] = 0.0
+    loss: Loss = Field(default="cross_entropy", description="What a client makes small.")
+    optimizer: ClientOptimizer = Field(default="sgd", description="Optimiser on the client; new in each task.")
+    lr: Positive = Field(default=0.1, description="Step size on the client.")
+    momentum: Fraction = Field(default=0.0, description="Momentum of `sgd` on the client.")
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="Pull of weights to 0.")] = 0.0
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="Samples in one step.")] = 32
+    local_epochs: Annotated[int, Field(ge=1, le=1_000, description="Passes over the client's data in one task.")] = 1
+    max_grad_norm: Positive | None = Field(
+        default=None, description="Largest L2 norm of a gradient; none if not given."
+    )
+    proximal_mu: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, exclude_if=lambda mu: mu == 0, description="μ of FedProx."
+    )
+    report_steps: bool = Field(
+        default=False, exclude_if=lambda reported: not reported, description="Updates say how many steps they took."
+    )
+    control_variates: float = Field(
+        default=0.0, ge=0, le=1, allow_inf_nan=False, exclude_if=lambda beta: beta == 0, description="β of SCAFFOLD."
+    )
 
     def num_steps(self, num_samples: int) -> int:
         """Return how many steps a client takes that has so many samples to train on."""
@@ -90,16 +99,29 @@ class RoundsSection(_Section):
     expected staleness for the other.
     """
 
-    total: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    target_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    min_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 2
-    over_selection: Literal["auto"] | Annotated[float, Field(ge=1, le=10)] = "auto"
-    deadline_seconds: Positive = 300.0
-    start_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    start_wait_seconds: Positive = 60.0
-    mode: Literal["sync", "async", "fedbuff"] = "sync"
-    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    max_staleness: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    total: Count = Field(default=20, description="Rounds to close; then the job is finished.")
+    target_updates: Count = Field(default=10, description="Updates that close a round at once.")
+    min_updates: Count = Field(
+        default=2, description="Fewest updates at the deadline; with fewer the round is given up."
+    )
+    over_selection: Literal["auto"] | Annotated[float, Field(ge=1, le=10)] = Field(
+        default="auto", description="Tasks handed out for each update wanted; `auto` follows measured dropout."
+    )
+    deadline_seconds: Positive = Field(default=300.0, description="From a round's first task to its end.")
+    start_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of `target_updates` clients that must be there before the first task.",
+    )
+    start_wait_seconds: Positive = Field(default=60.0, description="Longest wait for them.")
+    mode: Literal["sync", "async", "fedbuff"] = Field(
+        default="sync", description="`sync`: rounds; `async`: rounds by minimum or time; `fedbuff`: buffers of updates."
+    )
+    concurrency: Count | None = Field(default=None, description="Clients at work at once under `fedbuff`.")
+    max_staleness: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None, description="Versions that an update may be behind under `fedbuff`."
+    )
 
     @model_validator(mode="after")
     def _every_number_has_a_use(self) -> Self:
@@ -129,40 +151,46 @@ class PrivacySection(_Section):
     likely. `max_num_samples` is the largest sample count that an update may claim.
     """
 
-    mode: Literal["open"] = "open"
-    max_update_norm: Positive | None = None
-    adaptive_norm_limit: bool = True
-    max_num_samples: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] | None = None
+    mode: Literal["open"] = Field(default="open", description="`open`: the coordinator sees each update.")
+    max_update_norm: Positive | None = Field(default=None, description="Largest L2 norm of an update.")
+    adaptive_norm_limit: bool = Field(default=True, description="Lower that limit by the updates of the last rounds.")
+    max_num_samples: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] | None = Field(
+        default=None, description="Largest sample count that an update may claim."
+    )
 
 
 class WireSection(_Section):
     """How an update travels."""
 
-    encoding: Encoding = "f32"
-    compression: Compression = "none"
-    topk_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
+    encoding: Encoding = Field(default="f32", description="How numbers are written; all but `f32` lose some.")
+    compression: Compression = Field(default="none", description="Compression around the whole.")
+    topk_fraction: float = Field(default=0.01, gt=0, le=1, description="Share of values that `topk` sends.")
 
 
 class EvaluationSection(_Section):
     """Federated evaluation on clients' held-out data."""
 
-    every_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = 1
-    max_clients: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    every_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=1, description="Measure every so many versions; 0 never."
+    )
+    max_clients: Count = Field(default=20, description="Most clients that measure one version.")
+    holdout_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of its data that a client never trains on."
+    )
 
 
 class AuditSection(_Section):
     """Looks at updates by other clients. Each one shows a single update to strangers, so it is off unless asked for."""
 
-    auditors: Annotated[int, Field(ge=0, le=15)] = 0
+    auditors: int = Field(default=0, ge=0, le=15, description="Clients that measure one update; 0 shows it to nobody.")
 
 
 class JobSpec(_Section):
     """A whole job. `schema` describes a plug-in model's parameters; built-in models need none."""
 
-    name: str = "default"
-    description: str = Field(default="", max_length=2_000)
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    name: str = Field(default="default", description="Lower-case letters, digits, - and _, at most 64.")
+    description: str = Field(default="", max_length=2_000, description="What volunteers read about it.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="First weights and the order of samples follow from it.")
     model: ModelSection = DIGITS_MODEL
     training: TrainingSection = Field(default_factory=TrainingSection)
     rounds: RoundsSection = Field(default_factory=RoundsSection)

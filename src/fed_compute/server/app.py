@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 
 from fed_compute.coordinator.journal_log import JournalLog
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.server.dashboard import acts, pages, refusals, visitors, volunteer
+from fed_compute.server.dashboard import acts, api_pages, pages, refusals, visitors, volunteer
 from fed_compute.server.dashboard.render import Assets
 from fed_compute.server.dependencies import ServerState, note_path, spoken_protocol
 from fed_compute.server.documentation import describe_problems
@@ -54,7 +54,7 @@ _PUBLIC = (
     events,
 )
 _ADMIN = (admin_keys, admin_invites, admin_clients)
-_DASHBOARD = (pages, volunteer, acts, visitors)
+_DASHBOARD = (pages, volunteer, acts, visitors, api_pages)
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
 with a stable `code`."""
@@ -88,6 +88,8 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         version=health.VERSION,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         dependencies=[Depends(spoken_protocol), Depends(note_path)],
     )
     app.state.server = state

@@ -1,24 +1,49 @@
 """From a recipe to a torch module, by name. Only models installed on this machine can run here."""
 
 import difflib
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
 
 from torch import nn
 
 from fed_compute.client.models.built_in import BUILT_IN_MODULES
 from fed_compute.client.models.vectors import named_tensors
 from fed_compute.client.recipes import schema_of
-from fed_compute.errors import JobFileInvalid, ModelMismatch, ModelUnknown
+from fed_compute.errors import JobFileInvalid, ModelMismatch, ModelUnknown, NameReserved
 from fed_compute.protocol.architectures import BUILT_IN, built_in_schema
 from fed_compute.protocol.messages import Recipe
 
 MODELS_GROUP = "fed_compute.models"
 """Entry point group of plug-in models: name → callable(**args) returning an `nn.Module`."""
 
+Build = TypeVar("Build", bound=Callable[..., nn.Module])
+_REGISTERED: dict[str, Callable[..., nn.Module]] = {}
+
+
+def register_model(name: str) -> Callable[[Build], Build]:
+    """Make a class or function the plug-in model `name` of this process; for use as a decorator.
+
+    It is called with the `args` of the job's `[model]` and returns a new `nn.Module`. A package that brings a model
+    declares an entry point in the group `fed_compute.models` instead. The last registration of a name counts, so a
+    notebook's cell may run again.
+
+    Raises:
+        NameReserved: if a built-in model has the name.
+    """
+    if name in BUILT_IN:
+        raise NameReserved("model", name, reserved=BUILT_IN)
+
+    def register(build: Build) -> Build:
+        _REGISTERED[name] = build
+        return build
+
+    return register
+
 
 def model_names() -> list[str]:
     """Return the names of all models that this machine can build, sorted."""
-    return sorted({*BUILT_IN_MODULES, *_plugins()})
+    return sorted({*BUILT_IN_MODULES, *_REGISTERED, *_plugins()})
 
 
 def build_model(recipe: Recipe) -> nn.Module:
@@ -31,9 +56,34 @@ def build_model(recipe: Recipe) -> nn.Module:
         ModelUnknown: if no such model is installed, naming the nearest one and all installed ones.
         ModelMismatch: if the arguments or the parameters do not fit, naming the first difference.
     """
-    module = _built_in(recipe) if recipe.model in BUILT_IN_MODULES else _plugin(recipe)
+    module = _built_in(recipe) if recipe.model in BUILT_IN_MODULES else build_plugin(recipe.model, recipe.model_args)
     _check_parameters(module, recipe)
     return module
+
+
+def build_plugin(name: str, args: Mapping[str, Any]) -> nn.Module:
+    """Build a plug-in model on the CPU: one of this process, or one of an installed package.
+
+    Raises:
+        ModelUnknown: if there is none of the name.
+        ModelMismatch: if it refuses the arguments, or makes no module.
+    """
+    try:
+        module = _plugin(name)(**args)
+    except (TypeError, ValueError) as error:
+        raise ModelMismatch(f"plug-in model {name!r} refused the recipe's arguments: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ModelMismatch(f"plug-in model {name!r} made a {type(module).__name__}, wanted a torch nn.Module")
+    return module
+
+
+def _plugin(name: str) -> Callable[..., object]:
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if (point := _plugins().get(name)) is None:
+        raise _unknown(name)
+    build: Callable[..., object] = point.load()
+    return build
 
 
 def _plugins() -> dict[str, EntryPoint]:
@@ -49,19 +99,6 @@ def _built_in(recipe: Recipe) -> nn.Module:
         _check_shapes({one.name: one.shape for one in schema.parameters}, recipe)
         raise ModelMismatch(f"the parameters of model {recipe.model!r} come in another order in the recipe")
     return BUILT_IN_MODULES[recipe.model](recipe.model_args)
-
-
-def _plugin(recipe: Recipe) -> nn.Module:
-    point = _plugins().get(recipe.model)
-    if point is None:
-        raise _unknown(recipe.model)
-    try:
-        module = point.load()(**recipe.model_args)
-    except (TypeError, ValueError) as error:
-        raise ModelMismatch(f"plug-in model {recipe.model!r} refused the recipe's arguments: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise ModelMismatch(f"plug-in model {recipe.model!r} made a {type(module).__name__}, wanted a torch nn.Module")
-    return module
 
 
 def _unknown(name: str) -> ModelUnknown:

@@ -20,6 +20,7 @@ from fed_compute.errors import (
     JobExists,
     JobFileInvalid,
     JobNotFound,
+    JobOver,
     ModelMalformed,
     PermissionDenied,
     RequestInvalid,
@@ -31,7 +32,7 @@ from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.server.answers import JobAnswer, JobDetailsAnswer, JobsAnswer, VersionAnswer
 from fed_compute.server.bodies import JSON, TOML, parse_json, read_body, require_type
 from fed_compute.server.dependencies import Core, JobName, Operator
-from fed_compute.server.documentation import BLOBS, BODY, DISK, RECORDS, refusals, takes
+from fed_compute.server.documentation import BLOBS, BODY, DISK, RECORDS, STAFF, refusals, takes
 
 router = APIRouter(tags=["jobs"])
 
@@ -102,6 +103,36 @@ async def create_job(request: Request, core: Core, _: Operator) -> Response:
     kind = require_type(request, JSON, TOML)
     body = await read_body(request, limit=core.settings.json_max_bytes)
     return await anyio.to_thread.run_sync(_create, core, body, kind == TOML)
+
+
+@router.post(
+    "/jobs/{name}/pause",
+    summary="Pause a job",
+    responses=refusals(*STAFF, *DISK, JobNotFound, JobOver),
+)
+def pause_job(core: Core, by: Operator, name: JobName) -> JobAnswer:
+    """Hand out no more work of the job. Work in progress may still be delivered, deadlines stand still. Repeatable."""
+    return _short(core, core.jobs.view(core.steering.pause(name, by=by.key_id).name))
+
+
+@router.post(
+    "/jobs/{name}/resume",
+    summary="Resume a paused job",
+    responses=refusals(*STAFF, *DISK, JobNotFound, JobOver),
+)
+def resume_job(core: Core, by: Operator, name: JobName) -> JobAnswer:
+    """Go on: the job's round has as much time left as it had when the job was paused. Repeatable."""
+    return _short(core, core.jobs.view(core.steering.resume(name, by=by.key_id).name))
+
+
+@router.post(
+    "/jobs/{name}/stop",
+    summary="Stop a job for good",
+    responses=refusals(*STAFF, *DISK, JobNotFound, JobOver),
+)
+def stop_job(core: Core, by: Operator, name: JobName) -> JobAnswer:
+    """End the job. Its live round is given up and its leases end; its models stay readable. Repeatable."""
+    return _short(core, core.jobs.view(core.steering.stop(name, by=by.key_id).name))
 
 
 def _create(core: Coordinator, body: bytes, is_toml: bool) -> Response:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from fed_compute.coordinator.queries import why_over
 from fed_compute.coordinator.recipes import recipe_of, spec_of
-from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
+from fed_compute.coordinator.task_assigner import JOB_FINISHED, Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, Digest, TaskId, format_version
@@ -68,7 +68,7 @@ router = APIRouter(tags=["tasks"])
                     "schema": {"type": "string"},
                 },
                 REASON_HEADER: {
-                    "description": "Why: waiting, gathering, quota_used or job_finished.",
+                    "description": "Why: waiting, gathering, quota_used, job_paused or job_finished (or stopped).",
                     "schema": {"type": "string"},
                 },
             },
@@ -126,7 +126,9 @@ async def _ask_until(
             if state.news.closing:  # the server stops: of hundreds who wait, nobody looks once more
                 return state.coordinator.tasks.nothing_yet(owner)
             found = await anyio.to_thread.run_sync(look)
-        if isinstance(found, Assignment) or anyio.current_time() >= give_up_at or state.news.closing:
+        if isinstance(found, Assignment) or found.reason == JOB_FINISHED:
+            return found  # a job that is finished is nothing to wait for
+        if anyio.current_time() >= give_up_at or state.news.closing:
             return found
         with state.news.waiting_room.place(announced) as called:
             while not called.done() and (left := give_up_at - anyio.current_time()) > 0:
