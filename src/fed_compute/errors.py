@@ -1089,6 +1089,12 @@ class AttackInvalid(Misuse):
     code = "attack_invalid"
 
 
+class CohortUnsupported(Misuse):
+    """A way of training many virtual clients at once is unknown, or cannot train this model."""
+
+    code = "cohort_unsupported"
+
+
 class CredentialUnsafe(Misuse):
     """The credential file can be read by others, or cannot be read at all."""
 
@@ -1099,6 +1105,12 @@ class ClientMustAct(Misuse):
     """The coordinator will not serve this client until its owner changes something."""
 
     code = "client_must_act"
+
+
+class ConversionFailed(Misuse):
+    """A model cannot be written in another tool's form, or would compute something else there."""
+
+    code = "conversion_failed"
 
 
 class ExtraMissing(Misuse):
@@ -1270,6 +1282,12 @@ class DemoFailed(Broken):
 
     def __init__(self, what: str, said: str = "") -> None:
         super().__init__(f"{what}\n{said}" if said else what)
+
+
+class WorkerLost(Broken):
+    """A process that trained virtual clients ended before its work was done."""
+
+    code = "worker_lost"
 
 
 class SchemaUnsupported(Broken):

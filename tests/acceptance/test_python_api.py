@@ -78,7 +78,7 @@ def test_a_client_runs_in_the_foreground_until_the_job_is_finished(tmp_path: Pat
     with Coordinator(tmp_path / "runs") as coordinator:
         assert coordinator.create_job(LINE) == "line"
         accepted = Client(coordinator.url, data=(X, Y), name="me", state_dir=tmp_path / "me").run()
-        coordinator.wait("line", timeout_seconds=50)
+        assert coordinator.wait("line", timeout_seconds=50) == "finished"
         (round_,) = coordinator.rounds()
     assert accepted >= 1
     assert (round_["state"], round_["clients"]) == ("CLOSED", ["me"])
@@ -142,6 +142,17 @@ def test_waiting_ends_with_the_time_that_was_given_to_it(tmp_path: Path) -> None
         coordinator.create_job(LINE)
         with pytest.raises(TimeoutError, match="'line' is still running"):
             coordinator.wait(timeout_seconds=0.05)
+
+
+def test_a_job_is_paused_resumed_and_stopped(tmp_path: Path) -> None:
+    with Coordinator(tmp_path) as coordinator:
+        coordinator.create_job(LINE)
+        coordinator.pause("line")
+        with pytest.raises(TimeoutError, match="'line' is still paused"):
+            coordinator.wait(timeout_seconds=0.05)
+        coordinator.resume("line")
+        coordinator.stop("line")
+        assert coordinator.wait(timeout_seconds=50) == "stopped"
 
 
 def test_a_client_on_a_thread_ends_when_it_is_stopped(tmp_path: Path) -> None:

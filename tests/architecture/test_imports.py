@@ -46,6 +46,8 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "obstore": ("storage.object_blobs",),
     "redis": ("coordinator.rate_limiter",),
     "torch": ("client.trainer*", "client.models*", "simulator"),
+    "onnx": ("client.models*",),
+    "onnxscript": ("client.models*",),
     "httpx2": ("client.api*", "cli"),
     "typer": ("cli",),
     "click": ("cli",),
@@ -56,6 +58,8 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "matplotlib": ("cli.demo*", "simulator"),
     "limits": ("coordinator",),
     "prometheus_client": ("coordinator", "server"),
+    "opentelemetry": ("protocol.otel",),
+    "tomlkit": ("server.dashboard",),
 }
 # A package that always comes with one that pyproject.toml names.
 COMES_WITH = {"starlette": "fastapi", "click": "typer"}
@@ -74,7 +78,7 @@ TORCH_FREE = (
     "cli",
     "facade",
 )
-CLIENT_SIDE_LIBRARIES = ("torch", "sklearn", "PIL", "matplotlib", "psutil")
+CLIENT_SIDE_LIBRARIES = ("torch", "sklearn", "PIL", "matplotlib", "psutil", "onnx", "onnxscript")
 
 
 def imported(source: Source) -> Iterator[tuple[ast.AST, str]]:

@@ -4,15 +4,22 @@ import pytest
 
 from fed_compute.rounds.events import EVENTS
 from fed_compute.rounds.records import TaskState
+from fed_compute.rounds.steering import Act
 from tests.architecture.source import parse
 from tests.docs.journal_calls import entries_written, of_module
 
 TABLE = {kind.name: kind for kind in EVENTS}
 
 
+VALUES = {"task_*": TaskState, "job_*": Act}
+"""What the `*` of a kind stands for: those of the values that the table has."""
+
+
 def kinds_of(written: str) -> set[str]:
-    """Return what an entry may be called: `task_*` stands for the ends of a lease that the table has."""
-    return {written} if "*" not in written else {written.replace("*", state) for state in TaskState} & TABLE.keys()
+    """Return what an entry may be called."""
+    if "*" not in written:
+        return {written}
+    return {written.replace("*", value) for value in VALUES.get(written, ())} & TABLE.keys()
 
 
 def test_every_entry_that_is_written_is_in_the_table() -> None:

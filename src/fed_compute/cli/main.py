@@ -16,11 +16,14 @@ from fed_compute.cli.doctor.command import doctor
 from fed_compute.cli.events import events
 from fed_compute.cli.exit_codes import FAILED, INTERRUPTED, exit_code, in_short
 from fed_compute.cli.invite import app as invite_app
+from fed_compute.cli.job import app as job_app
 from fed_compute.cli.join import join
 from fed_compute.cli.key import app as key_app
 from fed_compute.cli.leaderboard import leaderboard
 from fed_compute.cli.limits import limits
 from fed_compute.cli.menu import dress
+from fed_compute.cli.model import app as model_app
+from fed_compute.cli.round import app as round_app
 from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
 from fed_compute.cli.status import STATUS_EXIT_CODES, status
@@ -68,6 +71,9 @@ app.command()(restore)
 app.command()(doctor)
 app.command()(events)
 app.command()(leaderboard)
+app.add_typer(job_app, name="job")
+app.add_typer(round_app, name="round")
+app.add_typer(model_app, name="model")
 app.add_typer(key_app, name="key")
 app.add_typer(invite_app, name="invite")
 app.add_typer(client_app, name="client")

@@ -91,6 +91,11 @@ class ClientSettings(LimitSettings):
         description="Seconds between checkpoints of a training, 0 to 86400; one is also made after each pass over the "
         "data. Never more than a twentieth of the time goes into them. Example: 60",
     )
+    client_tracing: bool = Field(
+        default=False,
+        description="Tell your own OpenTelemetry of every step, as the variables OTEL_… say, and send the coordinator "
+        "the trace's number; needs the extra `otel`. Example: true",
+    )
     client_startup_delay: Seconds = Field(
         default=0.0, description="Simulation: seconds to wait before anything else, 0 to 86400. Example: 10"
     )

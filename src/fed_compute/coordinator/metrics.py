@@ -11,6 +11,8 @@ from fed_compute.rounds.records import Entry, RoundState, TaskKind
 from fed_compute.storage.sql.store import Records, Store
 
 READER = "metrics"
+REFUSED = "refused:"
+"""What stands before the code of a refusal among the counts of events."""
 
 
 @dataclass(slots=True)
@@ -88,7 +90,8 @@ class MetricsCollector:
 
     def catch_up(self) -> bool:
         """Take in what the journal has that was not seen yet."""
-        return catch_up(self._store, READER, _fold)
+        pages = _Pages()
+        return catch_up(self._store, READER, pages.fold, flush=pages.write)
 
     def totals(self) -> dict[str, int]:
         """Return how often each kind of event happened since the beginning, by kind, and refusals by code."""
@@ -102,6 +105,15 @@ class MetricsCollector:
         self.catch_up()
         with self._store.snapshot() as records:
             return [RoundMetrics(**kept) for kept in records.round_metrics.all().values()]
+
+    def latest(self) -> RoundMetrics:
+        """Return the record of the newest round in which a task was handed out; before the first, the newest round's.
+
+        There must be a job.
+        """
+        with self._store.snapshot() as records:
+            newest = records.measured.newest_round()
+        return self.round(newest)
 
     def round(self, round_id: int) -> RoundMetrics:
         """Return one round's record.
@@ -117,20 +129,37 @@ class MetricsCollector:
         return RoundMetrics(**kept)
 
 
-def _fold(records: Records, entry: Entry, payload: Payload, state: State) -> None:
-    _count(state, entry.kind)
-    if entry.kind == "update_refused":
-        _count(state, f"refused:{payload['code']}")
-    if entry.round_id is None or entry.job_id is None:
-        return
-    if entry.kind == "round_opened":
-        _keep(records, RoundMetrics.opened(entry.round_id, entry.job_id, payload, at=entry.at))
-        return
-    kept = records.round_metrics.get(entry.round_id)
-    if kept is not None:
-        metrics = RoundMetrics(**kept)
-        _take_in(metrics, entry, payload)
-        _keep(records, metrics)
+class _Pages:
+    """The rounds that a batch of entries is about, each read and written once however many entries that are."""
+
+    def __init__(self) -> None:
+        self._open: dict[RoundId, RoundMetrics] = {}
+
+    def fold(self, records: Records, entry: Entry, payload: Payload, state: State) -> None:
+        """Take one entry in."""
+        _count(state, entry.kind)
+        if entry.kind == "update_refused":
+            _count(state, f"{REFUSED}{payload['code']}")
+        if entry.round_id is None or entry.job_id is None:
+            return
+        if entry.kind == "round_opened":
+            self._open[entry.round_id] = RoundMetrics.opened(entry.round_id, entry.job_id, payload, at=entry.at)
+        elif (metrics := self._page(records, entry.round_id)) is not None:
+            _take_in(metrics, entry, payload)
+
+    def write(self, records: Records) -> None:
+        """Write what was taken in, and forget it: somebody else may read the next batch."""
+        for round_id, metrics in self._open.items():
+            records.round_metrics.put(round_id, dataclasses.asdict(metrics), job_id=metrics.job_id)
+        self._open.clear()
+
+    def _page(self, records: Records, round_id: RoundId) -> RoundMetrics | None:
+        if round_id not in self._open:
+            kept = records.round_metrics.get(round_id)
+            if kept is None:
+                return None
+            self._open[round_id] = RoundMetrics(**kept)
+        return self._open[round_id]
 
 
 def _take_in(metrics: RoundMetrics, entry: Entry, payload: Payload) -> None:
@@ -188,10 +217,6 @@ def _take_in_evaluation(metrics: RoundMetrics, payload: Payload) -> None:
     if payload["accuracy"] is not None:
         metrics.accuracy_sum += payload["accuracy"] * payload["num_samples"]
         metrics.accuracy_samples += payload["num_samples"]
-
-
-def _keep(records: Records, metrics: RoundMetrics) -> None:
-    records.round_metrics.put(RoundId(metrics.round_id), dataclasses.asdict(metrics), job_id=metrics.job_id)
 
 
 def _count(counts: dict[str, int], key: str) -> None:

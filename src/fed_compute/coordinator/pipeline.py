@@ -32,6 +32,7 @@ from fed_compute.coordinator.update_validator import (
 )
 from fed_compute.errors import UpdateConflict, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
+from fed_compute.protocol import tracing
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.json_updates import parse_weight_delta
 from fed_compute.protocol.messages import UpdateRequest
@@ -140,7 +141,7 @@ class UpdatePipeline:
         if (settled := self.settle(admission, digest)) is not None:
             return settled
         body, wire = path.read_bytes(), spec_of(admission.job).wire
-        with self._noted(admission.task):
+        with tracing.span("validate update", attributes=_told(admission)), self._noted(admission.task):
             decoded = self._validator.decode(admission, body)
             norm = self._validator.check_values(admission, decoded.delta)
             contents = _Contents(
@@ -163,7 +164,7 @@ class UpdatePipeline:
         except TOO_LATE:
             self._record_late_in_round(ClientId(request.client_id), round_id)
             raise
-        with self._noted(admission.task):
+        with tracing.span("validate update", attributes=_told(admission)), self._noted(admission.task):
             body, contents = self._read_json(admission, request, max_bytes=max_bytes)
         digest = sha256_hex(body)
         if (settled := self.settle(admission, digest)) is not None:
@@ -204,7 +205,7 @@ class UpdatePipeline:
         task = admission.task
         copied = partial(refuse_copy, blobs=self._blobs, admission=admission, delta=contents.delta)
         try:
-            with self._noted(task):
+            with tracing.span("commit update", attributes=_told(admission)), self._noted(task):
                 with self._store.snapshot() as records:  # a copy leaves no blob
                     copied(records, norm=contents.l2_norm, round_id=counting_round(records, task).round_id)
                 keep()
@@ -239,6 +240,7 @@ class UpdatePipeline:
             loss=update.loss,
             latency_seconds=max(0.0, now - task.leased_at),
             staleness=round_.base_version - task.base_version,
+            **tracing.headers(),
         )
         if round_.state is RoundState.OPEN:
             round_ = self._rounds.apply(records, round_, UpdateArrived())
@@ -280,6 +282,16 @@ class UpdatePipeline:
             task_id=task.task_id,
             **payload,
         )
+
+
+def _told(admission: Admission) -> dict[str, tracing.Value]:
+    """Return what is told of an update in a trace. Not whose it is: the task says so to whoever may know."""
+    task = admission.task
+    return {
+        "fed_compute.job": admission.job.name,
+        "fed_compute.round_id": task.round_id,
+        "fed_compute.task_id": task.task_id,
+    }
 
 
 def _same_or_refuse(first: Update | None, task: Task, digest: Digest) -> Accepted:

@@ -40,12 +40,14 @@ from fed_compute.coordinator.steering import JobSteering
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
 from fed_compute.coordinator.teams import TeamDesk
+from fed_compute.coordinator.totals import TotalsCollector
 from fed_compute.coordinator.update_validator import UpdateValidator
 from fed_compute.coordinator.worker import Duty, Worker
 from fed_compute.errors import SettingInvalid
 from fed_compute.rounds.records import Scope
 from fed_compute.storage.blob_stores import open_blobs
 from fed_compute.storage.blobs import BlobStore
+from fed_compute.storage.counted_blobs import CountedBlobs
 from fed_compute.storage.model_store import ModelStore
 from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.store import Store
@@ -62,7 +64,7 @@ class Coordinator:
     clock: Clock
     data_dir: DataDir
     store: Store
-    blobs: BlobStore
+    blobs: CountedBlobs
     models: ModelStore
     bell: Bell
     presence: Presence
@@ -139,7 +141,7 @@ def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = Non
 
 
 def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store: Store) -> Coordinator:
-    blobs = open_blobs(settings.blob_url, data_dir.blobs)
+    blobs = CountedBlobs(open_blobs(settings.blob_url, data_dir.blobs))
     models, bell, presence = ModelStore(blobs), Bell(), Presence(store, clock)
     store.on_commit(bell.ring)
     access = _access(settings, clock, _peppers(settings, data_dir, store), store, presence)
@@ -202,6 +204,7 @@ def _limits(settings: CoordinatorSettings, store: Store, models: ModelStore) -> 
 @dataclass(frozen=True, slots=True)
 class _Books:
     metrics: MetricsCollector
+    totals: TotalsCollector
     reputation: ReputationManager
     incentives: IncentiveManager
     audit_planner: AuditPlanner
@@ -211,6 +214,7 @@ class _Books:
     def duties(self) -> list[Duty]:
         return [
             Duty("metrics", self.metrics.catch_up),
+            Duty("totals", self.totals.catch_up),
             Duty("reputation", self.reputation.catch_up),
             Duty("incentives", self.incentives.catch_up),
             Duty("audit_plans", self.audit_planner.catch_up),
@@ -222,6 +226,7 @@ def _books(settings: CoordinatorSettings, clock: Clock, store: Store, blobs: Blo
     """Build what follows the journal."""
     return _Books(
         MetricsCollector(store),
+        TotalsCollector(store),
         ReputationManager(store, clock, settings.quota_rules()),
         IncentiveManager(store, clock, settings.reward_rules()),
         AuditPlanner(store, clock, np.random.default_rng()),

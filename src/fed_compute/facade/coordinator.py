@@ -20,8 +20,11 @@ from fed_compute.facade.logs import keep_quiet
 from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec, load_job, parse_job
 from fed_compute.protocol.models import decode_model
-from fed_compute.rounds.records import JobState
+from fed_compute.rounds.records import OVER_JOB_STATES
 from fed_compute.server.serve import serve_in_background
+
+_ACTOR = "python"
+"""Who acts, as the journal tells it."""
 
 _LOOK_AGAIN_SECONDS = 1.0
 """A wait looks this often although nothing was heard: another replica may have done it."""
@@ -150,23 +153,41 @@ class Coordinator:
 
     def invite(self, *, uses: int = 1) -> str:
         """Return a new invitation for so many clients, good for seven days."""
-        return self._running().invites.create(Terms(uses=uses), by="python").text
+        return self._running().invites.create(Terms(uses=uses), by=_ACTOR).text
 
-    def wait(self, job: str | None = None, *, timeout_seconds: float | None = None) -> None:
-        """Return when a job is finished; without a name, the default job.
+    def wait(self, job: str | None = None, *, timeout_seconds: float | None = None) -> str:
+        """Return `finished` or `stopped` when a job is over; without a name, the default job.
 
         Raises:
             JobNotFound: if there is no such job.
-            TimeoutError: if it is not finished after so many seconds. It goes on.
+            TimeoutError: if it is not over after so many seconds. It goes on.
             NotRunning: if the coordinator was not started, or was closed.
         """
         core, end = self._running(), None if timeout_seconds is None else time.monotonic() + timeout_seconds
         rings = core.bell.rings()
-        while (found := core.jobs.named(job)).state is JobState.RUNNING:
+        while (found := core.jobs.named(job)).state not in OVER_JOB_STATES:
             left = _LOOK_AGAIN_SECONDS if end is None else end - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"job {found.name!r} is still running after {timeout_seconds} s")
+                raise TimeoutError(f"job {found.name!r} is still {found.state} after {timeout_seconds} s")
             rings = core.bell.wait(rings, timeout_seconds=min(left, _LOOK_AGAIN_SECONDS))
+        return found.state.value
+
+    def pause(self, job: str) -> None:
+        """Hand out no more work of a job until `resume`; what is in progress may still come. Twice changes nothing.
+
+        Raises:
+            JobNotFound: if there is no such job.
+            JobOver: if it is over.
+        """
+        self._running().steering.pause(job, by=_ACTOR)
+
+    def resume(self, job: str) -> None:
+        """Go on with a paused job; its round has as much time left as it had. Raises as `pause`."""
+        self._running().steering.resume(job, by=_ACTOR)
+
+    def stop(self, job: str) -> None:
+        """End a job for good; its versions stay. Raises as `pause`."""
+        self._running().steering.stop(job, by=_ACTOR)
 
     def rounds(self, job: str | None = None) -> list[dict[str, Any]]:
         """Return what happened in each round of a job, oldest first: the records of `GET /metrics`.

@@ -23,6 +23,9 @@ class EventKind:
 
 EVENTS: tuple[EventKind, ...] = (
     EventKind("job_created", "A job was added, with its first model version.", ("name",)),
+    EventKind("job_paused", "An operator lets a job hand out no more work until it is resumed.", ("name", "by")),
+    EventKind("job_resumed", "A paused job goes on.", ("name", "by")),
+    EventKind("job_stopped", "An operator ended a job for good; its versions stay.", ("name", "by")),
     EventKind("job_finished", "A job has closed all its rounds.", ("rounds",)),
     EventKind("round_opened", "A job's next round begins to wait for clients.", ("number", "base_version", "mode")),
     EventKind("round_gathering", "A round waits for more clients before it hands out its first task."),

@@ -13,6 +13,7 @@ from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import AuthenticationFailed, ProtocolUnsupported
 from fed_compute.ids import ClientId
 from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
+from fed_compute.server.instruments import Instruments
 from fed_compute.server.limits import charge_sender
 from fed_compute.server.log_context import concerns
 from fed_compute.server.news import News
@@ -34,6 +35,7 @@ class ServerState:
     news: News
     uploads: Uploads
     seats: Seats
+    instruments: Instruments = field(default_factory=Instruments)
     asking: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     """Looks for a task: waiting clients wake together, and must not take every thread."""
     reading_json: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))

@@ -40,6 +40,8 @@ from fed_compute.server.rate_fields import fields_of_refusal
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:fed-compute:error:"
+PROBLEM_CODE = "fed_compute.problem_code"
+"""Where an answer that is a problem document leaves its code, in the scope of its request."""
 RESERVED = frozenset({"type", "title", "status", "detail", "code", "instance"})
 SHOWN_ERRORS = 10
 
@@ -175,6 +177,21 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
+class _ProblemDocument(Response):
+    """An answer that leaves its code in the scope, for whoever counts."""
+
+    media_type = PROBLEM_JSON
+
+    def __init__(self, code: str, document: Mapping[str, object], status: int, headers: Mapping[str, str]) -> None:
+        # ASCII: what a stranger sent may hold lone surrogates, which UTF-8 cannot carry
+        super().__init__(json.dumps(document), status_code=status, headers=headers)
+        self._code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PROBLEM_CODE] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def _problem(
     status: int,
     code: str,
@@ -191,8 +208,7 @@ def _problem(
         "code": code,
         **{name: _plain(value) for name, value in (details or {}).items() if name not in RESERVED},
     }
-    # ASCII: what a stranger sent may hold lone surrogates, which UTF-8 cannot carry
-    return Response(json.dumps(document), status_code=status, media_type=PROBLEM_JSON, headers=headers)
+    return _ProblemDocument(code, document, status, headers or {})
 
 
 def _plain(value: object) -> object:

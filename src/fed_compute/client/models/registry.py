@@ -13,6 +13,7 @@ from fed_compute.client.recipes import schema_of
 from fed_compute.errors import JobFileInvalid, ModelMismatch, ModelUnknown, NameReserved
 from fed_compute.protocol.architectures import BUILT_IN, built_in_schema
 from fed_compute.protocol.messages import Recipe
+from fed_compute.protocol.schema import ParameterSchema
 
 MODELS_GROUP = "fed_compute.models"
 """Entry point group of plug-in models: name → callable(**args) returning an `nn.Module`."""
@@ -56,8 +57,17 @@ def build_model(recipe: Recipe) -> nn.Module:
         ModelUnknown: if no such model is installed, naming the nearest one and all installed ones.
         ModelMismatch: if the arguments or the parameters do not fit, naming the first difference.
     """
-    module = _built_in(recipe) if recipe.model in BUILT_IN_MODULES else build_plugin(recipe.model, recipe.model_args)
-    _check_parameters(module, recipe)
+    return build_named(recipe.model, recipe.model_args, schema_of(recipe))
+
+
+def build_named(name: str, arguments: Mapping[str, Any], schema: ParameterSchema) -> nn.Module:
+    """Build a model by its name and arguments as `build_model` does; it has exactly the parameters of `schema`.
+
+    Raises:
+        ModelUnknown, ModelMismatch: as `build_model`.
+    """
+    module = _built_in(name, arguments, schema) if name in BUILT_IN_MODULES else build_plugin(name, arguments)
+    _check_shapes({key: tuple(tensor.shape) for key, tensor in named_tensors(module).items()}, name, schema)
     return module
 
 
@@ -90,15 +100,15 @@ def _plugins() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=MODELS_GROUP) if point.name not in BUILT_IN}
 
 
-def _built_in(recipe: Recipe) -> nn.Module:
+def _built_in(name: str, arguments: Mapping[str, Any], wanted: ParameterSchema) -> nn.Module:
     try:
-        schema = built_in_schema(recipe.model, recipe.model_args)
+        schema = built_in_schema(name, arguments)
     except JobFileInvalid as error:
-        raise ModelMismatch(f"the recipe's arguments do not fit model {recipe.model}: {error.message}") from error
-    if schema.digest() != schema_of(recipe).digest():  # before a module of any size is built
-        _check_shapes({one.name: one.shape for one in schema.parameters}, recipe)
-        raise ModelMismatch(f"the parameters of model {recipe.model!r} come in another order in the recipe")
-    return BUILT_IN_MODULES[recipe.model](recipe.model_args)
+        raise ModelMismatch(f"the recipe's arguments do not fit model {name}: {error.message}") from error
+    if schema.digest() != wanted.digest():  # before a module of any size is built
+        _check_shapes({one.name: one.shape for one in schema.parameters}, name, wanted)
+        raise ModelMismatch(f"the parameters of model {name!r} come in another order in the recipe")
+    return BUILT_IN_MODULES[name](arguments)
 
 
 def _unknown(name: str) -> ModelUnknown:
@@ -113,22 +123,18 @@ def _unknown(name: str) -> ModelUnknown:
     )
 
 
-def _check_parameters(module: nn.Module, recipe: Recipe) -> None:
-    _check_shapes({name: tuple(tensor.shape) for name, tensor in named_tensors(module).items()}, recipe)
-
-
-def _check_shapes(found: dict[str, tuple[int, ...]], recipe: Recipe) -> None:
-    for parameter in schema_of(recipe).parameters:
+def _check_shapes(found: dict[str, tuple[int, ...]], model: str, schema: ParameterSchema) -> None:
+    for parameter in schema.parameters:
         shape = found.pop(parameter.name, None)
         if shape != parameter.shape:
             here = "no such parameter" if shape is None else f"shape {list(shape)}"
             raise ModelMismatch(
-                f"parameter {parameter.name[:80]!r} of model {recipe.model!r}: found {here} on this machine, "
+                f"parameter {parameter.name[:80]!r} of model {model!r}: found {here} on this machine, "
                 f"the job wants shape {list(parameter.shape)}"
             )
     if found:
         name = next(iter(found))
         raise ModelMismatch(
-            f"model {recipe.model!r} has a parameter {name[:80]!r} of shape {list(found[name])} on this machine, "
+            f"model {model!r} has a parameter {name[:80]!r} of shape {list(found[name])} on this machine, "
             "the job has none of that name"
         )

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from fed_compute.coordinator.queries import entries_after, last_seq, seq_before
-from fed_compute.coordinator.shown import NOT_FOR_STRANGERS
+from fed_compute.coordinator.shown import NOT_FOR_STRANGERS, UNTOLD_FIELDS
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound
 from fed_compute.server.dependencies import Core, OfJob, ServerState, State
@@ -72,15 +72,16 @@ def _beginning(core: Coordinator, since: float | None, last: int | None) -> int:
 
 
 async def _feed(state: ServerState, seq: int, job_id: int | None, *, follow: bool) -> AsyncIterator[ServerSentEvent]:
-    while not state.news.closing:
-        news = state.news.anything()
-        seq, batch, full = await anyio.to_thread.run_sync(_read, state.coordinator, seq, job_id)
-        for event in batch:
-            yield event
-        if not full and not follow:
-            return
-        if not full:
-            await state.news.wait(news, seconds=_LOOK_AGAIN_SECONDS)
+    with state.instruments.event_streams.track_inprogress():
+        while not state.news.closing:
+            news = state.news.anything()
+            seq, batch, full = await anyio.to_thread.run_sync(_read, state.coordinator, seq, job_id)
+            for event in batch:
+                yield event
+            if not full and not follow:
+                return
+            if not full:
+                await state.news.wait(news, seconds=_LOOK_AGAIN_SECONDS)
 
 
 def _read(core: Coordinator, seq: int, job_id: int | None) -> tuple[int, list[ServerSentEvent], bool]:
@@ -98,7 +99,7 @@ def _read(core: Coordinator, seq: int, job_id: int | None) -> tuple[int, list[Se
             "job": None if entry.job_id is None else names.get(entry.job_id),
             "round_id": entry.round_id,
             "client_id": entry.client_id,
-            **json.loads(entry.payload),
+            **{name: value for name, value in json.loads(entry.payload).items() if name not in UNTOLD_FIELDS},
         }
         batch.append(ServerSentEvent(json.dumps(told), event=entry.kind, id=str(entry.seq)))
     return (entries[-1].seq if entries else seq), batch, len(entries) == _BATCH

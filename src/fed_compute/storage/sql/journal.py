@@ -1,7 +1,7 @@
 """The journal: one line per state change, written in the transaction that makes the change."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -12,7 +12,8 @@ from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record
 
 _ENTRY = columns(tables.journal, Entry)
-_INSERT = insert(tables.journal).returning(tables.journal.c.seq)
+_J = tables.journal.c
+_INSERT = insert(tables.journal).returning(_J.seq)
 
 
 class JournalRows:
@@ -55,18 +56,37 @@ class JournalRows:
         query = select(*_ENTRY).where(tables.journal.c.seq > seq).order_by(tables.journal.c.seq).limit(limit)
         return [record(Entry, row) for row in self._connection.execute(query)]
 
-    def of_round(self, round_id: RoundId) -> list[Entry]:
-        """Return the entries about one round, oldest first."""
-        query = select(*_ENTRY).where(tables.journal.c.round_id == round_id).order_by(tables.journal.c.seq)
+    def of_round(self, round_id: RoundId, *, after: int = 0, kinds: Collection[str] = ()) -> list[Entry]:
+        """Return the entries about one round after number `after`, all or those of some kinds, oldest first."""
+        query = select(*_ENTRY).where(_J.round_id == round_id, _J.seq > after).order_by(_J.seq)
+        if kinds:
+            query = query.where(_J.kind.in_(list(kinds)))
         return [record(Entry, row) for row in self._connection.execute(query)]
 
-    def newest(self, *, limit: int, kind: str | None = None, client_id: str | None = None) -> list[Entry]:
-        """Return the newest entries, newest first, at most `limit`: all, or those of a kind or a client."""
-        query = select(*_ENTRY).order_by(tables.journal.c.seq.desc()).limit(limit)
-        if kind is not None:
-            query = query.where(tables.journal.c.kind == kind)
-        if client_id is not None:
-            query = query.where(tables.journal.c.client_id == client_id)
+    def newest(
+        self,
+        *,
+        limit: int,
+        above: int = 0,
+        below: int | None = None,
+        kind: str | None = None,
+        client_id: str | None = None,
+        job_id: int | None = None,
+        without: Collection[str] = (),
+    ) -> list[Entry]:
+        """Return the newest entries, newest first, at most `limit`: of a kind, a client, a job, without some kinds.
+
+        Only numbers above `above` and below `below` are looked at. There is an index on the client; entries of a
+        rare kind or job are searched for one by one, so bound the numbers.
+        """
+        query = select(*_ENTRY).where(_J.seq > above).order_by(_J.seq.desc()).limit(limit)
+        if below is not None:
+            query = query.where(_J.seq < below)
+        for column, wanted in ((_J.kind, kind), (_J.client_id, client_id), (_J.job_id, job_id)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        if without:
+            query = query.where(_J.kind.not_in(list(without)))
         return [record(Entry, row) for row in self._connection.execute(query)]
 
     def last_seq(self) -> int:
@@ -78,6 +98,11 @@ class JournalRows:
         query = select(tables.cursors.c.seq, tables.cursors.c.state).where(tables.cursors.c.reader == reader)
         row = self._connection.execute(query).one_or_none()
         return (0, {}) if row is None else (row.seq, json.loads(row.state))
+
+    def cursors(self) -> dict[str, int]:
+        """Return how far each reader got, by name."""
+        query = select(tables.cursors.c.reader, tables.cursors.c.seq).order_by(tables.cursors.c.reader)
+        return {reader: seq for reader, seq in self._connection.execute(query)}
 
     def move_cursor(self, reader: str, seq: int, state: Mapping[str, Any]) -> None:
         """Record how far a reader got. Do it in the transaction that stores what it read."""

@@ -10,7 +10,7 @@ from fed_compute.rounds.records import Entry
 from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
 from fed_compute.storage.sql.clients import ClientRows
 from fed_compute.storage.sql.curves import CurveRows
-from fed_compute.storage.sql.database import Database
+from fed_compute.storage.sql.database import Database, DatabaseLoad
 from fed_compute.storage.sql.evaluations import EvaluationRows
 from fed_compute.storage.sql.invites import ChallengeRows, InviteRows
 from fed_compute.storage.sql.jobs import JobRows
@@ -29,6 +29,7 @@ from fed_compute.storage.sql.projections import (
 )
 from fed_compute.storage.sql.rankings import RankingRows
 from fed_compute.storage.sql.rounds import RoundRows
+from fed_compute.storage.sql.sent import SentRows
 from fed_compute.storage.sql.tasks import TaskRows
 from fed_compute.storage.sql.teams import TeamRows
 from fed_compute.storage.sql.updates import UpdateRows
@@ -49,6 +50,7 @@ class Records:
     leases: LeaseRows
     measured: MeasuredRows
     updates: UpdateRows
+    sent: SentRows
     evaluations: EvaluationRows
     curves: CurveRows
     versions: VersionRows
@@ -77,6 +79,7 @@ def _records(connection: Connection) -> Records:
         leases=LeaseRows(connection),
         measured=MeasuredRows(connection),
         updates=UpdateRows(connection),
+        sent=SentRows(connection),
         evaluations=EvaluationRows(connection),
         curves=CurveRows(connection),
         versions=VersionRows(connection),
@@ -101,6 +104,11 @@ class Store:
         self._database = database
         self._listeners: list[Callable[[], None]] = []
         self._readers: list[Callable[[Sequence[Entry]], None]] = []
+
+    @property
+    def load(self) -> DatabaseLoad:
+        """What this process asked of the database."""
+        return self._database.load
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every committed transaction, on the thread that committed."""

@@ -260,6 +260,7 @@ journal = Table(
     Column("payload", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+Index("ix_journal_client_id_seq", journal.c.client_id, journal.c.seq)
 
 cursors = Table(
     "cursors",

@@ -1,18 +1,13 @@
-// Live pages: the journal's feed says that something happened, and the marked parts are asked for again.
+// Live pages: a beat, at most one a second, says that something happened, and the marked parts are asked for again.
 (() => {
-  const REFRESH_MS = 1000, RESIZE_MS = 200, COPIED_MS = 1500;
+  const REDRAW_MS = 4000, RESIZE_MS = 200, COPIED_MS = 1500;
   const SERIES = {
     accuracy: ["accuracy", "--series-1", (value) => `${(value * 100).toFixed(1)} %`],
     loss: ["held-out loss", "--series-2", (value) => value.toPrecision(3)],
     train_loss: ["training loss", "--series-3", (value) => value.toPrecision(3)],
     num_updates: ["updates", "--series-4", (value) => `${value}`],
   };
-  const MORE = ["--series-1", "--series-3", "--series-4", "--series-2"];
-  const KINDS = [
-    "job_created", "job_paused", "job_resumed", "job_stopped", "job_finished", "round_opened", "round_started", "round_aggregating", "round_closed",
-    "round_abandoned", "task_assigned", "task_expired", "task_released", "update_accepted", "update_refused", "update_late", "evaluation_recorded",
-    "version_published", "client_registered", "audit_opened", "audit_closed",
-  ];
+  const MORE = ["--series-1", "--series-3", "--series-4", "--series-2"], DASHES = [undefined, [8, 4], [2, 3], [10, 3, 2, 3]];
   const isDark = matchMedia("(prefers-color-scheme: dark)");
   const charts = new Map();
 
@@ -32,7 +27,7 @@
       width: Math.max(200, figure.clientWidth - 32), height: 220, cursor: { drag: { x: true, y: false }, points: { size: 7 } },
       scales: { x: { time: false }, y: isShare ? { range: [0, 1] } : { range: (u, low, high) => [Math.min(0, low || 0), (high || 1) * 1.08] } },
       axes: [{ ...axis, size: 28, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] }, { ...axis, size: 46, values: isShare ? (u, ticks) => ticks.map((tick) => `${Math.round(tick * 100)} %`) : undefined }],
-      series: [{ label: "round" }, ...known.map((one) => ({ label: one.label, stroke: one.colour, fill: known.length === 1 ? `${one.colour}1f` : undefined, width: 2, spanGaps: true, points: { show: false }, value: say(one) }))],
+      series: [{ label: "round" }, ...known.map((one) => ({ label: one.label, stroke: one.colour, dash: one.dash, fill: known.length === 1 ? `${one.colour}1f` : undefined, width: 2, spanGaps: true, points: { show: false }, value: say(one) }))],
     };
   }
 
@@ -42,7 +37,6 @@
       return `${one.label}: ${isThere(last) ? one.say(last) : "not measured yet"}`;
     });
     figure.setAttribute("aria-label", `${figure.querySelector("figcaption").textContent}. ${rounds} rounds. Newest ${said.join(", ")}.`);
-    figure.setAttribute("role", "img");
   }
 
   function wait(figure) {
@@ -53,22 +47,42 @@
     figure.append(line);
   }
 
-  async function draw(figure) {
-    const answer = await fetch(figure.dataset.source, { headers: { Accept: "application/json" } });
-    if (!answer.ok || !figure.isConnected) return;
-    const columns = await answer.json(), names = figure.dataset.series.split(",").filter((name) => columns[name]);
-    const known = names.map(seriesOf), values = names.map((name) => columns[name]);
-    describe(figure, known, values, columns.round.length);
+  // Several sources are jobs to be drawn over each other: then each line is called like its job.
+  function linesOf(jobs, names) {
+    return jobs.flatMap((columns, place) => names.filter((name) => columns[name]).map((name, index) => {
+      const known = seriesOf(name, index);
+      const one = jobs.length === 1 ? known : { ...known, label: columns.job, colour: ink(MORE[place % MORE.length]), dash: DASHES[place % DASHES.length] };
+      return { one, rounds: columns.round, values: columns[name] };
+    }));
+  }
+
+  async function draw(figure, load) {
+    const jobs = await Promise.all(figure.dataset.source.split(" ").map(load)), names = figure.dataset.series.split(",");
+    if (!figure.isConnected || jobs.includes(null)) return;
+    const lines = linesOf(jobs, names), known = lines.map((line) => line.one), values = lines.map((line) => line.values);
+    describe(figure, known, values, Math.max(...jobs.map((columns) => columns.rounds)));
     const chart = charts.get(figure);
     if (!values.some((column) => column.some(isThere))) { if (!chart) wait(figure); return; }
-    if (chart) { chart.setData([columns.round, ...values]); return; }
+    const data = jobs.length === 1 ? [jobs[0].round, ...values] : uPlot.join(lines.map((line) => [line.rounds, line.values]));
+    if (chart) { chart.setData(data); return; }
     figure.querySelector(".waiting")?.remove();
-    charts.set(figure, new uPlot(options(figure, known, names[0].startsWith("accuracy")), [columns.round, ...values], figure));
+    charts.set(figure, new uPlot(options(figure, known, names[0].startsWith("accuracy")), data, figure));
+  }
+
+  // One request for each job, however many charts are drawn of it.
+  function loader() {
+    const asked = new Map();
+    async function ask(source) {
+      const answer = await fetch(source, { headers: { Accept: "application/json" } });
+      return answer.ok ? answer.json() : null;
+    }
+    return (source) => { if (!asked.has(source)) asked.set(source, ask(source)); return asked.get(source); };
   }
 
   function redraw() {
     charts.forEach((chart, figure) => { if (!figure.isConnected) { chart.destroy(); charts.delete(figure); } });
-    document.querySelectorAll(".chart").forEach((figure) => draw(figure).catch(() => {})); // the next event asks again
+    const load = loader();
+    document.querySelectorAll(".chart").forEach((figure) => draw(figure, load).catch(() => {})); // the next beat asks again
   }
 
   function rebuild() { charts.forEach((chart) => chart.destroy()); charts.clear(); redraw(); }
@@ -79,18 +93,23 @@
     live.querySelector(".word").textContent = word;
   }
 
-  let waiting = null;
+  // Charts change by the round: they are asked for more seldom than words and figures.
+  let redrawing = null;
   function refresh() {
-    if (waiting !== null || document.hidden) return;
-    waiting = setTimeout(() => { waiting = null; htmx.trigger(document.body, "live"); redraw(); }, REFRESH_MS);
+    htmx.trigger(document.body, "live");
+    redrawing ??= setTimeout(() => { redrawing = null; redraw(); }, REDRAW_MS);
   }
 
+  // A hidden page hears nothing, so that many open pages hold no connections; it looks again when it is shown.
+  let feed = null;
   function follow() {
-    const feed = new EventSource("/events");
-    feed.onopen = () => { say("on", "live"); refresh(); };
+    feed?.close();
+    feed = null;
+    if (document.hidden) return;
+    feed = new EventSource("/ui/live");
+    feed.onopen = () => say("on", "live");
+    feed.onmessage = refresh;
     feed.onerror = () => say("off", "not connected");
-    KINDS.forEach((kind) => feed.addEventListener(kind, refresh));
-    addEventListener("pagehide", () => feed.close());
   }
 
   // What is being used stays as it is: an open menu or a field with the cursor is not replaced under the hand.
@@ -98,6 +117,11 @@
     const part = event.detail.elt;
     if (part.querySelector && (part.querySelector("details[open]") || part.querySelector("input:focus, textarea:focus, select:focus"))) event.preventDefault();
   }
+
+  // A wide table that is scrolled sideways stays so when it is replaced.
+  const scrolled = new Map();
+  function noteScrolls() { document.querySelectorAll(".scroll[id]").forEach((part) => scrolled.set(part.id, part.scrollLeft)); }
+  function restoreScrolls() { scrolled.forEach((left, id) => { const part = document.getElementById(id); if (part && part.scrollLeft !== left) part.scrollLeft = left; }); }
 
   function offerCopies() {
     if (!navigator.clipboard) return;
@@ -124,8 +148,11 @@
     offerCopies();
     isDark.addEventListener("change", rebuild);
     document.body.addEventListener("htmx:beforeRequest", (event) => { if (event.detail.requestConfig?.triggeringEvent?.type === "live") keep(event); });
+    document.body.addEventListener("htmx:beforeSwap", noteScrolls);
+    document.body.addEventListener("htmx:afterSettle", restoreScrolls);
     let resized = null;
     addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(rebuild, RESIZE_MS); });
-    document.addEventListener("visibilitychange", refresh);
+    document.addEventListener("visibilitychange", follow);
+    addEventListener("pagehide", () => feed?.close());
   });
 })();
