@@ -26,6 +26,7 @@ from fed_compute.cli.model import app as model_app
 from fed_compute.cli.round import app as round_app
 from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
+from fed_compute.cli.simulate import simulate
 from fed_compute.cli.status import STATUS_EXIT_CODES, status
 from fed_compute.cli.verify import verify
 from fed_compute.errors import FedComputeError
@@ -57,6 +58,7 @@ def options(
 
 
 app.command()(demo)
+app.command()(simulate)
 app.command()(serve)
 app.command()(join)
 app.command()(limits)

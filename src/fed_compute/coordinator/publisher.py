@@ -7,7 +7,7 @@ import structlog
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.findings import findings
-from fed_compute.coordinator.folding import FIRST_CHAIN, FoldedRound, RoundFold, chain_digest
+from fed_compute.coordinator.folding import FoldedRound, RoundFold
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_traces import UpdateTraces
 from fed_compute.coordinator.weighing import weights_of
@@ -22,6 +22,7 @@ from fed_compute.errors import (
 from fed_compute.ids import Digest, JobId, RoundId
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.protocol import tracing
+from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
 from fed_compute.rounds.records import Job, Round, RoundState, Update, Version
 from fed_compute.storage.blobs import BlobStore

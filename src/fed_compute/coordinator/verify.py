@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fed_compute.coordinator.data_dir import DATABASE
-from fed_compute.coordinator.folding import FIRST_CHAIN, RoundFold, chain_digest, read_manifest
+from fed_compute.coordinator.folding import RoundFold, read_manifest
 from fed_compute.coordinator.reconcile import Books, ledger_breaches, read_books
 from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId
+from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 from fed_compute.rounds.records import (
     OVER_JOB_STATES,
     Job,

@@ -69,7 +69,7 @@ _PUBLIC = (
     events,
 )
 _ADMIN = (admin_keys, admin_invites, admin_clients)
-_DASHBOARD = (pages, job_pages, round_pages, client_pages, volunteer, joining, new_job, acts, live, visitors, api_pages)
+DASHBOARD = (pages, job_pages, round_pages, client_pages, volunteer, joining, new_job, acts, live, visitors, api_pages)
 _ABOUT = """The coordinator of a federated training: machines of volunteers ask for tasks, train on their own
 data, and send weight updates, which become the next model. Errors are problem documents (RFC 9457)
 with a stable `code`."""
@@ -110,7 +110,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.server = state
-    for room in (*_PUBLIC, *_ADMIN, *_DASHBOARD):
+    for room in (*_PUBLIC, *_ADMIN, *DASHBOARD):
         app.include_router(room.router)
     app.mount("/static", Assets(packages=[("fed_compute.server.dashboard", "static")]), name="static")
     install_problem_handlers(app, refusals.answer)

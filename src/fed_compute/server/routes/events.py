@@ -26,7 +26,9 @@ Since = Annotated[
 ]
 Last = Annotated[int | None, Query(ge=0, le=10_000, description="Begin with so many of the newest.")]
 Follow = Annotated[bool, Query(description="Whether to wait for more, once everything is sent.")]
-LastSeq = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, le=2**53)]
+LastSeq = Annotated[
+    int | None, Header(alias="Last-Event-ID", ge=0, le=2**53, description="What a browser sends for `after`.")
+]
 
 router = APIRouter(tags=["events"])
 

@@ -83,7 +83,15 @@ async def get_task(
     key: Key,
     spoken: Spoken,
     job: OfJob = None,
-    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, allow_inf_nan=False)] = 0.0,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=LONGEST_WAIT_SECONDS,
+            allow_inf_nan=False,
+            description="Seconds to wait for a task if there is none.",
+        ),
+    ] = 0.0,
     evaluate: Annotated[bool, Query(description="Whether tasks of kind `evaluate` are welcome")] = True,
     audit: Annotated[bool, Query(description="Whether tasks of kind `audit` are welcome")] = False,
 ) -> Response:

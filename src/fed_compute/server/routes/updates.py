@@ -47,7 +47,9 @@ from fed_compute.server.uploads import (
     require_offset,
 )
 
-Offset = Annotated[int, Header(alias="Upload-Offset", ge=0, le=2**53)]
+Offset = Annotated[
+    int, Header(alias="Upload-Offset", ge=0, le=2**53, description="Bytes of the whole before this piece.")
+]
 LastPiece = Annotated[
     Literal["?0", "?1"], Header(alias="Upload-Complete", description="`?1` with the last piece (a structured boolean).")
 ]

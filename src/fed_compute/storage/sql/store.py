@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from fed_compute.rounds.records import Entry
 from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
+from fed_compute.storage.sql.bulk import BulkRows
 from fed_compute.storage.sql.clients import ClientRows
 from fed_compute.storage.sql.curves import CurveRows
 from fed_compute.storage.sql.database import Database, DatabaseLoad
@@ -65,6 +66,7 @@ class Records:
     audit_reports: AuditReportRows
     round_contributions: Projection
     importances: Importances
+    bulk: BulkRows
 
 
 def _records(connection: Connection) -> Records:
@@ -94,7 +96,11 @@ def _records(connection: Connection) -> Records:
         audit_reports=AuditReportRows(connection),
         round_contributions=round_contributions(connection),
         importances=Importances(connection),
+        bulk=BulkRows(connection),
     )
+
+
+_MOST_TOLD = 10_000
 
 
 class Store:
@@ -115,7 +121,10 @@ class Store:
         self._listeners.append(listener)
 
     def on_entries(self, reader: Callable[[Sequence[Entry]], None]) -> None:
-        """Call `reader` with what a committed transaction has appended to the journal. It must not raise."""
+        """Call `reader` with what a committed transaction has appended to the journal. It must not raise.
+
+        Cost: two look-ups in each transaction; of one that appends very much the first entries are told.
+        """
         self._readers.append(reader)
 
     @contextmanager
@@ -123,10 +132,11 @@ class Store:
         """Run a block that changes records: durable as a whole afterwards, or not at all."""
         with self._database.write() as connection:
             records = _records(connection)
+            before = records.journal.last_seq() if self._readers else 0
             yield records
-        if records.journal.appended:
-            for reader in self._readers:
-                reader(records.journal.appended)
+            written = records.journal.after(before, limit=_MOST_TOLD) if self._readers else ()
+        for reader in self._readers if written else ():
+            reader(written)
         for listener in self._listeners:
             listener()
 
