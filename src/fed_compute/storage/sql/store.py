@@ -100,9 +100,6 @@ def _records(connection: Connection) -> Records:
     )
 
 
-_MOST_TOLD = 10_000
-
-
 class Store:
     """The records, one transaction at a time. Whoever waits for news registers with `on_commit`."""
 
@@ -121,10 +118,7 @@ class Store:
         self._listeners.append(listener)
 
     def on_entries(self, reader: Callable[[Sequence[Entry]], None]) -> None:
-        """Call `reader` with what a committed transaction has appended to the journal. It must not raise.
-
-        Cost: two look-ups in each transaction; of one that appends very much the first entries are told.
-        """
+        """Call `reader` with what a committed transaction has appended to the journal. It must not raise."""
         self._readers.append(reader)
 
     @contextmanager
@@ -132,11 +126,11 @@ class Store:
         """Run a block that changes records: durable as a whole afterwards, or not at all."""
         with self._database.write() as connection:
             records = _records(connection)
-            before = records.journal.last_seq() if self._readers else 0
             yield records
-            written = records.journal.after(before, limit=_MOST_TOLD) if self._readers else ()
-        for reader in self._readers if written else ():
-            reader(written)
+            entries = records.journal.appended() if self._readers else []
+        if entries:
+            for reader in self._readers:
+                reader(entries)
         for listener in self._listeners:
             listener()
 
