@@ -22,7 +22,7 @@ from fed_compute.errors import CohortUnsupported, ModelMismatch
 from fed_compute.protocol.job import JobSpec, Loss, ModelSection
 from fed_compute.protocol.schema import ParameterSchema, Vector
 from fed_compute.simulator.cohort.arranging import arrange
-from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check
+from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.crew import Crew
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
@@ -49,6 +49,9 @@ class CohortResult:
 
 class CohortEngine:
     """Many virtual clients' local training, each within 1e-5 of what `client.trainer.train` gives from the same seed.
+
+    Save where rounding decides: a ReLU of an input that is zero but for it may fall to either side, and Adam makes a
+    step of a gradient that is nothing else.
 
     Which path trains them is measured at the first call of a job, see `calibration`, unless `plan` says it. Which one
     it is shows only in the rounding, but there it does. So for the same bytes again, give the plan of the first run:
@@ -147,14 +150,13 @@ class CohortEngine:
             self._crew = None
 
     def _train(self, task: Task, call: Call, lent: _Lent | None) -> None:
-        trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.clients_at_once)
+        trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.num_clients)
         if lent is None or not self._is_worth_processes(len(groups)):
             for group in groups:
                 trainer(call, group)
             return
         crew, self._crew = self._crew or Crew(self._processes - 1, self._datasets), None
-        crew.gather(wait=self._starts_at_once)
-        crew.train(task, call, trainer, lent)
+        crew.train(task, call, trainer, lent, wait=self._starts_at_once)
         self._crew = crew
 
     def _is_worth_processes(self, num_groups: int) -> bool:
@@ -173,8 +175,8 @@ class CohortEngine:
         if self._given_plan is None:
             calibration = calibrate(call, job, schema, self._device)
         else:
-            calibration = Calibration(self._given_plan)
-            check(call, Task(job, schema, self._given_plan), self._device)
+            calibration = Calibration(self._given_plan.filled(fitting_clients(call, job, schema, self._device)))
+            check(call, Task(job, schema, calibration.plan), self._device)
         self._tasks.append((Task(job, schema, calibration.plan), calibration))
         return self._tasks[-1][0]
 
