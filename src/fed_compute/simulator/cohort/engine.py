@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.models import build_model
@@ -85,6 +86,7 @@ class CohortEngine:
         self._trainers = Trainers(self._device)
         self._tasks: list[tuple[Task, Calibration]] = []
         self._fitting: WeakKeyDictionary[Dataset, list[tuple[ModelSection, Loss]]] = WeakKeyDictionary()
+        self._probe: tuple[ModelSection, nn.Module] | None = None
         self._lender = Lender()
         self._crew: Crew | None = None
         self._seconds_trained = 0.0
@@ -185,9 +187,10 @@ class CohortEngine:
         need = (job.model, job.training.loss)
         used = [call.datasets[number] for number in np.unique(call.sources)]
         if unchecked := [dataset for dataset in used if need not in self._fitting.get(dataset, [])]:
-            module = build_model(recipe_of(job, schema))
+            if self._probe is None or self._probe[0] != job.model:
+                self._probe = job.model, build_model(recipe_of(job, schema))
             for dataset in unchecked:
-                check_data(module, job.training.loss, dataset)
+                check_data(self._probe[1], job.training.loss, dataset)
                 self._fitting.setdefault(dataset, []).append(need)
 
     def _room(self, count: int, length: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Lent | None]:
