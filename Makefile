@@ -13,11 +13,16 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo serve test quick long fault prove-faults docker-test check fmt \
-	bench bench-robust bench-async constraints clean
+.PHONY: help debian setup demo serve test quick long fault prove-faults docker-test check fmt \
+	bench bench-robust bench-async docs docs-serve examples screenshots constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+debian:  ## Install what some tests use beside Python: a browser, Prometheus, a data set; needs root
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+		chromium prometheus dataset-fashion-mnist
 
 setup: $(DEV)  ## Make .venv with all that the tests need
 
@@ -66,11 +71,23 @@ bench-robust: $(DEV)  ## Attack every aggregation rule, 20 minutes; tables and p
 bench-async: $(DEV)  ## Race asynchronous against synchronous rounds, minutes; the picture goes to docs/
 	$(BIN)/python benchmarks/async_fleet.py --seeds 3 --docs docs $(ARGS)
 
+docs: $(DEV)  ## Build the documentation into site/, strictly and without the network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
+
+docs-serve: $(DEV)  ## Show the documentation in a browser, and again after each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve $(ARGS)
+
+examples: $(DEV)  ## Record the API documentation's examples anew from a small run
+	$(BIN)/python -m tools.record_examples
+
+screenshots: $(DEV)  ## Photograph the dashboard over a running demonstration; the pictures go to docs/pictures
+	$(BIN)/python -m tools.photograph_dashboard $(ARGS)
+
 constraints: $(DEV)  ## Write constraints.txt anew from what .venv holds
 	$(BIN)/python tools/write_constraints.py
 
 clean:  ## Remove caches and reports; .venv and data directories stay
-	rm -rf build dist demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist site demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(MADE):

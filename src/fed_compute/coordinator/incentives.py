@@ -1,5 +1,6 @@
 """Reads the journal and pays for work, each reason one group in the ledger."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from fed_compute.clock import Clock
@@ -182,6 +183,12 @@ class IncentiveManager:
 def earner_of(records: Records, client_id: ClientId) -> Earner:
     """Return what the incentives remember of a client."""
     return Earner(**(records.earnings.get(client_id) or {}))
+
+
+def earners_of(records: Records, clients: Sequence[ClientId]) -> dict[ClientId, Earner]:
+    """Return what the incentives remember of some clients."""
+    kept = records.earnings.some(clients)
+    return {client: Earner(**kept.get(client, {})) for client in clients}
 
 
 def average_now(earner: Earner, *, now: float) -> float:

@@ -119,4 +119,4 @@ def test_ten_thousand_clients_after_an_hours_outage_come_no_faster_than_twice_th
     assert peak_over_mean(after, bucket_seconds=1.0, buckets=int(AFTER_SECONDS)) <= 2.0
     stormy.core.presence.flush()
     with stormy.core.store.snapshot() as records:
-        assert records.clients.count_seen_since(stormy.clock.now() - AFTER_SECONDS) == CLIENTS, "all came back"
+        assert records.clients.count(seen_since=stormy.clock.now() - AFTER_SECONDS) == CLIENTS, "all came back"

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
-from fed_compute.rounds.leases import SHORTEST_SOFT_SECONDS, ending_of, soft_deadline, soft_seconds, stands_still
+from fed_compute.rounds.leases import (
+    SHORTEST_SOFT_SECONDS,
+    ending_of,
+    lease_deadline,
+    soft_deadline,
+    soft_seconds,
+    stands_still,
+)
 from fed_compute.rounds.records import ClientState, JobState, RoundMode, RoundState, Task, TaskKind, TaskState
 from tests.unit.rounds.samples import DEADLINE, NOW, a_round
 
@@ -118,3 +125,43 @@ def test_a_finished_job_and_a_ban_are_told_before_the_round() -> None:
     finished = ending_of(task, closed, job_state=JobState.FINISHED, client_state=ClientState.ACTIVE)
     banned = ending_of(task, closed, job_state=JobState.FINISHED, client_state=ClientState.BANNED)
     assert (finished.code, banned.code) == ("job_finished", "client_banned")
+
+
+def test_a_stopped_job_is_told_before_the_round_that_it_took_with_it() -> None:
+    task = a_task(state=TaskState.CANCELLED, ended_at=NOW + 5)
+    stopped = ending_of(
+        task, a_round(RoundState.ABANDONED), job_state=JobState.STOPPED, client_state=ClientState.ACTIVE
+    )
+    assert stopped.code == "job_stopped"
+
+
+@pytest.mark.parametrize(
+    ("kind", "heartbeats", "deadline", "expected"),
+    [
+        (TaskKind.TRAIN, True, DEADLINE, NOW + 30),
+        (TaskKind.TRAIN, True, NOW + 7, NOW + 7),  # never beyond the round
+        (TaskKind.TRAIN, False, DEADLINE, DEADLINE),
+        (TaskKind.TRAIN, True, None, NOW + 30),  # no deadline runs
+        (TaskKind.TRAIN, False, None, NOW + 30),
+        (TaskKind.EVALUATE, True, NOW + 7, NOW + 60),
+        (TaskKind.AUDIT, False, NOW + 7, NOW + 60),
+    ],
+)
+def test_a_lease_lasts_three_heartbeats_and_never_longer_than_its_round(
+    kind: TaskKind, heartbeats: bool, deadline: float | None, expected: float
+) -> None:
+    end = lease_deadline(
+        kind, a_round(deadline=deadline), heartbeats=heartbeats, heartbeat_seconds=10.0, leased_at=NOW, now=NOW
+    )
+    assert end == expected
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(RoundMode.SYNC, NOW + 60), (RoundMode.FEDBUFF, NOW + 50)])
+def test_in_a_pause_a_lease_lasts_as_long_as_heartbeats_come_unless_it_has_a_time_of_its_own(
+    mode: RoundMode, expected: float
+) -> None:
+    """A machine works on in a pause, so the time of a lease that outlives rounds runs on with it."""
+    paused = a_round(mode=mode, deadline=None, left_seconds=1.0)
+    leased_at = NOW + 50 - paused.deadline_seconds
+    end = lease_deadline(TaskKind.TRAIN, paused, heartbeats=True, heartbeat_seconds=20.0, leased_at=leased_at, now=NOW)
+    assert end == expected

@@ -139,11 +139,11 @@ def test_a_head_that_does_not_come_in_time_is_not_waited_for(monkeypatch: pytest
 
 
 def test_a_body_may_take_longer_than_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
 
     async def story(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         writer.write(HEAD + b"Connection: close\r\nContent-Length: 2\r\n\r\na")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.7)
         writer.write(b"b")
         return await reader.read()
 

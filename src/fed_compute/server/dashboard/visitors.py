@@ -1,6 +1,7 @@
 """Who looks at a page: logging in and out, and what must be true of a form before it acts."""
 
 import hmac
+import re
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,6 +18,7 @@ from fed_compute.server.limits import charge_sender, note_failure, sender_networ
 SESSION_COOKIE = "fed-compute-session"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_FORM_BYTES = 256 << 10
+_OWN_PAGE = re.compile(r"/(ui/[A-Za-z0-9._/-]{0,200})?")
 
 router = APIRouter(include_in_schema=False)
 
@@ -70,22 +72,24 @@ OperatorVisitor = Annotated[Session, Depends(operator_of)]
 
 @router.get("/ui/login")
 def login_page(request: Request, visitor: Visitor) -> Response:
-    """Show the form that takes a key."""
-    return render(request, "login.html", visitor)
+    """Show the form that takes a key, and goes on to the page `next`."""
+    return render(request, "login.html", visitor, next=own_page(request.query_params.get("next", "/")))
 
 
 @router.post("/ui/login")
 async def login(request: Request, core: Core) -> Response:
     """Exchange a key for a session. The key is kept nowhere."""
     _require_own_origin(request)
-    key = (await _fields(request)).get("key", "").strip()
+    fields = await _fields(request)
+    key, goes_on = fields.get("key", "").strip(), own_page(fields.get("next", "/"))
     try:
         token = core.sessions.open(key)
+        is_client = core.sessions.read(token).principal.client_id is not None
     except (AuthenticationFailed, ClientBanned) as error:
         note_failure(core, sender_network(request))
         notice = Notice("bad", f"This key opens nothing here: {error.message}")
-        return render(request, "login.html", None, status=401, notice=notice)
-    response = RedirectResponse("/", status_code=303)
+        return render(request, "login.html", None, status=401, notice=notice, next=goes_on)
+    response = RedirectResponse("/ui/me" if is_client and goes_on == "/" else goes_on, status_code=303)
     response.set_cookie(
         SESSION_COOKIE,
         token,
@@ -104,6 +108,11 @@ def logout(form: Form) -> Response:
     response = RedirectResponse("/", status_code=303)
     response.delete_cookie(SESSION_COOKIE, path="/")
     return response
+
+
+def own_page(path: str) -> str:
+    """Return an address if it is one of our pages, else that of the overview: nobody is led elsewhere."""
+    return path if _OWN_PAGE.fullmatch(path) else "/"
 
 
 async def _fields(request: Request) -> dict[str, str]:

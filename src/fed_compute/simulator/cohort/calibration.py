@@ -136,7 +136,7 @@ def fitting_clients(call: Call, job: JobSpec, schema: ParameterSchema, device: t
     """Return how many clients to take at once: a matter of model, data and device, not of what is measured."""
     if device.type == "cpu":
         return stack_size(schema.num_parameters)
-    batch_bytes = job.training.batch_size * max(dataset.x[0].nbytes for dataset in call.datasets)
+    batch_bytes: int = job.training.batch_size * max(dataset.x[0].nbytes for dataset in call.datasets)
     memory_bytes: int = torch.cuda.get_device_properties(device).total_memory
     fitting: int = memory_bytes // (4 * _VALUES_PER_INPUT * batch_bytes)
     return max(1, min(stack_size(schema.num_parameters, device="cuda"), fitting))
