@@ -99,7 +99,7 @@ class Core:
         self._clock.advance(3_600.0)
 
     def measure(self, rounds: int, *, alone: bool = False) -> dict[str, float]:
-        """Return what each step costs, in microseconds for each client of each round; the first round is not counted."""
+        """Return what each step costs, in microseconds for each client and round, after a round to warm up."""
         keys = self._keys() if alone else {}
         for number in range(rounds + 1):
             if number == 1:

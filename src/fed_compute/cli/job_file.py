@@ -7,8 +7,8 @@ from pathlib import Path
 from fed_compute.errors import ExtraMissing, SettingInvalid
 from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec, parse_job, parse_job_text
-from fed_compute.protocol.models import decode_model
-from fed_compute.protocol.schema import ParameterSchema
+from fed_compute.protocol.models import decode_model, encode_model
+from fed_compute.protocol.schema import ParameterSchema, Vector
 
 _TOML, _JSON = "application/toml", "application/json"
 
@@ -35,20 +35,22 @@ def read_job(file: Path, first_model: Path | None) -> tuple[bytes, str]:
         elif file.suffix != ".json":
             return text.encode(), _TOML
         return _message(spec, None, start), _JSON
-    schema, drawn = _plugged_in(spec)
-    if start is not None:
-        decode_model(start, schema)
-    return _message(spec, schema, start or drawn), _JSON
+    schema, vector = _plugged_in(spec)
+    if start is None:
+        start = encode_model(vector, schema)
+    decode_model(start, schema)
+    return _message(spec, schema, start), _JSON
 
 
-def _plugged_in(spec: JobSpec) -> tuple[ParameterSchema, bytes]:
+def _plugged_in(spec: JobSpec) -> tuple[ParameterSchema, Vector]:
     try:
-        from fed_compute.client.models.first_model import first_model
+        from fed_compute.client.models.conversion import parameters_of
+        from fed_compute.client.models.registry import build_plugin
     except ModuleNotFoundError as error:
         raise ExtraMissing(
             what=f"the model {spec.model.name[:80]!r}, which is not built in,", extra="client"
         ) from error
-    return first_model(spec)
+    return parameters_of(build_plugin(spec.model.name, spec.model.args, seed=spec.seed))
 
 
 def _message(spec: JobSpec, schema: ParameterSchema | None, first_model: bytes | None) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from fed_compute.client.models.built_in import BUILT_IN_MODULES
