@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from fed_compute.facade.client import Client
     from fed_compute.facade.coordinator import Coordinator
     from fed_compute.protocol.job import JobSpec, load_job
+    from fed_compute.simulator import simulate
 
-__all__ = ["Client", "Coordinator", "JobSpec", "load_job", "register_dataset", "register_model"]
+__all__ = ["Client", "Coordinator", "JobSpec", "load_job", "register_dataset", "register_model", "simulate"]
 
 
 def __getattr__(name: str) -> object:
@@ -42,6 +43,10 @@ def __getattr__(name: str) -> object:
             from fed_compute.client.models import register_model
 
             return register_model
+        case "simulate":
+            from fed_compute.simulator import simulate
+
+            return simulate
         case _:
             raise AttributeError(f"module 'fed_compute' has no attribute {name!r}; it has {', '.join(__all__)}")
 

@@ -1083,6 +1083,18 @@ class TrainingDiverged(Misuse):
     code = "training_diverged"
 
 
+class FleetInvalid(Misuse):
+    """A fleet file has an unknown key, a wrong type or a value out of range."""
+
+    code = "fleet_invalid"
+
+
+class SimulationImpossible(Misuse):
+    """A simulation is asked for something that it cannot do: too few clients, data that cannot be split so."""
+
+    code = "simulation_impossible"
+
+
 class AttackInvalid(Misuse):
     """An experiment names an attack, or a setting of one, that does not exist."""
 

@@ -54,6 +54,8 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "rich": ("cli",),
     "sklearn": ("client.datasets",),
     "PIL": ("client.datasets",),
+    "pyarrow": ("client.datasets", "simulator"),
+    "tomli_w": ("simulator",),
     "psutil": ("client", "cli"),
     "matplotlib": ("cli.demo*", "simulator"),
     "limits": ("coordinator",),

@@ -21,7 +21,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "error-codes": catalogue.error_codes,
     "event-kinds": catalogue.event_kinds,
     "job-file": settings.job_file,
-    "metrics": server.metrics,
+    "metrics": catalogue.metrics,
 }
 """What `<!-- generated: NAME -->` in a page stands for."""
 

@@ -98,7 +98,7 @@ def export(
 ) -> None:
     """Write a model for another tool, and check that it is the same there.
 
-    state_dict and onnx need PyTorch and the model itself on this machine: `fed-compute[client]` or `fed-compute[onnx]`.
+    state_dict and onnx need PyTorch and the model itself on this machine: the extra `client`, or `onnx`.
     """
     shape = None if input_shape is None else _shape(input_shape)
     with connect_open(url) as api:

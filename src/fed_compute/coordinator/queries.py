@@ -132,6 +132,23 @@ def last_seq(store: Store) -> int:
         return records.journal.last_seq()
 
 
+def seq_before(store: Store, moment: float) -> int:
+    """Return the number of the last entry that is older than a moment, in Unix seconds; 0 if there is none.
+
+    Cost: a search by halves. If the clock was set back meanwhile, an entry near the places where it was.
+    """
+    with store.snapshot() as records:
+        low, high = 0, records.journal.last_seq()  # what is sought lies in low..high
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = records.journal.after(middle - 1, limit=1)
+            if found and found[0].at < moment:
+                low = max(middle, min(found[0].seq, high))
+            else:
+                high = middle - 1
+        return low
+
+
 def entries_after(store: Store, seq: int, *, limit: int) -> Sequence[Entry]:
     """Return the journal's entries after number `seq`, oldest first, at most `limit`."""
     with store.snapshot() as records:

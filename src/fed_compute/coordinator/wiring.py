@@ -13,6 +13,7 @@ from fed_compute.coordinator.async_round_manager import AsyncRoundManager
 from fed_compute.coordinator.audits import AuditDesk, AuditPlanner
 from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
+from fed_compute.coordinator.bulk import BulkAssigner, BulkPipeline, Enrolment
 from fed_compute.coordinator.client_desk import ClientDesk
 from fed_compute.coordinator.contribution import ContributionReader
 from fed_compute.coordinator.controls import ControlDesk
@@ -40,7 +41,6 @@ from fed_compute.coordinator.steering import JobSteering
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
 from fed_compute.coordinator.teams import TeamDesk
-from fed_compute.coordinator.totals import TotalsCollector
 from fed_compute.coordinator.update_validator import UpdateValidator
 from fed_compute.coordinator.worker import Duty, Worker
 from fed_compute.errors import SettingInvalid
@@ -54,6 +54,15 @@ from fed_compute.storage.sql.store import Store
 
 ALONE = "alone"
 """The name of a worker that shares its database with nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """The same work for many clients in one transaction, for whoever has them in its own process."""
+
+    enrolment: Enrolment
+    tasks: BulkAssigner
+    pipeline: BulkPipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,8 @@ class Coordinator:
     contributions: ContributionReader
     teams: TeamDesk
     recovery: Recovery
+    bulk: Bulk
+    publisher: VersionPublisher
     worker: Worker
     slow_worker: Worker
     """Duties that may take long over one thing; a thread of their own, so that no round waits for them."""
@@ -149,11 +160,9 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     rounds = RoundManager(store, clock, active_seconds=settings.active_seconds, served_as=settings.applied_to)
     tasks = _assigner(settings, clock, store, rounds)
     books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
-    rounds_duties = [
-        Duty("leases", tasks.expire_leases),
-        Duty("rounds", rounds.look_at_all),
-        Duty("versions", VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings)).advance),
-    ]
+    publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
+    rounds_duties = _duties_of_rounds(tasks, rounds, publisher)
+    validator = UpdateValidator(store, auth, limiter, limits)
     sweep = Duty("sweep", Sweeper(store, blobs, clock).sweep)
     return Coordinator(
         settings=settings,
@@ -176,7 +185,7 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         tasks=tasks,
         controls=ControlDesk(store, models),
         limits=limits,
-        pipeline=UpdatePipeline(store, blobs, UpdateValidator(store, auth, limiter, limits), rounds),
+        pipeline=UpdatePipeline(store, blobs, validator, rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),
         steering=JobSteering(store, rounds, tasks, clock),
@@ -187,8 +196,33 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
         recovery=Recovery(store, blobs, tasks, clock),
+        bulk=_bulk(settings, store, blobs, clock, validator, rounds),
+        publisher=publisher,
         worker=Worker([Duty("presence", presence.flush), *rounds_duties, *books.duties(), sweep], bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
+    )
+
+
+def _duties_of_rounds(tasks: TaskAssigner, rounds: RoundManager, publisher: VersionPublisher) -> list[Duty]:
+    return [
+        Duty("leases", tasks.expire_leases),
+        Duty("rounds", rounds.look_at_all),
+        Duty("versions", publisher.advance),
+    ]
+
+
+def _bulk(
+    settings: CoordinatorSettings,
+    store: Store,
+    blobs: BlobStore,
+    clock: Clock,
+    validator: UpdateValidator,
+    rounds: RoundManager,
+) -> Bulk:
+    return Bulk(
+        Enrolment(store, clock),
+        BulkAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds),
+        BulkPipeline(store, blobs, validator, rounds),
     )
 
 
@@ -204,7 +238,6 @@ def _limits(settings: CoordinatorSettings, store: Store, models: ModelStore) -> 
 @dataclass(frozen=True, slots=True)
 class _Books:
     metrics: MetricsCollector
-    totals: TotalsCollector
     reputation: ReputationManager
     incentives: IncentiveManager
     audit_planner: AuditPlanner
@@ -214,7 +247,6 @@ class _Books:
     def duties(self) -> list[Duty]:
         return [
             Duty("metrics", self.metrics.catch_up),
-            Duty("totals", self.totals.catch_up),
             Duty("reputation", self.reputation.catch_up),
             Duty("incentives", self.incentives.catch_up),
             Duty("audit_plans", self.audit_planner.catch_up),
@@ -226,7 +258,6 @@ def _books(settings: CoordinatorSettings, clock: Clock, store: Store, blobs: Blo
     """Build what follows the journal."""
     return _Books(
         MetricsCollector(store),
-        TotalsCollector(store),
         ReputationManager(store, clock, settings.quota_rules()),
         IncentiveManager(store, clock, settings.reward_rules()),
         AuditPlanner(store, clock, np.random.default_rng()),

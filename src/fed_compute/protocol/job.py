@@ -4,21 +4,20 @@ One TOML file serves `job create`, `serve --job` and `demo`. Unknown keys are an
 the nearest known key, because a misspelt privacy or aggregation key must never be ignored.
 """
 
-import difflib
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fed_compute.errors import JobFileInvalid
 from fed_compute.ids import is_job_name
 from fed_compute.protocol.aggregation_section import LARGEST_ROUND, AggregationSection
 from fed_compute.protocol.architectures import BUILT_IN, built_in_schema
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.protocol.section import Fraction, Positive
+from fed_compute.protocol.section import Fraction, Positive, explain, key_of
 from fed_compute.protocol.section import Section as _Section
 
 Loss = Literal["cross_entropy", "mse"]
@@ -305,7 +304,7 @@ def parse_job(data: Mapping[str, Any]) -> JobSpec:
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        raise JobFileInvalid(_explain(error), key=_key(error)) from error
+        raise JobFileInvalid(explain(error, JobSpec, whole="job"), key=key_of(error)) from error
     if spec.model.name in BUILT_IN:
         spec.schema_of_model()
     return spec
@@ -336,51 +335,3 @@ def load_job(path: Path) -> JobSpec:
         raise JobFileInvalid(f"job file {path} cannot be read: {error}") from error
     except JobFileInvalid as error:
         raise JobFileInvalid(f"{path}: {error.message}", **error.details) from error
-
-
-def _key(error: ValidationError) -> str:
-    return ".".join(str(part) for part in error.errors()[0]["loc"])
-
-
-def _explain(error: ValidationError) -> str:
-    """One line per problem, at most three: key, problem, nearest known key."""
-    lines = []
-    for problem in error.errors()[:3]:
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {where!r}{_nearest(where)}")
-        else:
-            found = f", found {_shown(problem['input'])}" if problem["loc"] else ""
-            lines.append(f"{where or 'job'}: {problem['msg'].removeprefix('Value error, ')}{found}")
-    return "; ".join(lines)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, int) and abs(value) >= 2**64:  # Python refuses to write very long ones
-        return "a number of more than 64 bits"
-    return repr(value)[:60]
-
-
-def _nearest(key: str) -> str:
-    """Suggest a known key for an unknown one: the nearest spelling, in its own section first."""
-    known = list(_known_keys(JobSpec))
-    section, _, leaf = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == section]
-    by_leaf = {name.rpartition(".")[2]: name for name in known}
-    match = (
-        [by_leaf[leaf]]
-        if leaf in by_leaf
-        else difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
-        or [by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)]
-    )
-    if match:
-        return f", did you mean {match[0]!r}?"
-    return f"; known here: {', '.join(sorted(name.rpartition('.')[2] for name in siblings))}" if siblings else ""
-
-
-def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _known_keys(kind, f"{prefix}{name}.")

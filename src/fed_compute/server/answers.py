@@ -119,6 +119,26 @@ class JobDetailsAnswer(JobAnswer):
     versions: list[VersionAnswer]
 
 
+class ManifestAnswer(Answer):
+    """What one version was made of: `[[update_id, sha-256 of the update, weight], …]` in folding order, as text.
+
+    `chain` is SHA-256 over the chain of the version before (64 zeros before v1), the SHA-256 of this text, and the
+    model's, joined as hexadecimal text: whoever has the models can check that no version was changed.
+    """
+
+    version: str
+    manifest: str
+    digest: str
+    chain: str
+
+
+class ManifestsAnswer(Answer):
+    """`GET /jobs/{name}/manifests`. `next` is what to say as `after` for the rest, null if this was all."""
+
+    manifests: list[ManifestAnswer]
+    next: str | None
+
+
 class JobsAnswer(Answer):
     """`GET /jobs`, oldest first."""
 

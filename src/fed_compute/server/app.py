@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
+from fed_compute.coordinator.journal_log import JournalLog
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.server.dashboard import (
     acts,
@@ -22,7 +23,7 @@ from fed_compute.server.dashboard import clients as client_pages
 from fed_compute.server.dashboard import jobs as job_pages
 from fed_compute.server.dashboard import rounds as round_pages
 from fed_compute.server.dashboard.render import Assets
-from fed_compute.server.dependencies import ServerState, spoken_protocol
+from fed_compute.server.dependencies import ServerState, note_path, spoken_protocol
 from fed_compute.server.documentation import describe_problems
 from fed_compute.server.limits import NetworkLimits
 from fed_compute.server.logs import AccessLog
@@ -82,6 +83,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     """
     settings = coordinator.settings
     seats = Seats(per_client=settings.uploads_per_client, in_all=settings.uploads_at_once)
+    coordinator.store.on_entries(JournalLog(coordinator.store).write)
     state = ServerState(coordinator, News(coordinator), Uploads(coordinator), seats)
 
     @asynccontextmanager
@@ -103,7 +105,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(spoken_protocol)],
+        dependencies=[Depends(spoken_protocol), Depends(note_path)],
         # The framework's own telemetry would tell whole queries, in which old clients send their keys.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -115,7 +117,7 @@ def create_app(coordinator: Coordinator) -> FastAPI:
     describe_problems(app)
     app.add_middleware(NetworkLimits, coordinator=coordinator)
     app.add_middleware(UnexpectedErrors)
-    app.add_middleware(AccessLog)
+    app.add_middleware(AccessLog, trusted=settings.trusted_proxies)
     app.add_middleware(TraceRequests)
     app.add_middleware(CountRequests, instruments=state.instruments)
     return app

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fed_compute.client.datasets.dataset import Dataset, RawSamples, settle
-from fed_compute.client.datasets.digits import load_digits
+from fed_compute.client.datasets.digits import load_breast_cancer, load_digits
 from fed_compute.client.datasets.idx import load_fashion_mnist
 from fed_compute.client.datasets.imagefolder import load_imagefolder
+from fed_compute.client.datasets.parquet import load_parquet
 from fed_compute.client.datasets.partition import Rows, dirichlet_parts, iid_parts, sorted_parts
 from fed_compute.client.datasets.spec import DataSpec, parse_spec, refuse_unknown_options
 from fed_compute.client.datasets.tables import load_csv, load_npz
@@ -35,8 +36,10 @@ class _Source:
 
 _BUILT_IN: Mapping[str, _Source] = {
     "digits": _Source(load_digits, "none"),
+    "breast-cancer": _Source(load_breast_cancer, "none", frozenset({"features"})),
     "csv": _Source(load_csv, "required", frozenset({"label"})),
     "npz": _Source(load_npz, "required"),
+    "parquet": _Source(load_parquet, "required", frozenset({"label"})),
     "imagefolder": _Source(load_imagefolder, "required", frozenset({"size", "gray"})),
     "fashion-mnist": _Source(load_fashion_mnist, "optional", frozenset({"subset"})),
 }

@@ -123,6 +123,8 @@ class CohortEngine:
         """
         schema = schema or recipe.schema_of_model()
         _check_shapes(base, shards, seeds, added, schema)
+        base = np.require(base, requirements=["C", "W"])  # torch shares no memory that must not be written
+        added = None if added is None else np.require(added, requirements=["C", "W"])
         if not shards:
             return CohortResult(np.empty((0, schema.num_parameters), dtype=np.float32), np.empty(0))
         deltas, losses, lent = self._room(len(shards), schema.num_parameters)

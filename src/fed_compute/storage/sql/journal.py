@@ -1,7 +1,7 @@
 """The journal: one line per state change, written in the transaction that makes the change."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -12,8 +12,35 @@ from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record
 
 _ENTRY = columns(tables.journal, Entry)
-_INSERT = insert(tables.journal)
 _J = tables.journal.c
+_INSERT = insert(tables.journal)
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: that costs as much as a line
+
+Line = dict[str, Any]
+"""One entry that is not written yet: `line` makes it."""
+
+
+def line(
+    kind: str,
+    *,
+    at: float,
+    job_id: JobId | None = None,
+    round_id: RoundId | None = None,
+    client_id: ClientId | None = None,
+    task_id: TaskId | None = None,
+    **payload: Any,
+) -> Line:
+    """Return an entry to be written. `payload` must be plain JSON data without secrets or model values."""
+    return {
+        "kind": kind,
+        "at": at,
+        "job_id": job_id,
+        "round_id": round_id,
+        "client_id": client_id,
+        "task_id": task_id,
+        "payload": _ENCODER.encode(payload),
+    }
 
 
 class JournalRows:
@@ -21,6 +48,11 @@ class JournalRows:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._num_appended = 0
+
+    def appended(self) -> list[Entry]:
+        """Return what this transaction has appended so far, oldest first. There is one writer at a time."""
+        return self.newest(limit=self._num_appended)[::-1] if self._num_appended else []
 
     def append(
         self,
@@ -34,18 +66,15 @@ class JournalRows:
         **payload: Any,
     ) -> None:
         """Write one entry. `payload` must be plain JSON data without secrets or model values."""
-        self._connection.execute(
-            _INSERT,
-            {
-                "kind": kind,
-                "at": at,
-                "job_id": job_id,
-                "round_id": round_id,
-                "client_id": client_id,
-                "task_id": task_id,
-                "payload": json.dumps(payload, separators=(",", ":"), allow_nan=False),
-            },
+        self.append_all(
+            [line(kind, at=at, job_id=job_id, round_id=round_id, client_id=client_id, task_id=task_id, **payload)]
         )
+
+    def append_all(self, lines: Sequence[Line]) -> None:
+        """Write entries in their order, in one statement; none is fine."""
+        if lines:
+            self._connection.execute(_INSERT, lines)
+            self._num_appended += len(lines)
 
     def after(self, seq: int, *, limit: int = 1000) -> list[Entry]:
         """Return the entries after number `seq`, oldest first, at most `limit`."""
