@@ -1,4 +1,4 @@
-"""Which journal entries the code writes, read from its syntax: `journal.append(…)`, straight or through a function."""
+"""Which journal entries the code writes, read from its syntax: `journal.append(…)` or `line(…)`, also in functions."""
 
 import ast
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ def of_module(source: Source) -> Iterator[Written]:
     """Yield the entries that one module writes, through functions of its own too."""
     emitters: list[_Emitter] = []
     for function, call in _calls(source):
-        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func).endswith("journal.append"):
+        if ast.unparse(call.func) == "line" or ast.unparse(call.func).endswith("journal.append"):
             yield from _entry(source, function, call, call.args[0], _own(call, frozenset()), emitters)
     for emitter in emitters:  # grows while functions call functions
         names = [a.arg for a in (*emitter.function.args.args, *emitter.function.args.kwonlyargs)]
