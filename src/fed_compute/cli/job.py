@@ -101,6 +101,7 @@ def show(name: Name, limit: Limit = 10, as_json: AsJson = False, url: Url = DEFA
             ("job", job["name"]),
             ("state", state(job["state"])),
             *([("about", job["description"])] if job["description"] else []),
+            ("mode", _mode(job)),
             ("model", f"{job['model']} with {job['num_parameters']:,} parameters"),
             ("rounds", _rounds_in_words(job)),
             ("newest", f"{newest['version']}{', ' if quality else ''}{quality}"),
@@ -245,3 +246,9 @@ def _show_rounds(rounds: list[dict[str, Any]]) -> None:
         ],
         empty="no rounds yet",
     )
+
+
+def _mode(job: dict[str, Any]) -> str:
+    """Return how a job's rounds close: as its file says, and as this coordinator does it if that differs."""
+    asked, done = job["mode"], job["mode_in_force"]
+    return str(asked if asked == done else f"{done} by ENABLE_ASYNC_ROUNDS; on record {asked}")
