@@ -15,7 +15,7 @@ from fed_compute.coordinator.shown import NOT_FOR_STRANGERS
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.server.dashboard.condition import condition_of
 from fed_compute.server.dashboard.render import render
-from fed_compute.server.dashboard.visitors import Visitor
+from fed_compute.server.dashboard.visitors import PLAIN, Visitor
 from fed_compute.server.dependencies import MAX_ROUND_ID, Core, State
 from fed_compute.server.routes.community import TeamName
 
@@ -29,7 +29,7 @@ MEMBERS = 500
 
 Offset = Annotated[int, Query(ge=0, le=2**31)]
 Before = Annotated[int | None, Query(ge=1, le=MAX_ROUND_ID)]
-Word = Annotated[str, Query(max_length=64)]
+Word = Annotated[str, Query(max_length=64, pattern=PLAIN)]
 
 router = APIRouter(include_in_schema=False)
 
