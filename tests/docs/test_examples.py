@@ -15,6 +15,7 @@ from tools.site.commands import PROGRAM, commands, program
 from tools.site.links import REPOSITORY
 
 JOBS = [block for block in blocks("toml") if "title=" not in block.info]
+FLEETS = [block for block in blocks("toml") if 'title="fleet.toml"' in block.info]
 PYTHON = blocks("python", "py")
 SHELL = blocks("bash", "sh", "console", "shell", "")
 WHERE = re.compile(r"(?:^|[\s(&|;])(?:\.venv/bin/)?fed-compute(?= |$)(?P<rest>[^`\n]*)")
@@ -53,6 +54,11 @@ def wrong_words(line: str) -> str | None:
         if re.match(r"--?[a-zA-Z]", option) and option not in known:
             return f"{path} has no option {option}"
     return None
+
+
+@pytest.mark.parametrize("block", FLEETS, ids=lambda block: block.place)
+def test_every_block_of_a_fleet_file_is_one(block: Block) -> None:
+    assert parse_fleet_text(block.text).device
 
 
 @pytest.mark.parametrize("block", JOBS, ids=lambda block: block.place)
