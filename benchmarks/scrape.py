@@ -21,7 +21,6 @@ from rich.table import Table
 
 from fed_compute.clock import ManualClock
 from fed_compute.coordinator.settings import load_settings
-from fed_compute.coordinator.totals import TotalsCollector
 from fed_compute.coordinator.wiring import Coordinator, open_coordinator
 from fed_compute.ids import ClientId, RoundId
 from fed_compute.protocol.job import parse_job
@@ -96,7 +95,6 @@ def grow(folder: Path, *, clients: int, rounds: int) -> Aged:
     write_rounds(core, job.job_id, clients=clients, rounds=rounds)
     began = time.perf_counter()
     core.metrics.catch_up()
-    TotalsCollector(core.store).catch_up()
     taken = time.perf_counter() - began
     state = create_app(core).state.server
     return Aged(core, lambda: exposition(state, accept="")[0], taken)

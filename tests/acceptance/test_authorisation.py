@@ -82,6 +82,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/rounds/{round_id}/contribution"): public(409),
     ("GET", "/jobs"): public(),
     ("GET", "/jobs/{name}"): public(),
+    ("GET", "/jobs/{name}/manifests"): public(),
     ("GET", "/events"): public(),
     ("GET", "/model/{version}"): public(),
     ("POST", "/client/register"): public(409),  # the name is taken

@@ -472,7 +472,7 @@ def test_metrics_are_told_to_prometheus_as_text(shared: Served) -> None:
     for accept in ("text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"):
         answer = shared.http.get("/metrics", headers={"Accept": accept})
         assert answer.headers["content-type"].startswith(accept.partition(";")[0])
-        assert 'fed_compute_updates_total{job="default",outcome="accepted"} 0.0' in answer.text
+        assert 'fed_compute_updates_total{job_name="default",outcome="accepted"} 0.0' in answer.text
         assert "fed_compute_update_latency_seconds_sum" in answer.text
 
 

@@ -10,7 +10,18 @@ from fed_compute.rounds.records import ClientState, TaskKind
 from tests.acceptance.browser import Browser
 from tests.acceptance.conftest import SMALL_JOB, Serve, Served, update_body
 
-PUBLIC = ("/", "/ui/clients", "/ui/leaderboard", "/ui/events", "/ui/health", "/ui/join", "/ui/me", "/ui/login")
+PUBLIC = (
+    "/",
+    "/ui/jobs",
+    "/ui/compare",
+    "/ui/clients",
+    "/ui/leaderboard",
+    "/ui/events",
+    "/ui/health",
+    "/ui/join",
+    "/ui/me",
+    "/ui/login",
+)
 FOR_OPERATORS = ("/ui/new-job",)
 
 

@@ -4,8 +4,12 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
 from fed_compute.rounds.records import JobState
+from fed_compute.server.app import DASHBOARD
+from fed_compute.server.dashboard.visitors import form_of, operator_of
 from tests.acceptance.browser import Browser
 from tests.acceptance.conftest import SMALL_JOB, Serve, Served, update_body
 
@@ -76,6 +80,32 @@ def test_no_act_is_done_without_a_login_or_without_the_secret_of_the_form(
     browser.log_in(member.key)
     assert browser.act(path).status_code == 403, "a client is no operator"
     assert served.records_digest() == before
+
+
+def test_whatever_can_be_sent_needs_the_secret_of_its_form_and_an_operator() -> None:
+    """Also what is added later. Logging in has no session yet, and checks that it comes from our own page instead."""
+
+    def conditions(of: Dependant) -> set[object]:
+        return {of.call}.union(*(conditions(one) for one in of.dependencies))
+
+    sent = {
+        route.path: conditions(route.dependant)
+        for module in DASHBOARD
+        for route in module.router.routes
+        if isinstance(route, APIRoute) and route.methods - {"GET", "HEAD"}
+    }
+    assert len(sent) >= 9
+    assert [path for path, needs in sent.items() if form_of not in needs] == ["/ui/login"]
+    assert sorted(path for path, needs in sent.items() if operator_of not in needs) == ["/ui/login", "/ui/logout"]
+
+
+def test_a_form_that_is_none_of_ours_is_refused_and_breaks_nothing(operator: Browser) -> None:
+    many = {f"field-{number}": "" for number in range(101)}
+    assert operator.act("/ui/invites", **many).status_code == 422
+    assert operator.act("/ui/new-job", job="x" * (300 << 10)).status_code == 413
+    headers = {"Content-Type": "application/json"}
+    assert operator.http.post("/ui/invites", content=b"{}", headers=headers).status_code == 415
+    assert operator.act("/ui/clients/anna/ban", reason="r" * 201).status_code == 422
 
 
 def test_a_job_is_paused_resumed_and_stopped_and_its_page_offers_what_can_be_done(

@@ -1,5 +1,6 @@
 """What each page of the dashboard tells, over real HTTP, after a job has closed rounds and refused updates."""
 
+import html
 import json
 import math
 import re
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fed_compute.protocol.job import parse_job_text
 from fed_compute.server.dashboard import live
 from tests.acceptance.browser import Browser
 from tests.acceptance.conftest import SMALL_JOB, Serve, Served, update_body
@@ -98,12 +100,10 @@ def test_rounds_and_versions_go_back_page_by_page(browser: Browser) -> None:
     assert "the job's seed" in browser.get("/ui/jobs/default?versions_before=2").text.replace("&#39;", "'")
 
 
-def test_the_recipe_on_a_page_is_a_job_file(browser: Browser) -> None:
-    text = browser.get("/ui/jobs/default").text
-    recipe = re.search(r'aria-label="Recipe"><pre><code>(.*?)</code>', text, re.DOTALL)
+def test_the_recipe_on_a_page_is_a_job_file_that_says_the_same(browser: Browser) -> None:
+    recipe = re.search(r"<pre><code>(.*?)</code></pre>", browser.get("/ui/jobs/default").text, re.DOTALL)
     assert recipe is not None
-    assert "target_updates = 2" in recipe[1]
-    assert "simple_mlp" in recipe[1]
+    assert parse_job_text(html.unescape(recipe[1])) == parse_job_text(SMALL_JOB)
 
 
 def test_jobs_are_compared_by_their_curves_and_by_what_differs(served: Served, operator: Browser) -> None:
@@ -207,6 +207,27 @@ def test_a_wrong_address_leads_to_where_the_right_ones_are(browser: Browser, pat
     assert answer.status_code in (404, 422)
     assert answer.headers["content-type"].startswith("text/html")
     assert f'class="button" href="{way}"' in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ui/events?client=%00",
+        "/ui/events?kind=" + "x" * 65,
+        "/ui/events?before=0",
+        "/ui/clients?after=%00",
+        "/ui/compare?job=%00",
+        "/ui/compare?" + "&".join(["job=default"] * 21),
+        "/ui/jobs/default?before=99999999999999999999",
+        "/ui/jobs?offset=-1",
+        "/ui/teams/%00",
+        "/ui/leaderboard?window=year",
+    ],
+)
+def test_what_no_page_can_mean_by_an_address_is_said_on_a_page(browser: Browser, path: str) -> None:
+    answer = browser.get(path)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"].startswith("text/html")
 
 
 def test_a_page_for_operators_leads_to_the_login_and_back(served: Served, browser: Browser) -> None:

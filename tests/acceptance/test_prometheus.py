@@ -3,18 +3,27 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+import yaml
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from fed_compute.server.metric_names import BY_NAME, METRICS, Kind
-from tests.acceptance.conftest import Serve, Served, problem, update_body
+from tests.acceptance.conftest import TLS, Serve, Served, problem, update_body
+from tests.architecture.source import REPOSITORY
+from tests.fault.server import free_port
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+DEPLOY = REPOSITORY / "deploy" / "prometheus"
+PROMETHEUS = shutil.which("prometheus")
 PROMTOOL = shutil.which("promtool")
 
 
@@ -115,29 +124,29 @@ def test_promtool_finds_nothing_to_say(worked: Served) -> None:
 def test_what_happened_is_what_is_told(worked: Served) -> None:
     told = values(read_text(scrape(worked).text))
     for name, value in {
-        "fed_compute_updates_total{job=default,outcome=accepted}": 2,
-        "fed_compute_updates_total{job=default,outcome=refused}": 1,
-        "fed_compute_updates_total{job=default,outcome=late}": 0,
+        "fed_compute_updates_total{job_name=default,outcome=accepted}": 2,
+        "fed_compute_updates_total{job_name=default,outcome=refused}": 1,
+        "fed_compute_updates_total{job_name=default,outcome=late}": 0,
         "fed_compute_update_refusals_total{code=update_malformed}": 1,
-        "fed_compute_rounds_total{job=default,outcome=closed}": 1,
-        "fed_compute_round_phase{job=default,phase=COLLECTING}": 1,
-        "fed_compute_round_phase{job=default,phase=OPEN}": 0,
-        "fed_compute_round_duration_seconds_count{job=default}": 1,
-        "fed_compute_round_duration_seconds_bucket{job=default,le=+Inf}": 1,
-        "fed_compute_aggregation_duration_seconds_count{job=default}": 1,
-        "fed_compute_update_latency_seconds_count{job=default}": 2,
-        "fed_compute_update_staleness_versions_bucket{job=default,le=0.0}": 2,
-        "fed_compute_tasks_total{job=default,kind=train,outcome=assigned}": 3,
-        "fed_compute_leases_live{job=default,kind=train}": 1,
-        "fed_compute_leases_overdue{job=default,kind=train}": 0,
-        "fed_compute_update_samples_total{job=default}": 20,
-        "fed_compute_train_loss{job=default}": 1,
-        "fed_compute_model_version{job=default}": 2,
-        "fed_compute_job_progress_ratio{job=default}": 0.2,
-        "fed_compute_job_state{job=default,state=running}": 1,
+        "fed_compute_rounds_total{job_name=default,outcome=closed}": 1,
+        "fed_compute_round_phase{job_name=default,phase=COLLECTING}": 1,
+        "fed_compute_round_phase{job_name=default,phase=OPEN}": 0,
+        "fed_compute_round_duration_seconds_count{job_name=default}": 1,
+        "fed_compute_round_duration_seconds_bucket{job_name=default,le=+Inf}": 1,
+        "fed_compute_aggregation_duration_seconds_count{job_name=default}": 1,
+        "fed_compute_update_latency_seconds_count{job_name=default}": 2,
+        "fed_compute_update_staleness_versions_bucket{job_name=default,le=0.0}": 2,
+        "fed_compute_tasks_total{job_name=default,kind=train,outcome=assigned}": 3,
+        "fed_compute_leases_live{job_name=default,kind=train}": 1,
+        "fed_compute_leases_overdue{job_name=default,kind=train}": 0,
+        "fed_compute_update_samples_total{job_name=default}": 20,
+        "fed_compute_train_loss{job_name=default}": 1,
+        "fed_compute_model_version{job_name=default}": 2,
+        "fed_compute_job_progress_ratio{job_name=default}": 0.2,
+        "fed_compute_job_state{job_name=default,state=running}": 1,
         "fed_compute_clients{state=active}": 2,
         "fed_compute_clients{state=banned}": 0,
-        "fed_compute_journal_lag_entries{reader=totals}": 0,
+        "fed_compute_journal_lag_entries{reader=metrics}": 0,
         "fed_compute_http_requests_total{method=PUT,route=/tasks/{task_id}/update,status=201}": 2,
         "fed_compute_http_requests_total{method=PUT,route=/tasks/{task_id}/update,status=422}": 1,
         "fed_compute_http_requests_total{method=GET,route=(none),status=404}": 1,
@@ -150,6 +159,58 @@ def test_what_happened_is_what_is_told(worked: Served) -> None:
         assert told[name] == value, name
     with worked.coordinator.store.snapshot() as records:
         sizes = [update.size_bytes for update in records.updates.all()]
-    assert told["fed_compute_update_received_bytes_total{job=default}"] == sum(sizes)
+    assert told["fed_compute_update_received_bytes_total{job_name=default}"] == sum(sizes)
     assert told["fed_compute_http_request_bytes_total{route=/tasks/{task_id}/update}"] == sum(sizes) + 400
     assert 0 < told["fed_compute_disk_free_bytes{}"] <= told["fed_compute_disk_size_bytes{}"]
+
+
+@contextmanager
+def prometheus(folder: Path, target: str) -> Iterator[httpx2.Client]:
+    """Run a real Prometheus with our scrape and our alarms, but for the target and the haste."""
+    config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "200ms", "evaluation_interval": "200ms"}
+    config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    shutil.copy(DEPLOY / "alerts.yml", folder)
+    port = free_port()
+    command = [
+        str(PROMETHEUS), f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]  # fmt: skip
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, verify=TLS) as http:
+            yield http
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ask(http: httpx2.Client, path: str, **query: str) -> Any:
+    """Ask Prometheus until it has an answer."""
+    until = time.monotonic() + 40
+    while time.monotonic() < until:
+        with suppress(httpx2.TransportError):
+            answer = http.get(path, params=query)
+            if answer.is_success and (found := answer.json()["data"]).get("result", True):
+                return found
+        time.sleep(0.05)
+    raise AssertionError(f"Prometheus has no answer to {path} {query}")
+
+
+@pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed; Debian's package is called so")
+def test_a_real_prometheus_scrapes_a_real_coordinator(worked: Served, tmp_path: Path) -> None:
+    """With the scrape and the alarms that we deliver: what it then says of the job is what happened."""
+    with prometheus(tmp_path, worked.url.removeprefix("http://")) as http:
+        for query, value in {
+            'up{job="fed-compute"}': "1",
+            'max by (job_name) (fed_compute_updates_total{outcome="accepted"})': "2",
+            'fed_compute_model_version{job="fed-compute", job_name="default"}': "2",
+        }.items():
+            (found,) = ask(http, "/api/v1/query", query=query)["result"]
+            assert found["value"][1] == value, query
+        groups = ask(http, "/api/v1/rules")["groups"]
+        assert sum(len(group["rules"]) for group in groups) == 16
+        (target,) = ask(http, "/api/v1/targets")["activeTargets"]
+        assert (target["health"], target["lastError"]) == ("up", "")

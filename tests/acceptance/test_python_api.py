@@ -131,9 +131,7 @@ def test_a_registered_model_starts_from_the_seed_of_its_job(tmp_path: Path) -> N
         coordinator.create_job(job)
         first = coordinator.model()
     assert torch.equal(torch.random.get_rng_state(), state)
-    torch.manual_seed(5)
-    wanted = build_plugin("acceptance-model", {"width": 1}).state_dict()
-    torch.random.set_rng_state(state)
+    wanted = build_plugin("acceptance-model", {"width": 1}, seed=5).state_dict()
     assert {name: array.tolist() for name, array in first.items()} == {n: t.tolist() for n, t in wanted.items()}
 
 
@@ -164,6 +162,15 @@ def test_a_client_on_a_thread_ends_when_it_is_stopped(tmp_path: Path) -> None:
             assert heard.came.wait(50)
     assert "signed_in" in heard.names
     assert heard.names[-1] == "stopped"
+
+
+def test_a_client_that_was_stopped_can_run_again(tmp_path: Path) -> None:
+    with Coordinator(tmp_path / "runs") as coordinator:
+        client = Client(coordinator.url, data=(X, Y), name="me", state_dir=tmp_path)
+        client.start()
+        assert client.stop() == 0
+        coordinator.create_job(LINE)
+        assert client.run(max_tasks=1) == 1
 
 
 def test_what_ends_a_client_is_told_to_whoever_waits_for_it(tmp_path: Path) -> None:

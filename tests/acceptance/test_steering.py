@@ -55,3 +55,15 @@ def test_somebody_who_waits_for_work_gets_it_when_the_job_is_resumed(serve_job: 
     assert anna.get_task(wait=0.2).status_code == 204
     steer(served, "resume")
     assert anna.get_task(wait=5).status_code == 200
+
+
+def test_what_versions_were_made_of_is_told_page_by_page(server: Served) -> None:
+    for client in (server.join("anna"), server.join("bob")):
+        task = client.task()
+        assert client.put(task, update_body(task)).status_code == 201
+    assert server.http.get("/aggregate/1", headers={"Authorization": f"Bearer {server.operator_key}"}).is_success
+    first = server.http.get("/jobs/default/manifests", params={"limit": 1}).json()
+    assert ([one["version"] for one in first["manifests"]], first["next"]) == (["v1"], "v1")
+    rest = server.http.get("/jobs/default/manifests", params={"after": "v1"}).json()
+    assert ([one["version"] for one in rest["manifests"]], rest["next"]) == (["v2"], None)
+    assert server.http.get("/jobs/default/manifests", params={"after": "v9"}).json() == {"manifests": [], "next": None}

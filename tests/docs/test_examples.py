@@ -62,14 +62,17 @@ def test_every_block_of_a_fleet_file_is_one(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", JOBS, ids=lambda block: block.place)
-def test_every_toml_block_is_a_job_file(block: Block) -> None:
-    """One that is not has a title that says which file it is from."""
-    parse_job_text(block.text)
+def test_every_toml_block_is_a_job_file_or_a_fleet_file(block: Block) -> None:
+    """One that is neither has a title that says which file it is from."""
+    if "[[device]]" in block.text:
+        parse_fleet_text(block.text)
+    else:
+        parse_job_text(block.text)
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.place)
-def test_every_yaml_block_is_a_mapping(block: Block) -> None:
-    assert isinstance(yaml.safe_load(block.text), dict)
+def test_every_yaml_block_is_yaml(block: Block) -> None:
+    assert isinstance(yaml.safe_load(block.text), dict | list)
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.place)

@@ -66,3 +66,13 @@ def test_what_does_not_exist_is_noticed() -> None:
     assert CURL.findall("curl -N localhost:8000/events")
     assert VARIABLE.findall("set CLIENT_HOURS=1 and `FED_COMPUTE_` too") == ["CLIENT_HOURS"]
     assert sum(len(CALL.findall(text_of(path))) for path in documents()) >= 20
+
+
+def test_the_glossary_tells_each_word_once_and_in_order() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text_of(REPOSITORY / "docs/reference/glossary.md"), re.MULTILINE)[
+        2:
+    ]
+    words = [word.lower() for word, _ in rows]
+    assert len(words) >= 50
+    assert words == sorted(set(words))
+    assert [word for word, meaning in rows if not meaning.rstrip().endswith((".", ")"))] == []

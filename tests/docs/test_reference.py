@@ -11,13 +11,13 @@ from fed_compute.protocol.encodings import encoding_named
 from fed_compute.protocol.job import Compression, Encoding
 from fed_compute.protocol.retry_window import RETRY_WINDOW
 from fed_compute.rounds.events import EVENTS
-from tests.architecture.source import product
+from fed_compute.server.metric_names import METRICS, MetricName
 from tests.docs.pages import shown
 from tools.site.catalogue import error_kinds
 from tools.site.commands import commands, help_of, names, parameters
 from tools.site.hooks import GENERATED
-from tools.site.server import metric_families, operations
-from tools.site.settings import job_keys, job_sections, settings_of
+from tools.site.server import metrics_told, operations
+from tools.site.settings import fleet_sections, job_keys, job_sections, settings_of
 
 SETTINGS = {**settings_of(CoordinatorSettings), **settings_of(ClientSettings)}
 JOB_KEYS = [(name, key, field) for name, section in job_sections() for key, field in job_keys(section).items()]
@@ -42,6 +42,13 @@ def test_every_key_of_a_job_file_says_what_it_means(section: str, key: str) -> N
     assert f"| `{key}` |" in part.partition("\n## ")[0]
 
 
+def test_every_key_of_a_fleet_file_is_told() -> None:
+    page = shown("reference/fleet-file.md")
+    keys = {key for _, section in fleet_sections() for key in section.model_fields}
+    assert len(keys) > 15
+    assert [key for key in keys if not re.search(rf"^(\| `{key}` \||## `([a-z]+\.)?{key}`$)", page, re.MULTILINE)] == []
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_argument_and_option_is_explained(words: str) -> None:
     command = COMMANDS[words]
@@ -50,6 +57,15 @@ def test_every_command_argument_and_option_is_explained(words: str) -> None:
     for parameter in parameters(command):
         assert help_of(parameter), f"{words} {names(parameter)}: give it a help text"
         assert f"| `{names(parameter)}` |" in part
+
+
+def test_no_help_text_loses_a_word_to_the_terminal() -> None:
+    """A word in square brackets is taken for a colour there."""
+    texts = {words: command.help or "" for words, command in COMMANDS.items()}
+    texts |= {
+        f"{words} {names(one)}": help_of(one) for words, command in COMMANDS.items() for one in parameters(command)
+    }
+    assert {words: text for words, text in texts.items() if re.search(r"(?<!\\)\[[a-z]", text)} == {}
 
 
 @pytest.mark.parametrize("call", OPERATIONS)
@@ -80,22 +96,15 @@ def test_every_kind_of_event_is_told(kind: object) -> None:
     assert f"| `{kind.name}` | {kind.meaning} |" in shown("reference/events.md")  # type: ignore[attr-defined]
 
 
-def test_every_metric_is_told() -> None:
-    page, found = shown("reference/metrics.md"), list(metric_families())
-    assert len(found) >= 10
-    assert [name for name, _, told, _ in found if not told or f"| `{name}` |" not in page] == []
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_every_metric_says_what_it_counts(metric: MetricName) -> None:
+    assert metric.help
+    assert f"| `{metric.name}` | {metric.kind} |" in shown("reference/metrics.md")
 
 
-def test_no_metric_is_hidden_from_a_new_coordinator() -> None:
-    """What the page is made of is a scrape; a name that stands in the code alone would be missing there."""
-    named = {
-        name
-        for source in product()
-        for name in re.findall(r'"(fed_compute_[a-z_]+)"', source.text)
-        if source.room in ("server", "coordinator") and "Family" in source.text
-    }
-    assert len(named) >= 10
-    assert sorted(named - {name for name, *_ in metric_families()}) == []
+def test_a_coordinator_tells_no_other_metric() -> None:
+    assert len(metrics_told()) > 20
+    assert sorted(metrics_told() - {metric.name for metric in METRICS}) == []
 
 
 def test_the_protocol_page_knows_every_encoding_header_and_media_type() -> None:
@@ -123,5 +132,6 @@ def test_every_page_that_is_made_of_the_code_has_its_mark() -> None:
     pages = ["command-line", "error-codes", "events", "http-api", "job-file", "metrics", "settings"]
     texts = [shown(f"reference/{page}.md") for page in pages]
     assert not any("<!-- generated" in text for text in texts)
+    pages.append("fleet-file")
     assert len(GENERATED) == len(pages) + 1  # the settings of two processes stand on one page
     assert all(text.count("\n|") > 10 for text in texts)

@@ -1,4 +1,4 @@
-"""What a running coordinator says about itself: its endpoints and its metrics."""
+"""What a running coordinator says about itself."""
 
 import re
 import tempfile
@@ -29,8 +29,9 @@ def _answers() -> tuple[dict[str, Any], str]:
         core = open_coordinator(CoordinatorSettings(data_dir=Path(folder)))
         try:
             core.jobs.create(default_job())
-            text, _ = exposition(core, accept=PLAIN_TEXT)
-            return create_app(core).openapi(), text.decode()
+            app = create_app(core)
+            text, _ = exposition(app.state.server, accept=PLAIN_TEXT)
+            return app.openapi(), text.decode()
         finally:
             core.close()
 
@@ -42,11 +43,11 @@ def operations() -> Iterator[tuple[str, str, Operation]]:
             yield method.upper(), path, operation
 
 
-def metric_families() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    """Yield (name, type, help, labels) of each metric; labels where the coordinator has a value."""
-    for family in text_string_to_metric_families(_answers()[1]):
-        labels = {label: None for sample in family.samples for label in sample.labels}
-        yield family.name, family.type, family.documentation, tuple(labels)
+def metrics_told() -> set[str]:
+    """Return the names of what a new coordinator tells Prometheus, those of the library for processes left out."""
+    families = text_string_to_metric_families(_answers()[1])
+    names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
+    return {name for name in names if not name.startswith("process_")}
 
 
 def endpoints() -> str:
@@ -55,12 +56,6 @@ def endpoints() -> str:
     calls = [_call(method, path, operation) for method, path, operation in operations()]
     messages = [_message(name, schema) for name, schema in sorted(schemas.items())]
     return "\n\n".join(["## Calls", *calls, "## Messages", *messages])
-
-
-def metrics() -> str:
-    """Return the table of the metrics."""
-    rows = [(code(name), kind, told, ", ".join(map(code, labels))) for name, kind, told, labels in metric_families()]
-    return table(("metric", "type", "meaning", "labels"), rows)
 
 
 def _call(method: str, path: str, operation: Operation) -> str:

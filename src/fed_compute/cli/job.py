@@ -1,6 +1,5 @@
 """`fed-compute job`: what is trained here, how far it is, and an operator's hand on it."""
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,28 +21,34 @@ from fed_compute.cli.admin_api import (
 )
 from fed_compute.cli.console import err, print_json, print_line
 from fed_compute.cli.files import Force
-from fed_compute.cli.job_export import export_job
+from fed_compute.cli.job_export import Models, export_job
+from fed_compute.cli.job_file import read_job
 from fed_compute.cli.job_watch import watch_job
 from fed_compute.cli.shown import date, figure, show_facts, show_table, span, state, when
 from fed_compute.errors import SettingInvalid
-from fed_compute.protocol.job import parse_job, parse_job_text
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: create, list, show, watch, pause, resume, stop, export.")
 
 Name = Annotated[str, typer.Argument(help="The job's name.")]
-_TOML, _JSON = "application/toml", "application/json"
 
 
 @app.command()
 def create(
     file: Annotated[Path, typer.Argument(help="A job file: TOML, or the JSON of `job export`.")],
+    first_model: Annotated[
+        Path | None,
+        typer.Option("--first-model", help="A model file to start from, as `model get` writes; else v1 is drawn."),
+    ] = None,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     key_file: KeyFile = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Create a job from a job file. The same file again changes nothing."""
-    body, content_type = _read_job(file)
+    """Create a job from a job file. The same file again changes nothing.
+
+    A plug-in model must be installed here: the coordinator runs no model, so its parameters and v1 come from here.
+    """
+    body, content_type = read_job(file, first_model)
     with connect(url, key_file, data_dir) as api:
         is_new, job = api.post_body("/jobs", body, content_type=content_type)
     if as_json:
@@ -96,6 +101,7 @@ def show(name: Name, limit: Limit = 10, as_json: AsJson = False, url: Url = DEFA
             ("job", job["name"]),
             ("state", state(job["state"])),
             *([("about", job["description"])] if job["description"] else []),
+            ("mode", _mode(job)),
             ("model", f"{job['model']} with {job['num_parameters']:,} parameters"),
             ("rounds", _rounds_in_words(job)),
             ("newest", f"{newest['version']}{', ' if quality else ''}{quality}"),
@@ -176,7 +182,7 @@ def export(
             "--out", "-o", help="The folder to make; a name ending in .zip makes one file.", show_default="NAME"
         ),
     ] = None,
-    models: Annotated[str, typer.Option("--models", help="Which model files: `all`, `latest`, or `none`.")] = "all",
+    models: Annotated[Models, typer.Option("--models", help="Which model files to write.")] = "all",
     force: Force = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -191,27 +197,6 @@ def export(
         print_json({"job": name, "out": str(made.path), "files": made.num_files, "bytes": made.num_bytes})
     else:
         print_line(f"{made.path}: {made.num_files} files, {made.num_bytes / 1e6:,.1f} MB")
-
-
-def _read_job(file: Path) -> tuple[bytes, str]:
-    """Return a job file that can be understood, and its type.
-
-    Raises:
-        SettingInvalid: if the file cannot be read.
-        JobFileInvalid: if it is no job; an unknown key names the nearest known one.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-        if file.suffix != ".json":
-            parse_job_text(text)
-            return text.encode(), _TOML
-        document = json.loads(text)
-        parse_job(document)
-    except OSError as error:
-        raise SettingInvalid(f"the job file {file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise SettingInvalid(f"the job file {file} is no {'JSON' if file.suffix == '.json' else 'text'}") from error
-    return json.dumps({"job": document}).encode(), _JSON
 
 
 def _steer(api: AdminApi, name: str, act: str, *, as_json: bool) -> dict[str, Any]:
@@ -261,3 +246,9 @@ def _show_rounds(rounds: list[dict[str, Any]]) -> None:
         ],
         empty="no rounds yet",
     )
+
+
+def _mode(job: dict[str, Any]) -> str:
+    """Return how a job's rounds close: as its file says, and as this coordinator does it if that differs."""
+    asked, done = job["mode"], job["mode_in_force"]
+    return str(asked if asked == done else f"{done} by ENABLE_ASYNC_ROUNDS; on record {asked}")

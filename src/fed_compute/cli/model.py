@@ -1,6 +1,7 @@
 """`fed-compute model`: the versions of a job's model, as files, and how they differ."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,7 +99,7 @@ def export(
 ) -> None:
     """Write a model for another tool, and check that it is the same there.
 
-    state_dict and onnx need PyTorch and the model itself on this machine: `fed-compute[client]` or `fed-compute[onnx]`.
+    state_dict and onnx need PyTorch and the model itself on this machine: the extra `client`, or `onnx`.
     """
     shape = None if input_shape is None else _shape(input_shape)
     with connect_open(url) as api:
@@ -224,8 +225,8 @@ def _vector(api: AdminApi, job: str, version: str, schema: ParameterSchema) -> V
         return decode_model(file.read_bytes(), schema)
 
 
-def _sorting(by: str) -> Any:
-    keys = {
+def _sorting(by: str) -> Callable[[Change], float]:
+    keys: dict[str, Callable[[Change], float]] = {
         "order": lambda part: 0,
         "change": lambda part: -part.norm_of_change,
         "relative": lambda part: -(part.relative if part.relative is not None else float("inf")),

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from fed_compute.coordinator.journal_reader import Payload, State, catch_up
+from fed_compute.coordinator.totals import add_up
 from fed_compute.errors import RoundNotFound
 from fed_compute.ids import JobId, RoundId
 from fed_compute.rounds.records import Entry, RoundState, TaskKind
 from fed_compute.storage.sql.store import Records, Store
 
 READER = "metrics"
+EVENTS, JOBS = "events", "jobs"
+"""What the reader keeps beside its cursor: counts of events by kind, and what was added up for each job."""
 REFUSED = "refused:"
 """What stands before the code of a refusal among the counts of events."""
 
@@ -87,9 +90,11 @@ class MetricsCollector:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._is_of_this_version = False
 
     def catch_up(self) -> bool:
         """Take in what the journal has that was not seen yet."""
+        self._begin_anew_if_older()
         pages = _Pages()
         return catch_up(self._store, READER, pages.fold, flush=pages.write)
 
@@ -98,7 +103,7 @@ class MetricsCollector:
         self.catch_up()
         with self._store.snapshot() as records:
             _, state = records.journal.cursor(READER)
-            return dict(sorted(state.items()))
+            return dict(sorted(state.get(EVENTS, {}).items()))
 
     def rounds(self) -> list[RoundMetrics]:
         """Return every round's record, oldest first."""
@@ -128,6 +133,18 @@ class MetricsCollector:
             raise RoundNotFound(round_id)
         return RoundMetrics(**kept)
 
+    def _begin_anew_if_older(self) -> None:
+        """Read the journal from its beginning if an earlier version of the product kept less of it."""
+        if self._is_of_this_version:
+            return
+        with self._store.snapshot() as records:
+            seq, state = records.journal.cursor(READER)
+        if seq and JOBS not in state:
+            with self._store.transaction() as records:
+                records.round_metrics.clear()
+                records.journal.move_cursor(READER, 0, {})
+        self._is_of_this_version = True
+
 
 class _Pages:
     """The rounds that a batch of entries is about, each read and written once however many entries that are."""
@@ -137,9 +154,11 @@ class _Pages:
 
     def fold(self, records: Records, entry: Entry, payload: Payload, state: State) -> None:
         """Take one entry in."""
-        _count(state, entry.kind)
+        events: dict[str, int] = state.setdefault(EVENTS, {})
+        _count(events, entry.kind)
         if entry.kind == "update_refused":
-            _count(state, f"{REFUSED}{payload['code']}")
+            _count(events, f"{REFUSED}{payload['code']}")
+        add_up(state.setdefault(JOBS, {}), entry, payload)
         if entry.round_id is None or entry.job_id is None:
             return
         if entry.kind == "round_opened":

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from fed_compute.clock import Clock
 from fed_compute.coordinator.findings import findings
-from fed_compute.coordinator.folding import FIRST_CHAIN, FoldedRound, RoundFold, chain_digest
+from fed_compute.coordinator.folding import FoldedRound, RoundFold
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_traces import UpdateTraces
 from fed_compute.coordinator.weighing import weights_of
@@ -20,11 +22,14 @@ from fed_compute.errors import (
 from fed_compute.ids import Digest, JobId, RoundId
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.protocol import tracing
+from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
 from fed_compute.rounds.records import Job, Round, RoundState, Update, Version
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.model_store import ModelStore
 from fed_compute.storage.sql.store import Records, Store
+
+log = structlog.get_logger(__name__)
 
 UNUSABLE = (AggregateNotFinite, NothingToAggregate, RootUpdateMissing, RoundTooSmall)
 """What a round can come to when its updates are sound and yet no version can be made of them."""
@@ -61,6 +66,7 @@ class VersionPublisher:
             try:
                 done = self._advance_one(round_) or done
             except (BlobMissing, BlobCorrupt) as error:
+                log.error("round_damaged", round_id=round_.round_id, code=error.code, why=error.message)
                 damage = damage or error
         if damage is not None:
             raise damage

@@ -104,7 +104,8 @@ def why_over(store: Store, task: Task) -> Ending:
         round_, job = records.rounds.get(task.round_id), records.jobs.get(task.job_id)
         client = records.clients.find(task.client_id)
         client_state = ClientState.ACTIVE if client is None else client.state
-    return ending_of(task, round_, job_state=job.state, client_state=client_state)
+        live = records.rounds.live(task.job_id)
+    return ending_of(task, round_, live=live, job_state=job.state, client_state=client_state)
 
 
 def sent_by(store: Store, client_id: ClientId, *, newest: int) -> SentView:
@@ -130,6 +131,23 @@ def last_seq(store: Store) -> int:
     """Return the number of the journal's newest entry, 0 if it is empty."""
     with store.snapshot() as records:
         return records.journal.last_seq()
+
+
+def seq_before(store: Store, moment: float) -> int:
+    """Return the number of the last entry that is older than a moment, in Unix seconds; 0 if there is none.
+
+    Cost: a search by halves. If the clock was set back meanwhile, an entry near the places where it was.
+    """
+    with store.snapshot() as records:
+        low, high = 0, records.journal.last_seq()  # what is sought lies in low..high
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = records.journal.after(middle - 1, limit=1)
+            if found and found[0].at < moment:
+                low = max(middle, min(found[0].seq, high))
+            else:
+                high = middle - 1
+        return low
 
 
 def entries_after(store: Store, seq: int, *, limit: int) -> Sequence[Entry]:

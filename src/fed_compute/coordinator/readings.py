@@ -6,9 +6,9 @@ Costs a few rows for each job and one pass over the clients and the live leases;
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fed_compute.coordinator import audits, incentives, metrics, reputation, totals
+from fed_compute.coordinator import audits, incentives, metrics, reputation
 from fed_compute.coordinator.recipes import schema_of, spec_of
-from fed_compute.coordinator.totals import JobTotals, totals_of
+from fed_compute.coordinator.totals import JobTotals, totals_in
 from fed_compute.ids import JobId
 from fed_compute.rounds.bookkeeping import MINT
 from fed_compute.rounds.records import LIVE_ROUND_STATES, ClientState, Job, JobState, Round, TaskKind
@@ -16,7 +16,7 @@ from fed_compute.storage.sql.store import Records, Store
 
 PHASES = tuple(str(state) for state in LIVE_ROUND_STATES)
 JOB_STATES = tuple(str(state) for state in JobState)
-READERS = tuple(sorted(room.READER for room in (audits, incentives, metrics, reputation, totals)))
+READERS = tuple(sorted(room.READER for room in (audits, incentives, metrics, reputation)))
 """Who follows the journal line by line. The measuring of contributions goes from version to version."""
 
 
@@ -56,11 +56,11 @@ def read(store: Store, *, now: float, seen_since: float) -> Readings:
     """Read everything at one moment. Clients heard of at or after `seen_since` (Unix seconds) are present."""
     with store.snapshot() as records:
         jobs, last_seq, cursors = records.jobs.all(), records.journal.last_seq(), records.journal.cursors()
-        totals_by_job = totals_of(records, [job.job_id for job in jobs])
-        _, counted = records.journal.cursor(metrics.READER)
+        _, state = records.journal.cursor(metrics.READER)
+        counted, totals = state.get(metrics.EVENTS, {}), state.get(metrics.JOBS, {})
         counted_clients = records.measured.count_clients()
         return Readings(
-            jobs=[_job(records, job, totals_by_job[job.job_id]) for job in jobs],
+            jobs=[_job(records, job, totals_in(totals, job.job_id)) for job in jobs],
             clients={str(state): counted_clients.get(state, 0) for state in ClientState},
             clients_present=records.clients.count(seen_since=seen_since),
             leases=records.measured.count_leases(now=now),

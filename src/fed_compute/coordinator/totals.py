@@ -1,16 +1,13 @@
-"""Reads the journal and adds up what happened in each job, so that telling it costs the same however long it ran."""
+"""Adds up what happened in each job, line by line of the journal: telling it costs the same however long it ran."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fed_compute.coordinator.journal_reader import Payload, State, catch_up
+from fed_compute.coordinator.journal_reader import Payload, State
 from fed_compute.ids import JobId
 from fed_compute.rounds.records import Entry
-from fed_compute.storage.sql.store import Records, Store
-
-READER = "totals"
 
 SECONDS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
 """Bounds for what takes seconds on one machine and hours on another."""
@@ -59,21 +56,9 @@ class JobTotals:
     accuracy: float | None
 
 
-class TotalsCollector:
-    """Folds the journal into one small record for each job, kept beside the reader's cursor."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def catch_up(self) -> bool:
-        """Take in what the journal has that was not seen yet."""
-        return catch_up(self._store, READER, _fold)
-
-
-def totals_of(records: Records, jobs: Iterable[JobId]) -> dict[JobId, JobTotals]:
-    """Return what was added up for each of these jobs. Costs one row, whatever happened before."""
-    _, state = records.journal.cursor(READER)
-    return {job_id: _shown(state.get(str(job_id), _nothing())) for job_id in jobs}
+def totals_in(kept: Mapping[str, Any], job_id: JobId) -> JobTotals:
+    """Return what was added up for a job; zeros if that is nothing."""
+    return _shown(kept.get(str(job_id), _nothing()))
 
 
 def _nothing() -> State:
@@ -104,10 +89,11 @@ def _shown(kept: Mapping[str, Any]) -> JobTotals:
     )
 
 
-def _fold(records: Records, entry: Entry, payload: Payload, state: State) -> None:
+def add_up(kept_by_job: State, entry: Entry, payload: Payload) -> None:
+    """Take one line of the journal in. `kept_by_job` is plain JSON data, some hundred bytes for each job."""
     if entry.job_id is None:
         return
-    kept = state.setdefault(str(entry.job_id), _nothing())
+    kept = kept_by_job.setdefault(str(entry.job_id), _nothing())
     if (outcome := _TASK_ENDS.get(entry.kind)) is not None:
         _count(kept, f"task/{payload['task']}/{outcome}")
     elif (outcome := _UPDATE_ENDS.get(entry.kind)) is not None:

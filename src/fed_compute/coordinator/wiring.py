@@ -41,7 +41,6 @@ from fed_compute.coordinator.steering import JobSteering
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
 from fed_compute.coordinator.teams import TeamDesk
-from fed_compute.coordinator.totals import TotalsCollector
 from fed_compute.coordinator.update_validator import UpdateValidator
 from fed_compute.coordinator.worker import Duty, Worker
 from fed_compute.errors import SettingInvalid
@@ -253,7 +252,6 @@ def _limits(settings: CoordinatorSettings, store: Store, models: ModelStore) -> 
 @dataclass(frozen=True, slots=True)
 class _Books:
     metrics: MetricsCollector
-    totals: TotalsCollector
     reputation: ReputationManager
     incentives: IncentiveManager
     audit_planner: AuditPlanner
@@ -263,7 +261,6 @@ class _Books:
     def duties(self) -> list[Duty]:
         return [
             Duty("metrics", self.metrics.catch_up),
-            Duty("totals", self.totals.catch_up),
             Duty("reputation", self.reputation.catch_up),
             Duty("incentives", self.incentives.catch_up),
             Duty("audit_plans", self.audit_planner.catch_up),
@@ -275,7 +272,6 @@ def _books(settings: CoordinatorSettings, clock: Clock, store: Store, blobs: Blo
     """Build what follows the journal."""
     return _Books(
         MetricsCollector(store),
-        TotalsCollector(store),
         ReputationManager(store, clock, settings.quota_rules()),
         IncentiveManager(store, clock, settings.reward_rules()),
         AuditPlanner(store, clock, np.random.default_rng()),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from fed_compute.coordinator.bell import Bell
+from fed_compute.errors import Broken
 
 STOP_SECONDS = 2.0
 """How long a stop waits for the present duty."""
@@ -87,12 +88,13 @@ class Worker:
 
     def _guarded(self, duty: Duty) -> bool:
         record, began = self._records[duty.name], time.perf_counter()
-        try:
-            done = duty.run()
-        except Exception as error:
-            log.exception("duty_failed", duty=duty.name)
-            record.took(time.perf_counter() - began, error=f"{type(error).__name__}: {error}")
-            self._stopping.wait(self._idle_seconds)
-            return False
+        with structlog.contextvars.bound_contextvars(duty=duty.name):
+            try:
+                done = duty.run()
+            except Exception as error:
+                log.exception("duty_failed", duty=duty.name, code=getattr(error, "code", Broken.code))
+                record.took(time.perf_counter() - began, error=f"{type(error).__name__}: {error}")
+                self._stopping.wait(self._idle_seconds)
+                return False
         record.took(time.perf_counter() - began, error=None)
         return done

@@ -85,7 +85,7 @@ class Client:
         Args:
             max_tasks: end after so many tasks, whatever became of them.
             until_finished: end when the coordinator says that its job is finished; without it, the client waits for
-                the next job, until `stop` or, in the main thread, Ctrl-C.
+                the next job, until Ctrl-C.
 
         Raises:
             DatasetMissing, DatasetInvalid: if the data specification names no usable data.
@@ -94,24 +94,14 @@ class Client:
             ExtraMissing: if PyTorch is not installed.
             PolicyRefusal: if the limits of this machine forbid the job.
         """
-        keep_quiet()
-        try:
-            from fed_compute.client.client import stop_on_signals
-            from fed_compute.client.wiring import build_client
-        except ModuleNotFoundError as error:
-            raise ExtraMissing(what="training", extra="client") from error
-        stop = self._stop
-        with closing(build_client(self._settings, self._observer, stop=stop, dataset=self._dataset)) as client:
-            is_main = threading.current_thread() is threading.main_thread()
-            with stop_on_signals(client, stop) if is_main else nullcontext():
-                return client.run(stop=stop, max_tasks=max_tasks, until_finished=until_finished)
+        return self._train(StopSign(), max_tasks=max_tasks, until_finished=until_finished)
 
     def start(self, *, until_finished: bool = True) -> Self:
         """Run on a thread of its own. A program does not end before its clients do: call `stop` or `wait`."""
         if self._running is None:
             self._stop = StopSign()
             pool = ThreadPoolExecutor(1, thread_name_prefix="client")
-            self._running = pool.submit(self.run, until_finished=until_finished)
+            self._running = pool.submit(self._train, self._stop, max_tasks=None, until_finished=until_finished)
             pool.shutdown(wait=False)
         return self
 
@@ -128,7 +118,10 @@ class Client:
         return self._running.result(timeout_seconds)
 
     def stop(self) -> int:
-        """End the started client: its task is given back first, and a finished update is kept. Return as `wait`."""
+        """End the started client: its task is given back first, and a finished update is kept. Return as `wait`.
+
+        Takes up to half a minute while it waits for work: the coordinator answers that question first.
+        """
         self._stop.set()
         try:
             return self.wait()
@@ -142,6 +135,18 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _train(self, stop: StopSign, *, max_tasks: int | None, until_finished: bool) -> int:
+        keep_quiet()
+        try:
+            from fed_compute.client.client import stop_on_signals
+            from fed_compute.client.wiring import build_client
+        except ModuleNotFoundError as error:
+            raise ExtraMissing(what="training", extra="client") from error
+        with closing(build_client(self._settings, self._observer, stop=stop, dataset=self._dataset)) as client:
+            is_main = threading.current_thread() is threading.main_thread()
+            with stop_on_signals(client, stop) if is_main else nullcontext():
+                return client.run(stop=stop, max_tasks=max_tasks, until_finished=until_finished)
 
 
 def _dataset(data: Data) -> Dataset | None:

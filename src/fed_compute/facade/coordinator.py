@@ -19,7 +19,7 @@ from fed_compute.errors import NotRunning
 from fed_compute.facade.logs import keep_quiet
 from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec, load_job, parse_job
-from fed_compute.protocol.models import decode_model
+from fed_compute.protocol.models import decode_model, encode_model
 from fed_compute.rounds.records import OVER_JOB_STATES
 from fed_compute.server.serve import serve_in_background
 
@@ -60,7 +60,7 @@ class Coordinator:
             SettingInvalid: if a setting does not exist or cannot be used.
         """
         self._settings = load_settings(
-            data_dir=Path("unused") if data_dir is None else Path(data_dir), host=host, port=port, **settings
+            data_dir=None if data_dir is None else Path(data_dir), host=host, port=port, **settings
         )
         self._is_temporary = data_dir is None
         self._open = ExitStack()
@@ -146,10 +146,12 @@ class Coordinator:
                 spec = parse_job(job)
         if spec.model.name in BUILT_IN:
             return core.jobs.create(spec).name
-        from fed_compute.client.models.first_model import first_model  # PyTorch, which a coordinator does without
+        # PyTorch, which a coordinator does without
+        from fed_compute.client.models.conversion import parameters_of
+        from fed_compute.client.models.registry import build_plugin
 
-        schema, model = first_model(spec)
-        return core.jobs.create(spec, schema=schema, first_model=model).name
+        schema, vector = parameters_of(build_plugin(spec.model.name, spec.model.args, seed=spec.seed))
+        return core.jobs.create(spec, schema=schema, first_model=encode_model(vector, schema)).name
 
     def invite(self, *, uses: int = 1) -> str:
         """Return a new invitation for so many clients, good for seven days."""

@@ -2,7 +2,8 @@
 
 Names follow Prometheus: base units in the name, `_total` on counters. No label ever names a client, so how many series
 there are depends on jobs, routes and error codes alone. A metric of the store is the same at every replica: take one,
-`max by (job) (…)`. One of the process is each replica's own, since it began: add them up, `sum(rate(…))`.
+`max by (job_name) (…)`. One of the process is each replica's own, since it began: add them up, `sum(rate(…))`.
+A job of ours is `job_name`, since `job` is Prometheus' own word for a group of targets.
 """
 
 from dataclasses import dataclass
@@ -58,45 +59,57 @@ _COUNTER, _GAUGE, _HISTOGRAM = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
 METRICS: tuple[MetricName, ...] = (
     # Jobs and models
-    _of_store("job_state", _GAUGE, "", "1 for the state that a job is in, 0 for the others.", "job", "state"),
-    _of_store("job_rounds_planned", _GAUGE, "", "Rounds with a result that end the job.", "job"),
-    _of_store("job_progress_ratio", _GAUGE, "ratio", "Rounds with a result by rounds planned, 0 to 1.", "job"),
-    _of_store("model_version", _GAUGE, "", "Newest model version.", "job"),
-    _of_store("model_parameters", _GAUGE, "", "Parameters of the model.", "job"),
-    _of_store("train_loss", _GAUGE, "", "Mean training loss that clients told in the newest closed round.", "job"),
-    _of_store("evaluation_loss", _GAUGE, "", "Mean loss on held-out data of the newest measured version.", "job"),
-    _of_store("accuracy_ratio", _GAUGE, "ratio", "Accuracy on held-out data, 0 to 1, of that version.", "job"),
+    _of_store("job_state", _GAUGE, "", "1 for the state that a job is in, 0 for the others.", "job_name", "state"),
+    _of_store("job_rounds_planned", _GAUGE, "", "Rounds with a result that end the job.", "job_name"),
+    _of_store("job_progress_ratio", _GAUGE, "ratio", "Rounds with a result by rounds planned, 0 to 1.", "job_name"),
+    _of_store("model_version", _GAUGE, "", "Newest model version.", "job_name"),
+    _of_store("model_parameters", _GAUGE, "", "Parameters of the model.", "job_name"),
+    _of_store("train_loss", _GAUGE, "", "Mean training loss that clients told in the newest closed round.", "job_name"),
+    _of_store("evaluation_loss", _GAUGE, "", "Mean loss on held-out data of the newest measured version.", "job_name"),
+    _of_store("accuracy_ratio", _GAUGE, "ratio", "Accuracy on held-out data, 0 to 1, of that version.", "job_name"),
     # Rounds
-    _of_store("rounds_total", _COUNTER, "", "Rounds by outcome: opened, closed, abandoned.", "job", "outcome"),
+    _of_store("rounds_total", _COUNTER, "", "Rounds by outcome: opened, closed, abandoned.", "job_name", "outcome"),
     _of_store(
-        "round_phase", _GAUGE, "", "1 for the phase that the live round is in, 0 for the others.", "job", "phase"
+        "round_phase", _GAUGE, "", "1 for the phase that the live round is in, 0 for the others.", "job_name", "phase"
     ),
-    _of_store("round_updates", _GAUGE, "", "Updates accepted in the live round.", "job"),
-    _of_store("round_target_updates", _GAUGE, "", "Updates that close the live round.", "job"),
-    _of_store("round_opened_timestamp_seconds", _GAUGE, "seconds", "When the live round was opened, Unix time.", "job"),
+    _of_store("round_updates", _GAUGE, "", "Updates accepted in the live round.", "job_name"),
+    _of_store("round_target_updates", _GAUGE, "", "Updates that close the live round.", "job_name"),
     _of_store(
-        "round_deadline_timestamp_seconds", _GAUGE, "seconds", "When the live round is over, once it runs.", "job"
+        "round_opened_timestamp_seconds", _GAUGE, "seconds", "When the live round was opened, Unix time.", "job_name"
     ),
     _of_store(
-        "round_closed_timestamp_seconds", _GAUGE, "seconds", "When a round was last closed with a result.", "job"
+        "round_deadline_timestamp_seconds", _GAUGE, "seconds", "When the live round is over, once it runs.", "job_name"
     ),
-    _of_store("round_duration_seconds", _HISTOGRAM, "seconds", "From a round's first task to its result.", "job"),
     _of_store(
-        "aggregation_duration_seconds", _HISTOGRAM, "seconds", "From a round's last update to its result.", "job"
+        "round_closed_timestamp_seconds", _GAUGE, "seconds", "When a round was last closed with a result.", "job_name"
+    ),
+    _of_store("round_duration_seconds", _HISTOGRAM, "seconds", "From a round's first task to its result.", "job_name"),
+    _of_store(
+        "aggregation_duration_seconds", _HISTOGRAM, "seconds", "From a round's last update to its result.", "job_name"
     ),
     # Clients, leases and updates
     _of_store("clients", _GAUGE, "", "Registered clients by state: active, pending, banned.", "state"),
     _of_store("clients_present", _GAUGE, "", "Clients that may take part and were heard of lately."),
-    _of_store("leases_live", _GAUGE, "", "Leases that are held now.", "job", "kind"),
-    _of_store("leases_overdue", _GAUGE, "", "Leases past their deadline that nobody has ended yet.", "job", "kind"),
-    _of_store("tasks_total", _COUNTER, "", "Tasks: assigned, expired, released, cancelled.", "job", "kind", "outcome"),
-    _of_store("updates_total", _COUNTER, "", "Updates: accepted, refused, late.", "job", "outcome"),
-    _of_store("update_refusals_total", _COUNTER, "", "Refused updates by error code.", "code"),
-    _of_store("update_received_bytes_total", _COUNTER, "bytes", "Bytes of accepted updates.", "job"),
-    _of_store("update_samples_total", _COUNTER, "", "Samples behind accepted updates, as told by clients.", "job"),
-    _of_store("update_latency_seconds", _HISTOGRAM, "seconds", "From a task's lease to its accepted update.", "job"),
+    _of_store("leases_live", _GAUGE, "", "Leases that are held now.", "job_name", "kind"),
     _of_store(
-        "update_staleness_versions", _HISTOGRAM, "versions", "Versions between an update's base and its round's.", "job"
+        "leases_overdue", _GAUGE, "", "Leases past their deadline that nobody has ended yet.", "job_name", "kind"
+    ),
+    _of_store(
+        "tasks_total", _COUNTER, "", "Tasks: assigned, expired, released, cancelled.", "job_name", "kind", "outcome"
+    ),
+    _of_store("updates_total", _COUNTER, "", "Updates: accepted, refused, late.", "job_name", "outcome"),
+    _of_store("update_refusals_total", _COUNTER, "", "Refused updates by error code.", "code"),
+    _of_store("update_received_bytes_total", _COUNTER, "bytes", "Bytes of accepted updates.", "job_name"),
+    _of_store("update_samples_total", _COUNTER, "", "Samples behind accepted updates, as told by clients.", "job_name"),
+    _of_store(
+        "update_latency_seconds", _HISTOGRAM, "seconds", "From a task's lease to its accepted update.", "job_name"
+    ),
+    _of_store(
+        "update_staleness_versions",
+        _HISTOGRAM,
+        "versions",
+        "Versions between an update's base and its round's.",
+        "job_name",
     ),
     _of_store("credit_issued_tokens", _GAUGE, "tokens", "Credit granted and not taken back."),
     # The journal and its readers

@@ -35,6 +35,7 @@ from fed_compute.errors import (
     RequestInvalid,
 )
 from fed_compute.protocol.redaction import redact
+from fed_compute.server.log_context import concerns
 from fed_compute.server.rate_fields import fields_of_refusal
 
 PROBLEM_JSON = "application/problem+json"
@@ -89,8 +90,16 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestInvalid:
     return RequestInvalid(sentence, errors=shown)
 
 
-def install_problem_handlers(app: FastAPI, answer: Answer) -> None:
-    """Make every error of the application what `answer` makes of it: a problem document, or a page for people."""
+def install_problem_handlers(app: FastAPI, make_answer: Answer) -> None:
+    """Make every error of the application what `make_answer` makes of it: a problem document, or a page for people.
+
+    The request's log line tells its code.
+    """
+
+    async def answer(request: Request, error: FedComputeError, headers: Mapping[str, str]) -> Response:
+        concerns(code=error.code)
+        return await make_answer(request, error, headers)
+
     app.add_exception_handler(FedComputeError, partial(_on_product_error, answer))
     app.add_exception_handler(RequestValidationError, partial(_on_invalid_request, answer))
     app.add_exception_handler(HTTPException, partial(_on_http_error, answer))
@@ -117,6 +126,7 @@ class UnexpectedErrors:
         except Exception:
             if scope["type"] != "http" or started:
                 raise  # too late for an answer: the server logs it and cuts the connection
+            concerns(code=Broken.code)
             log.exception("request_failed", method=scope["method"], path=redact(scope["path"]))
             await _problem(500, Broken.code, "the coordinator failed; its log says why")(scope, receive, send)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fed_compute.coordinator.readings import READERS, JobReading, Readings, read
-from fed_compute.coordinator.totals import JobTotals, TotalsCollector
+from fed_compute.coordinator.totals import JobTotals
 from fed_compute.errors import UpdateRefused
 from fed_compute.ids import ClientId, TaskId
 from fed_compute.rounds.records import TaskKind
@@ -72,8 +72,8 @@ def test_an_abandoned_round_leaves_nothing_behind(stand: Stand) -> None:
     assert found.tasks["train", "expired"] == 1
     assert sum(found.round_seconds.counts) == 0
     with stand.core.store.snapshot() as records:
-        _, state = records.journal.cursor("totals")
-    assert len(state["1"]["live"]) <= 1  # only the round that is open now
+        _, state = records.journal.cursor("metrics")
+    assert state["jobs"]["1"]["live"] == {}
 
 
 def test_refusals_are_counted_by_job_and_by_code(stand: Stand) -> None:
@@ -149,12 +149,13 @@ def test_the_lag_of_a_reader_is_what_it_has_not_read(stand: Stand) -> None:
     assert dict(found.lags) == dict.fromkeys(READERS, len(stand.journal()) - before)
 
 
-def test_a_coordinator_that_knew_no_totals_adds_them_up_from_its_journal(stand: Stand) -> None:
-    """The reader has a cursor of its own, so the first start after an upgrade reads everything once."""
-    stand.join("anna", "bob")
-    play(stand, 1.0, 2.0)
-    before = totals(stand)
-    with stand.core.store.transaction() as records:
-        records.journal.move_cursor("totals", 0, {})
-    assert TotalsCollector(stand.core.store).catch_up()
-    assert totals(stand) == before
+def test_what_an_earlier_version_did_not_add_up_is_read_anew_from_the_journal(durable: Stand) -> None:
+    """That version kept counts of events alone beside the cursor; nothing of its may be counted twice."""
+    durable.join("anna", "bob")
+    play(durable, 1.0, 2.0)
+    before, events = totals(durable), durable.core.metrics.totals()
+    with durable.core.store.transaction() as records:
+        records.journal.move_cursor("metrics", records.journal.last_seq(), events)
+    durable.restart()
+    assert (totals(durable), durable.core.metrics.totals()) == (before, events)
+    assert durable.core.metrics.round(1).updates_accepted == 2

@@ -133,7 +133,7 @@ def test_without_another_word_time_is_that_of_the_machine(tmp_path: Path) -> Non
 
 def test_every_duty_has_a_name_of_its_own_and_may_be_run_at_any_time(stand: Stand) -> None:
     duties = [*stand.core.worker._duties, *stand.core.slow_worker._duties]
-    assert len({duty.name for duty in duties}) == len(duties) == 12
+    assert len({duty.name for duty in duties}) == len(duties) == 11
     for duty in (*duties, *reversed(duties)):
         duty.run()
 

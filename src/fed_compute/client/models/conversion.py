@@ -1,4 +1,4 @@
-"""A model version as a torch file, and what its module takes."""
+"""Between a torch module and the files and facts that travel: its parameters, a torch file, what it takes."""
 
 import io
 from collections.abc import Sequence
@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from fed_compute.client.models.built_in import Linear, SimpleMLP, SmallCNN, TinyTransformer
+from fed_compute.client.models.vectors import named_tensors, to_vector
 from fed_compute.errors import SettingInvalid
+from fed_compute.protocol.schema import Parameter, ParameterSchema, Vector
 
 
 def to_state_dict_file(module: nn.Module) -> bytes:
@@ -19,6 +21,18 @@ def to_state_dict_file(module: nn.Module) -> bytes:
     file = io.BytesIO()
     torch.save(module.state_dict(), file)
     return file.getvalue()
+
+
+def parameters_of(module: nn.Module) -> tuple[ParameterSchema, Vector]:
+    """Return what of a module travels: its schema, and its values as a flat vector, float32 (P,).
+
+    Raises:
+        JobFileInvalid: if its parameters cannot travel.
+    """
+    schema = ParameterSchema(
+        tuple(Parameter(name, tuple(tensor.shape)) for name, tensor in named_tensors(module).items())
+    )
+    return schema, to_vector(module, schema)
 
 
 def sample_shape(module: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from fed_compute.client.models.built_in import BUILT_IN_MODULES
@@ -66,34 +67,36 @@ def build_named(name: str, arguments: Mapping[str, Any], schema: ParameterSchema
     Raises:
         ModelUnknown, ModelMismatch: as `build_model`.
     """
-    module = _built_in(name, arguments, schema) if name in BUILT_IN_MODULES else build_plugin(name, arguments)
+    module = _built_in(name, arguments, schema) if name in BUILT_IN_MODULES else _plugin(name, arguments)
     _check_shapes({key: tuple(tensor.shape) for key, tensor in named_tensors(module).items()}, name, schema)
     return module
 
 
-def build_plugin(name: str, args: Mapping[str, Any]) -> nn.Module:
-    """Build a plug-in model on the CPU: one of this process, or one of an installed package.
+def build_plugin(name: str, arguments: Mapping[str, Any], *, seed: int) -> nn.Module:
+    """Build a plug-in model whose first values follow from `seed`, on the CPU. Other chance is left as it was.
 
     Raises:
-        ModelUnknown: if there is none of the name.
-        ModelMismatch: if it refuses the arguments, or makes no module.
+        ModelUnknown, ModelMismatch: as `build_model`.
     """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _plugin(name, arguments)
+
+
+def _plugin(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build a plug-in model: one of this process, or one of an installed package."""
+    build: Callable[..., object] | None = _REGISTERED.get(name)
+    if build is None:
+        if (point := _plugins().get(name)) is None:
+            raise _unknown(name)
+        build = point.load()
     try:
-        module = _plugin(name)(**args)
+        module = build(**arguments)
     except (TypeError, ValueError) as error:
         raise ModelMismatch(f"plug-in model {name!r} refused the recipe's arguments: {error}") from error
     if not isinstance(module, nn.Module):
         raise ModelMismatch(f"plug-in model {name!r} made a {type(module).__name__}, wanted a torch nn.Module")
     return module
-
-
-def _plugin(name: str) -> Callable[..., object]:
-    if name in _REGISTERED:
-        return _REGISTERED[name]
-    if (point := _plugins().get(name)) is None:
-        raise _unknown(name)
-    build: Callable[..., object] = point.load()
-    return build
 
 
 def _plugins() -> dict[str, EntryPoint]:

@@ -7,8 +7,8 @@ stays as it is, comments too.
 
 import tomllib
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, get_args
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
@@ -125,6 +125,42 @@ def settled(text: str, fields: Mapping[str, str], base: str) -> str:
         return tomlkit.dumps(document)
     except (TOMLKitError, RecursionError) as error:
         raise JobFileInvalid(f"the fields cannot be written into the job file: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a form holds: a job file, its fields by key, and the job file that the fields were read from."""
+
+    text: str
+    fields: Mapping[str, str]
+    base: str
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """Return the draft whose fields say what a job file does.
+
+        Raises:
+            JobFileInvalid: if it is not TOML.
+        """
+        return cls(text, fields_of(text), text)
+
+    def settled(self, *, in_fields: bool) -> Self:
+        """Return the draft in which file and fields say the same.
+
+        With `in_fields` somebody types in the fields: they stay as they are, and what they were read from follows
+        them, so that what was changed in the file by hand meanwhile is not taken back by them. A file that is not
+        TOML stays as it is, and so do its fields.
+
+        Raises:
+            JobFileInvalid: as `settled`.
+        """
+        text = settled(self.text, self.fields, self.base)
+        if in_fields:
+            return replace(self, text=text, base=settled(self.base, self.fields, self.base))
+        try:
+            return type(self).of_text(text)
+        except JobFileInvalid:
+            return self
 
 
 def _write(document: tomlkit.TOMLDocument, field: Field, value: str) -> None:

@@ -7,7 +7,7 @@ from fed_compute.coordinator.sessions import Session
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import FedComputeError, JobFileInvalid
 from fed_compute.protocol.job import parse_job_text
-from fed_compute.server.dashboard.job_form import FIELDS, GROUPS, fields_of, settled
+from fed_compute.server.dashboard.job_form import FIELDS, GROUPS, Draft, fields_of
 from fed_compute.server.dashboard.render import Notice, render, size
 from fed_compute.server.dashboard.visitors import Form, OperatorVisitor
 from fed_compute.server.dependencies import Core
@@ -41,71 +41,43 @@ router = APIRouter(include_in_schema=False)
 @router.get("/ui/new-job")
 def new_job_page(request: Request, core: Core, visitor: OperatorVisitor) -> Response:
     """Show the form with a job file to change."""
-    return _page(request, visitor, text=EXAMPLE, checked=_check(core, EXAMPLE))
+    return _page(request, visitor, Draft.of_text(EXAMPLE), _check(core, EXAMPLE))
 
 
 @router.post("/ui/new-job/check")
 def check_job(request: Request, core: Core, visitor: OperatorVisitor, form: Form) -> Response:
     """Bring file and fields together and say whether the job could be created, without creating anything."""
-    text = form.get("job", "")
+    draft = _draft(form)
     try:
-        text = _settled(form)
-        checked = _check(core, text)
+        draft = draft.settled(in_fields=request.headers.get("hx-trigger") == "fields")
+        checked = _check(core, draft.text)
     except JobFileInvalid as error:
         checked = Notice("bad", error.message)
-    return _page(request, visitor, text=text, checked=checked, form=form)
+    return _page(request, visitor, draft, checked)
 
 
 @router.post("/ui/new-job")
 def create_job(request: Request, core: Core, visitor: OperatorVisitor, form: Form) -> Response:
     """Create the job."""
-    text = form.get("job", "")
+    draft = _draft(form)
     try:
-        text = _settled(form)
-        job = core.jobs.create(parse_job_text(text))
+        draft = draft.settled(in_fields=False)
+        job = core.jobs.create(parse_job_text(draft.text))
     except FedComputeError as error:
-        checked = Notice("bad", error.message)
-        return _page(request, visitor, text=text, checked=checked, form=form, status=error.status)
+        return _page(request, visitor, draft, Notice("bad", error.message), status=error.status)
     return RedirectResponse(f"/ui/jobs/{job.name}?did=created", status_code=303)
 
 
-def _page(
-    request: Request,
-    visitor: Session,
-    *,
-    text: str,
-    checked: Notice,
-    form: dict[str, str] | None = None,
-    status: int = 200,
-) -> Response:
-    """Show the form. Fields that cannot be read from the file stay as they were sent."""
-    try:
-        fields, base = fields_of(text), text
-    except JobFileInvalid:
-        sent = form or {}
-        fields, base = {field.key: sent.get(field.name, "") for field in FIELDS}, sent.get("base", EXAMPLE)
-    return render(
-        request,
-        "new_job.html",
-        visitor,
-        status=status,
-        groups=GROUPS,
-        fields=fields,
-        text=text,
-        base=base,
-        checked=checked,
-    )
+def _page(request: Request, visitor: Session, draft: Draft, checked: Notice, *, status: int = 200) -> Response:
+    return render(request, "new_job.html", visitor, status=status, groups=GROUPS, draft=draft, checked=checked)
 
 
-def _settled(form: dict[str, str]) -> str:
-    """Return the job file that a form means.
-
-    Raises:
-        JobFileInvalid: as `settled`.
-    """
-    text = form.get("job", "").replace("\r\n", "\n")
-    fields = {field.key: form[field.name] for field in FIELDS if field.name in form}
-    return settled(text, fields, form["base"].replace("\r\n", "\n")) if fields and "base" in form else text
+def _draft(form: dict[str, str]) -> Draft:
+    """Return what was sent; a form of the file alone has the fields that the example has, which nobody changed."""
+    text, base = (form.get(name, "").replace("\r\n", "\n") for name in ("job", "base"))
+    base = base or EXAMPLE
+    untouched = fields_of(base)
+    return Draft(text, {field.key: form.get(field.name, untouched[field.key]) for field in FIELDS}, base)
 
 
 def _check(core: Coordinator, text: str) -> Notice:

@@ -3,11 +3,11 @@
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from fed_compute.coordinator.evaluations import VersionQuality
@@ -25,16 +25,27 @@ from fed_compute.errors import (
     PermissionDenied,
     RequestInvalid,
 )
-from fed_compute.ids import format_version
+from fed_compute.ids import format_version, parse_version
 from fed_compute.protocol.job import JobSpec, parse_job, parse_job_text
 from fed_compute.protocol.messages import Request as Message
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.server.answers import JobAnswer, JobDetailsAnswer, JobsAnswer, VersionAnswer
+from fed_compute.server.answers import (
+    JobAnswer,
+    JobDetailsAnswer,
+    JobsAnswer,
+    ManifestAnswer,
+    ManifestsAnswer,
+    VersionAnswer,
+)
 from fed_compute.server.bodies import JSON, TOML, parse_json, read_body, require_type
-from fed_compute.server.dependencies import Core, JobName, Operator
+from fed_compute.server.dependencies import Core, JobName, Operator, PageSize
 from fed_compute.server.documentation import BLOBS, BODY, DISK, RECORDS, STAFF, refusals, takes
 
 router = APIRouter(tags=["jobs"])
+
+AfterVersion = Annotated[
+    str | None, Query(pattern=r"^v[1-9][0-9]{0,8}$", description="Only the versions after this one.")
+]
 
 
 class JobRequest(Message):
@@ -71,6 +82,27 @@ def get_job(core: Core, name: JobName) -> JobDetailsAnswer:
         parameters=schema_of(view.job).to_json(),
         rounds=[r.summary() for r in core.metrics.rounds() if r.job_id == view.job.job_id],
         versions=_versions(view, qualities),
+    )
+
+
+@router.get(
+    "/jobs/{name}/manifests",
+    summary="Get what each version of a job was made of",
+    responses=refusals(*RECORDS, JobNotFound),
+)
+def get_manifests(core: Core, name: JobName, after: AfterVersion = None, limit: PageSize = 100) -> ManifestsAnswer:
+    """Return the versions' updates, by digest, with their weights, oldest version first. Whose they are is not told."""
+    versions = core.jobs.view(name).versions
+    start = 0 if after is None else parse_version(after)
+    page = versions[start : start + limit]
+    return ManifestsAnswer(
+        manifests=[
+            ManifestAnswer(
+                version=format_version(one.version), manifest=one.manifest, digest=one.digest, chain=one.chain
+            )
+            for one in page
+        ],
+        next=format_version(page[-1].version) if start + len(page) < len(versions) and page else None,
     )
 
 
@@ -174,6 +206,8 @@ def _short(core: Coordinator, view: JobView) -> JobAnswer:
         rounds_closed=sum(round_.state == "CLOSED" for round_ in view.rounds),
         current_round_id=None if live is None else live.round_id,
         latest_version=format_version(view.versions[-1].version),
+        mode=spec.rounds.mode,
+        mode_in_force=core.settings.applied_to(spec).rounds.mode,
     )
 
 

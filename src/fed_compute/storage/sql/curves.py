@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, cast, func, select
 
 from fed_compute.ids import JobId
 from fed_compute.rounds.records import RoundState
@@ -30,7 +30,7 @@ _UPDATES = (
     select(
         _U.round_id,
         func.count().label("num_updates"),
-        func.sum(_U.num_samples).label("num_samples"),
+        cast(func.sum(_U.num_samples), BigInteger).label("num_samples"),  # PostgreSQL sums to NUMERIC
         _mean(_U.loss, _U.num_samples).label("train_loss"),
     )
     .where(_U.round_id.in_(select(_ROUNDS.c.round_id)))

@@ -40,6 +40,18 @@ POSTGRESQL_DRIVER = "postgresql+psycopg"
 
 
 @dataclass(frozen=True, slots=True)
+class Schema:
+    """The shape of a database's tables: the one found (None for no tables), the one wanted, by their numbers.
+
+    `is_known` is false if a newer version of the product made it.
+    """
+
+    found: str | None
+    wanted: str | None
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseLoad:
     """What one process asked of its database: `begun` transactions by access, `failed` ones by the error's code."""
 
@@ -111,9 +123,8 @@ class Database:
         Raises:
             SchemaUnsupported: if a newer version of the product wrote the database.
         """
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        config = _migrations()
+        known = _revisions(config)
         with self.write() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
             if current is not None and current not in known:
@@ -124,12 +135,34 @@ class Database:
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 
+    def schema(self) -> Schema:
+        """Return which shape the tables have, and which this version of the product gives them. Changes nothing.
+
+        Raises:
+            StorageBusy, StorageUnreachable, DiskFailed, StorageFailed: as `failures.translated`.
+        """
+        config = _migrations()
+        with self.read() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        wanted = ScriptDirectory.from_config(config).get_current_head()
+        return Schema(found, wanted, is_known=found is None or found in _revisions(config))
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
     def _note_failure(self, error: FedComputeError) -> None:
         self.load.failed.add(error.code)
+
+
+def _migrations() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def _revisions(config: alembic.config.Config) -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
 
 
 def open_database(url: str) -> Database:

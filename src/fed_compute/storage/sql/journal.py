@@ -12,8 +12,8 @@ from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record
 
 _ENTRY = columns(tables.journal, Entry)
-_INSERT = insert(tables.journal)
 _J = tables.journal.c
+_INSERT = insert(tables.journal)
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: that costs as much as a line
 
@@ -48,6 +48,11 @@ class JournalRows:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._num_appended = 0
+
+    def appended(self) -> list[Entry]:
+        """Return what this transaction has appended so far, oldest first. There is one writer at a time."""
+        return self.newest(limit=self._num_appended)[::-1] if self._num_appended else []
 
     def append(
         self,
@@ -69,6 +74,7 @@ class JournalRows:
         """Write entries in their order, in one statement; none is fine."""
         if lines:
             self._connection.execute(_INSERT, lines)
+            self._num_appended += len(lines)
 
     def after(self, seq: int, *, limit: int = 1000) -> list[Entry]:
         """Return the entries after number `seq`, oldest first, at most `limit`."""

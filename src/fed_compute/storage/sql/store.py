@@ -1,11 +1,12 @@
 """All repositories of one transaction, in one hand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from fed_compute.rounds.records import Entry
 from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
 from fed_compute.storage.sql.bulk import BulkRows
 from fed_compute.storage.sql.clients import ClientRows
@@ -105,6 +106,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._listeners: list[Callable[[], None]] = []
+        self._readers: list[Callable[[Sequence[Entry]], None]] = []
 
     @property
     def load(self) -> DatabaseLoad:
@@ -115,11 +117,20 @@ class Store:
         """Call `listener` after every committed transaction, on the thread that committed."""
         self._listeners.append(listener)
 
+    def on_entries(self, reader: Callable[[Sequence[Entry]], None]) -> None:
+        """Call `reader` with what a committed transaction has appended to the journal. It must not raise."""
+        self._readers.append(reader)
+
     @contextmanager
     def transaction(self) -> Iterator[Records]:
         """Run a block that changes records: durable as a whole afterwards, or not at all."""
         with self._database.write() as connection:
-            yield _records(connection)
+            records = _records(connection)
+            yield records
+            entries = records.journal.appended() if self._readers else []
+        if entries:
+            for reader in self._readers:
+                reader(entries)
         for listener in self._listeners:
             listener()
 

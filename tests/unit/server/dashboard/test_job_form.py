@@ -6,7 +6,7 @@ import pytest
 
 from fed_compute.errors import JobFileInvalid
 from fed_compute.protocol.job import parse_job_text
-from fed_compute.server.dashboard.job_form import FIELDS, fields_of, job_text, settled
+from fed_compute.server.dashboard.job_form import FIELDS, Draft, fields_of, job_text, settled
 from fed_compute.server.dashboard.new_job import EXAMPLE
 
 TEXT = """\
@@ -97,3 +97,19 @@ def test_a_stored_recipe_is_written_as_a_job_file_that_says_the_same() -> None:
     spec = parse_job_text(EXAMPLE)
     assert parse_job_text(job_text(spec)) == spec
     assert parse_job_text(job_text(parse_job_text(TEXT))) == parse_job_text(TEXT)
+
+
+def test_fields_that_follow_do_not_take_back_what_was_changed_in_the_file_by_hand_meanwhile() -> None:
+    """Somebody changes the file and, before it was sent, a field: the fields on the screen are then behind the file."""
+    edited = TEXT.replace("momentum = 0.9", "momentum = 0.9\nbatch_size = 8")
+    typed = fields_of(TEXT) | {"training.lr": "0.3"}
+    first = Draft(edited, typed, TEXT).settled(in_fields=True)
+    assert first.fields == typed, "nothing changes under the hands of who types"
+    again = Draft(first.text, typed, first.base).settled(in_fields=True)
+    assert tomllib.loads(again.text)["training"] == {"lr": 0.3, "momentum": 0.9, "batch_size": 8}
+    assert again.settled(in_fields=False).fields["training.batch_size"] == "8"
+
+
+def test_a_file_that_is_no_toml_keeps_its_fields() -> None:
+    draft = Draft("name = ", fields_of(TEXT), TEXT)
+    assert draft.settled(in_fields=False) == draft

@@ -57,6 +57,16 @@ def test_a_client_without_samples_is_named() -> None:
         engine.train(start_of(job), shards_of((8, 0, 4)), job, [1, 2, 3])
 
 
+def test_parameters_that_must_not_be_written_to_are_trained_from_and_left_alone() -> None:
+    """A model that was read from a file is a view of its bytes."""
+    job = job_for()
+    base = np.frombuffer(start_of(job).tobytes(), dtype=np.float32)
+    with CohortEngine([DIGITS], processes=1, plan=STACKED) as engine:
+        found = engine.train(base, shards_of((8, 8)), job, [1, 2], added=np.broadcast_to(base, (2, len(base))))
+    assert np.isfinite(found.deltas).all()
+    np.testing.assert_array_equal(base, start_of(job))
+
+
 @pytest.mark.parametrize("processes", [0, -1])
 def test_at_least_one_process_is_wanted(processes: int) -> None:
     with pytest.raises(CohortUnsupported):

@@ -1,6 +1,6 @@
 // Live pages: a beat, at most one a second, says that something happened, and the marked parts are asked for again.
 (() => {
-  const REDRAW_MS = 4000, RESIZE_MS = 200, COPIED_MS = 1500;
+  const REDRAW_MS = 4000, RESIZE_MS = 200, COPIED_MS = 1500, HEIGHT = 220;
   const SERIES = {
     accuracy: ["accuracy", "--series-1", (value) => `${(value * 100).toFixed(1)} %`],
     loss: ["held-out loss", "--series-2", (value) => value.toPrecision(3)],
@@ -20,15 +20,25 @@
     return { label, colour: ink(colour), say };
   }
 
+  const widthOf = (figure) => Math.max(200, figure.clientWidth - 32);
+
   function options(figure, known, isShare) {
     const axis = { stroke: ink("--soft"), grid: { stroke: ink("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
     const say = (one) => (u, value) => (isThere(value) ? one.say(value) : "–");
     return {
-      width: Math.max(200, figure.clientWidth - 32), height: 220, cursor: { drag: { x: true, y: false }, points: { size: 7 } },
+      width: widthOf(figure), height: HEIGHT, cursor: { drag: { x: true, y: false }, points: { size: 7 } },
+      legend: { markers: { width: 0, fill: (u, index) => known[index - 1]?.colour } }, hooks: { setCursor: [tellNewest] },
       scales: { x: { time: false }, y: isShare ? { range: [0, 1] } : { range: (u, low, high) => [Math.min(0, low || 0), (high || 1) * 1.08] } },
       axes: [{ ...axis, size: 28, space: 60, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] }, { ...axis, size: 46, values: isShare ? (u, ticks) => ticks.map((tick) => `${Math.round(tick * 100)} %`) : undefined }],
-      series: [{ label: "round" }, ...known.map((one) => ({ label: one.label, stroke: one.colour, dash: one.dash, fill: known.length === 1 ? `${one.colour}1f` : undefined, width: 2, spanGaps: true, points: { show: false }, value: say(one) }))],
+      series: [{ label: "round", value: (u, value) => (isThere(value) ? `${value}` : "–") }, ...known.map((one) => ({ label: one.label, stroke: one.colour, dash: one.dash, fill: known.length === 1 ? `${one.colour}1f` : undefined, width: 2, spanGaps: true, points: { show: false }, value: say(one) }))],
     };
+  }
+
+  // Without a pointer on it, a chart tells the newest values that belong together.
+  function tellNewest(chart) {
+    if (isThere(chart.cursor.idx)) return;
+    const newest = chart.data.slice(1).map((column) => column.findLastIndex(isThere)).filter((index) => index >= 0);
+    chart.setLegend({ idx: Math.min(...newest) }, false);
   }
 
   function describe(figure, known, values, rounds) {
@@ -64,9 +74,10 @@
     const chart = charts.get(figure);
     if (!values.some((column) => column.some(isThere))) { if (!chart) wait(figure); return; }
     const data = jobs.length === 1 ? [jobs[0].round, ...values] : uPlot.join(lines.map((line) => [line.rounds, line.values]));
-    if (chart) { chart.setData(data); return; }
+    if (chart) { chart.setData(data); tellNewest(chart); return; }
     figure.querySelector(".waiting")?.remove();
     charts.set(figure, new uPlot(options(figure, known, names[0].startsWith("accuracy")), data, figure));
+    tellNewest(charts.get(figure));
   }
 
   // One request for each job, however many charts are drawn of it.
@@ -85,6 +96,7 @@
     document.querySelectorAll(".chart").forEach((figure) => draw(figure, load).catch(() => {})); // the next beat asks again
   }
 
+  function refit() { charts.forEach((chart, figure) => chart.setSize({ width: widthOf(figure), height: HEIGHT })); }
   function rebuild() { charts.forEach((chart) => chart.destroy()); charts.clear(); redraw(); }
 
   function say(state, word) {
@@ -123,8 +135,14 @@
   function noteScrolls() { document.querySelectorAll(".scroll[id]").forEach((part) => scrolled.set(part.id, part.scrollLeft)); }
   function restoreScrolls() { scrolled.forEach((left, id) => { const part = document.getElementById(id); if (part && part.scrollLeft !== left) part.scrollLeft = left; }); }
 
+  // Over plain HTTP from another machine browsers give no clipboard: then the text is selected and copied the old way.
+  async function copy(text) {
+    if (navigator.clipboard) { await navigator.clipboard.writeText(text.textContent.trim()); return true; }
+    getSelection().selectAllChildren(text);
+    return document.execCommand("copy");
+  }
+
   function offerCopies() {
-    if (!navigator.clipboard) return;
     document.querySelectorAll("pre").forEach((text) => {
       const frame = document.createElement("div"), button = document.createElement("button");
       frame.className = "copied";
@@ -132,8 +150,7 @@
       button.type = "button";
       button.textContent = "Copy";
       button.addEventListener("click", async () => {
-        await navigator.clipboard.writeText(text.textContent.trim());
-        button.textContent = "Copied";
+        button.textContent = (await copy(text).catch(() => false)) ? "Copied" : "Selected";
         setTimeout(() => { button.textContent = "Copy"; }, COPIED_MS);
       });
       const holder = text.closest(".scroll") || text;
@@ -151,7 +168,7 @@
     document.body.addEventListener("htmx:beforeSwap", noteScrolls);
     document.body.addEventListener("htmx:afterSettle", restoreScrolls);
     let resized = null;
-    addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(rebuild, RESIZE_MS); });
+    addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(refit, RESIZE_MS); });
     document.addEventListener("visibilitychange", follow);
     addEventListener("pagehide", () => feed?.close());
   });
