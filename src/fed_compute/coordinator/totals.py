@@ -38,8 +38,8 @@ class JobTotals:
     """What happened in one job so far. Losses and accuracy are means weighted by samples, None before the first.
 
     `tasks` counts by kind and outcome, `updates` and `rounds` by outcome. `train_loss` is of the newest round that was
-    closed, the other two of the newest version that was measured. `round_seconds` leave pauses of the job out. Times are
-    Unix seconds.
+    closed, the other two of the newest version that was measured. `round_seconds` leave the job's pauses out.
+    Times are Unix seconds.
     """
 
     rounds: Mapping[str, int]
