@@ -61,7 +61,7 @@ fmt: $(DEV)  ## Put the code into the house format
 	$(BIN)/ruff check --fix .
 
 bench: $(DEV)  ## Run every benchmark, minutes each; the numbers in the README come from here
-	@for script in $(filter-out benchmarks/robustness.py,$(wildcard benchmarks/*.py)); do \
+	@for script in $(filter-out benchmarks/robustness.py benchmarks/cohort_cuda.py,$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
 	@echo "== benchmarks/robustness.py --quick"; $(BIN)/python benchmarks/robustness.py --quick
 

@@ -45,7 +45,8 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("mlp", PLAIN, "vmap:16"),
     ("linear", RICH, "stacked:16"),
     ("cnn", PLAIN, None),
-    ("cnn", RICH, "vmap:16"),
+    ("cnn", RICH, "stacked:16"),
+    ("cnn", PLAIN, "vmap:16"),
     ("cnn", PLAIN, "looped"),
     ("transformer", PLAIN, None),
 ]

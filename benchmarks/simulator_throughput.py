@@ -1,8 +1,8 @@
 """How many virtual clients a second train here, and how does that compare with plain PyTorch?
 
 Fashion-MNIST (Debian's `dataset-fashion-mnist`, else digits resized), 64 samples a client, batch 32, one local epoch,
-SGD, 100 clients a round, for the CNN 20; the training alone, without the coordinator. Three ways, in turns, so that whoever else uses
-the machine disturbs all of them alike:
+SGD, 100 clients a round, for the CNN 20; the training alone, without the coordinator. Three ways, in turns, so that
+whoever else uses the machine disturbs all of them alike:
 
     bare    a PyTorch loop over the clients: module, cross_entropy, backward, torch.optim.SGD; one process
     vmap    torch.func.vmap over as many clients as fit the cache, in as many processes as there are cores

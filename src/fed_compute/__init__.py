@@ -31,6 +31,10 @@ def __getattr__(name: str) -> object:
             from fed_compute.protocol.job import JobSpec
 
             return JobSpec
+        case "Report":
+            from fed_compute.simulator import Report
+
+            return Report
         case "load_job":
             from fed_compute.protocol.job import load_job
 
@@ -43,6 +47,10 @@ def __getattr__(name: str) -> object:
             from fed_compute.client.models import register_model
 
             return register_model
+        case "simulate":
+            from fed_compute.simulator import simulate
+
+            return simulate
         case "simulate":
             from fed_compute.simulator import simulate
 

@@ -99,6 +99,15 @@ def test_whatever_can_be_sent_needs_the_secret_of_its_form_and_an_operator() -> 
     assert sorted(path for path, needs in sent.items() if operator_of not in needs) == ["/ui/login", "/ui/logout"]
 
 
+def test_a_form_that_is_none_of_ours_is_refused_and_breaks_nothing(operator: Browser) -> None:
+    many = {f"field-{number}": "" for number in range(101)}
+    assert operator.act("/ui/invites", **many).status_code == 422
+    assert operator.act("/ui/new-job", job="x" * (300 << 10)).status_code == 413
+    headers = {"Content-Type": "application/json"}
+    assert operator.http.post("/ui/invites", content=b"{}", headers=headers).status_code == 415
+    assert operator.act("/ui/clients/anna/ban", reason="r" * 201).status_code == 422
+
+
 def test_a_job_is_paused_resumed_and_stopped_and_its_page_offers_what_can_be_done(
     served: Served, operator: Browser
 ) -> None:

@@ -209,6 +209,27 @@ def test_a_wrong_address_leads_to_where_the_right_ones_are(browser: Browser, pat
     assert f'class="button" href="{way}"' in answer.text
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ui/events?client=%00",
+        "/ui/events?kind=" + "x" * 65,
+        "/ui/events?before=0",
+        "/ui/clients?after=%00",
+        "/ui/compare?job=%00",
+        "/ui/compare?" + "&".join(["job=default"] * 21),
+        "/ui/jobs/default?before=99999999999999999999",
+        "/ui/jobs?offset=-1",
+        "/ui/teams/%00",
+        "/ui/leaderboard?window=year",
+    ],
+)
+def test_what_no_page_can_mean_by_an_address_is_said_on_a_page(browser: Browser, path: str) -> None:
+    answer = browser.get(path)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"].startswith("text/html")
+
+
 def test_a_page_for_operators_leads_to_the_login_and_back(served: Served, browser: Browser) -> None:
     answer = browser.get("/ui/new-job")
     assert (answer.status_code, 'href="/ui/login?next=/ui/new-job"' in answer.text) == (401, True)

@@ -276,9 +276,7 @@ def test_a_certificate_is_judged(
     assert found["bad"] == (["certificate"] if level == "bad" else [])
 
 
-def test_a_data_folder_in_use_with_an_open_secret_or_of_another_version_is_named(
-    doctor: Doctor, serve_job: Serve
-) -> None:
+def test_a_data_folder_that_is_in_use_or_has_an_open_secret_is_named(doctor: Doctor, serve_job: Serve) -> None:
     busy = serve_job()
     folder = ["--data-dir", str(busy.data_dir), "--port", "0"]
     found = doctor(*folder)

@@ -1,11 +1,15 @@
-"""Which journal entries the code writes, read from its syntax: `journal.append(…)`, straight or through a function."""
+"""Which journal entries the code writes, read from its syntax.
+
+An entry is written by `journal.append(…)`, or made by `line(…)` of the journal's module to be written with others;
+straight, or through a function.
+"""
 
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from tests.architecture.source import Function, Source, functions, product
+from tests.architecture.source import Function, Source, aliases, dotted, functions, product
 
 COLUMNS = {"at", "job_id", "round_id", "client_id", "task_id"}
 """What `journal.append` takes beside an entry's own fields."""
@@ -45,8 +49,9 @@ def entries_written() -> tuple[Written, ...]:
 def of_module(source: Source) -> Iterator[Written]:
     """Yield the entries that one module writes, through functions of its own too."""
     emitters: list[_Emitter] = []
+    names_of = aliases(source)
     for function, call in _calls(source):
-        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func).endswith("journal.append"):
+        if dotted(call.func, names_of).endswith(("journal.append", "journal.line")):
             yield from _entry(source, function, call, call.args[0], _own(call, frozenset()), emitters)
     for emitter in emitters:  # grows while functions call functions
         names = [a.arg for a in (*emitter.function.args.args, *emitter.function.args.kwonlyargs)]

@@ -9,11 +9,13 @@ import typer
 import yaml
 
 from fed_compute.protocol.job import parse_job_text
+from fed_compute.simulator.population.description import parse_fleet_text
 from tests.docs.pages import RUNS, Block, blocks, documents, prose, text_of
 from tools.site.commands import PROGRAM, commands, program
 from tools.site.links import REPOSITORY
 
 JOBS = [block for block in blocks("toml") if "title=" not in block.info]
+FLEETS = [block for block in blocks("toml") if 'title="fleet.toml"' in block.info]
 PYTHON = blocks("python", "py")
 SHELL = blocks("bash", "sh", "console", "shell", "")
 WHERE = re.compile(r"(?:^|[\s(&|;])(?:\.venv/bin/)?fed-compute(?= |$)(?P<rest>[^`\n]*)")
@@ -54,15 +56,23 @@ def wrong_words(line: str) -> str | None:
     return None
 
 
+@pytest.mark.parametrize("block", FLEETS, ids=lambda block: block.place)
+def test_every_block_of_a_fleet_file_is_one(block: Block) -> None:
+    assert parse_fleet_text(block.text).device
+
+
 @pytest.mark.parametrize("block", JOBS, ids=lambda block: block.place)
-def test_every_toml_block_is_a_job_file(block: Block) -> None:
-    """One that is not has a title that says which file it is from."""
-    parse_job_text(block.text)
+def test_every_toml_block_is_a_job_file_or_a_fleet_file(block: Block) -> None:
+    """One that is neither has a title that says which file it is from."""
+    if "[[device]]" in block.text:
+        parse_fleet_text(block.text)
+    else:
+        parse_job_text(block.text)
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.place)
-def test_every_yaml_block_is_a_mapping(block: Block) -> None:
-    assert isinstance(yaml.safe_load(block.text), dict)
+def test_every_yaml_block_is_yaml(block: Block) -> None:
+    assert isinstance(yaml.safe_load(block.text), dict | list)
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.place)

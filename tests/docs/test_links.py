@@ -72,6 +72,13 @@ def test_every_page_is_in_the_navigation() -> None:
     assert all(f"  - {section}:" in menu for section in COMPLETED)
 
 
+@pytest.mark.parametrize("folder", ["tutorials", "how-to", "reference", "explanation", "decisions"])
+def test_the_first_page_of_a_folder_leads_to_all_others(folder: str) -> None:
+    first = DOCS / folder / ("README.md" if folder == "decisions" else "index.md")
+    named = {(first.parent / target.partition("#")[0]).resolve() for target in links(first)}
+    assert sorted(path.name for path in first.parent.glob("*.md") if path not in named and path != first) == []
+
+
 def test_a_link_that_leads_nowhere_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "b.md").write_text("# One thing\n")
     (tmp_path / "t.py").write_text("def test_a() -> None: ...\n")

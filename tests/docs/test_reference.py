@@ -17,7 +17,7 @@ from tools.site.catalogue import error_kinds
 from tools.site.commands import commands, help_of, names, parameters
 from tools.site.hooks import GENERATED
 from tools.site.server import metrics_told, operations
-from tools.site.settings import job_keys, job_sections, settings_of
+from tools.site.settings import fleet_sections, job_keys, job_sections, settings_of
 
 SETTINGS = {**settings_of(CoordinatorSettings), **settings_of(ClientSettings)}
 JOB_KEYS = [(name, key, field) for name, section in job_sections() for key, field in job_keys(section).items()]
@@ -40,6 +40,13 @@ def test_every_key_of_a_job_file_says_what_it_means(section: str, key: str) -> N
     assert field.description, f"{section}.{key}: give the field a description"
     part = shown("reference/job-file.md").partition(f"## `[{section}]`" if section else "## Outside of all tables")[2]
     assert f"| `{key}` |" in part.partition("\n## ")[0]
+
+
+def test_every_key_of_a_fleet_file_is_told() -> None:
+    page = shown("reference/fleet-file.md")
+    keys = {key for _, section in fleet_sections() for key in section.model_fields}
+    assert len(keys) > 15
+    assert [key for key in keys if not re.search(rf"^(\| `{key}` \||## `([a-z]+\.)?{key}`$)", page, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -125,5 +132,6 @@ def test_every_page_that_is_made_of_the_code_has_its_mark() -> None:
     pages = ["command-line", "error-codes", "events", "http-api", "job-file", "metrics", "settings"]
     texts = [shown(f"reference/{page}.md") for page in pages]
     assert not any("<!-- generated" in text for text in texts)
+    pages.append("fleet-file")
     assert len(GENERATED) == len(pages) + 1  # the settings of two processes stand on one page
     assert all(text.count("\n|") > 10 for text in texts)

@@ -20,6 +20,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "endpoints": server.endpoints,
     "error-codes": catalogue.error_codes,
     "event-kinds": catalogue.event_kinds,
+    "fleet-file": settings.fleet_file,
     "job-file": settings.job_file,
     "metrics": catalogue.metrics,
 }

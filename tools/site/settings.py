@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
@@ -13,6 +13,7 @@ from fed_compute.client.config import ClientSettings
 from fed_compute.coordinator.settings import CoordinatorSettings
 from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec
+from fed_compute.simulator.population import FleetSpec
 from tools.site.markdown import code, plain, table
 from tools.site.schemas import kind
 
@@ -42,8 +43,8 @@ def job_sections() -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield the tables of a job file: the name, empty for what stands outside of all, and its class."""
     yield "", JobSpec
     for name, field in JobSpec.model_fields.items():
-        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
-            yield name, field.annotation
+        for section in _tables(field):
+            yield name, section
 
 
 def job_keys(section: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -65,6 +66,36 @@ def job_file() -> str:
         about = inspect.getdoc(section) if name else "These stand at the top of the file, before the first table."
         parts.append(f"{title}\n\n{about}\n\n{table(('key', 'values', 'default', 'meaning'), rows)}")
     return "\n\n".join([*parts, _models()])
+
+
+def fleet_sections(section: type[BaseModel] = FleetSpec, title: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield the tables of a fleet file: the title, empty for what stands outside of all, and its class."""
+    yield title, section
+    for name, field in section.model_fields.items():
+        for inner in _tables(field):
+            yield from fleet_sections(inner, f"{title}.{name}".lstrip("."))
+
+
+def fleet_file() -> str:
+    """Return every key of a fleet file by its table."""
+    parts = []
+    for title, section in fleet_sections():
+        schema = section.model_json_schema()
+        rows = [
+            (code(key), kind(schema["properties"][key], schema.get("$defs")), code(_default(field)))
+            for key, field in section.model_fields.items()
+            if not _tables(field)
+        ]
+        heading = f"## `{title}`" if title else "## Outside of all tables"
+        about = inspect.getdoc(section) or ""
+        parts.append(f"{heading}\n\n{about}\n\n{table(('key', 'values', 'default'), rows)}")
+    return "\n\n".join(parts)
+
+
+def _tables(field: FieldInfo) -> list[type[BaseModel]]:
+    """Return the classes of the tables that a key stands for; none if it is a value."""
+    parts = (field.annotation, *get_args(field.annotation))
+    return [part for part in parts if inspect.isclass(part) and issubclass(part, BaseModel)]
 
 
 def _settings(process: type[BaseSettings]) -> str:

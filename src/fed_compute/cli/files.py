@@ -30,23 +30,37 @@ def require_new(path: Path, *, force: bool) -> None:
 def new_path(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write a file or a folder to; it takes its place when the block ends.
 
-    If the block fails, or the process dies, what was there before is untouched.
+    If the block fails, what was there before is untouched. If the process dies it is, too, but for a moment in which
+    a folder that was there lies beside `path`.
 
     Raises:
-        SettingInvalid: if the disk does not let it be written, or a folder lies where a file should.
+        SettingInvalid: if the disk does not let it be written.
     """
     new = path.with_name(f".{path.name}.new")
     try:
         _remove(new)
         yield new
         _settle(new)
-        if path.is_dir() or new.is_dir():
-            _remove(path)
-        new.replace(path)
+        _take_place(new, path)
     except OSError as error:
         raise SettingInvalid(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         _remove(new)
+
+
+def _take_place(new: Path, path: Path) -> None:
+    if not path.is_dir():
+        new.replace(path)
+        return
+    old = path.with_name(f".{path.name}.old")  # of two folders none can be moved over the other
+    _remove(old)
+    path.replace(old)
+    try:
+        new.replace(path)
+    except OSError:
+        old.replace(path)
+        raise
+    _remove(old)
 
 
 def _remove(path: Path) -> None:

@@ -21,7 +21,7 @@ from fed_compute.cli.admin_api import (
 )
 from fed_compute.cli.console import err, print_json, print_line
 from fed_compute.cli.files import Force
-from fed_compute.cli.job_export import export_job
+from fed_compute.cli.job_export import Models, export_job
 from fed_compute.cli.job_file import read_job
 from fed_compute.cli.job_watch import watch_job
 from fed_compute.cli.shown import date, figure, show_facts, show_table, span, state, when
@@ -101,6 +101,7 @@ def show(name: Name, limit: Limit = 10, as_json: AsJson = False, url: Url = DEFA
             ("job", job["name"]),
             ("state", state(job["state"])),
             *([("about", job["description"])] if job["description"] else []),
+            ("mode", _mode(job)),
             ("model", f"{job['model']} with {job['num_parameters']:,} parameters"),
             ("rounds", _rounds_in_words(job)),
             ("newest", f"{newest['version']}{', ' if quality else ''}{quality}"),
@@ -181,7 +182,7 @@ def export(
             "--out", "-o", help="The folder to make; a name ending in .zip makes one file.", show_default="NAME"
         ),
     ] = None,
-    models: Annotated[str, typer.Option("--models", help="Which model files: `all`, `latest`, or `none`.")] = "all",
+    models: Annotated[Models, typer.Option("--models", help="Which model files to write.")] = "all",
     force: Force = False,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
@@ -245,3 +246,9 @@ def _show_rounds(rounds: list[dict[str, Any]]) -> None:
         ],
         empty="no rounds yet",
     )
+
+
+def _mode(job: dict[str, Any]) -> str:
+    """Return how a job's rounds close: as its file says, and as this coordinator does it if that differs."""
+    asked, done = job["mode"], job["mode_in_force"]
+    return str(asked if asked == done else f"{done} by ENABLE_ASYNC_ROUNDS; on record {asked}")

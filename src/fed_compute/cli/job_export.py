@@ -5,16 +5,16 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fed_compute.cli.admin_api import AdminApi
 from fed_compute.cli.files import new_path, require_new
 from fed_compute.cli.transfers import fetch_model
-from fed_compute.errors import ModelMalformed, SettingInvalid
+from fed_compute.errors import InvariantBroken
 from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 
 FORMAT = "fed-compute job export 1"
-CHOICES = ("all", "latest", "none")
+Models = Literal["all", "latest", "none"]
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can say: no file of an export tells when it was written."""
 
@@ -28,7 +28,7 @@ class Export:
     num_bytes: int
 
 
-def export_job(api: AdminApi, name: str, path: Path, *, models: str, force: bool) -> Export:
+def export_job(api: AdminApi, name: str, path: Path, *, models: Models, force: bool) -> Export:
     """Write a job to a new folder, or to one file if its name ends in `.zip`; it is there whole or not at all.
 
     `job.json` is the recipe, which `job create` takes again; `parameters.json` what its vector means; `rounds.json` and
@@ -36,12 +36,10 @@ def export_job(api: AdminApi, name: str, path: Path, *, models: str, force: bool
     the files; `manifest.json` the SHA-256 and size of each.
 
     Raises:
-        SettingInvalid: if `path` is taken and not `force`, or `models` is none of the choices.
+        SettingInvalid: if `path` is taken and not `force`.
         CallRefused: if there is no such job.
-        ModelMalformed: if a model's bytes are not those of its version.
+        InvariantBroken: if a version does not follow from the one before, or has another model than it says.
     """
-    if models not in CHOICES:
-        raise SettingInvalid(f"--models is {models[:40]!r}, wanted one of {', '.join(CHOICES)}")
     require_new(path, force=force)
     details = api.get(f"/jobs/{name}")
     with new_path(path) as new:
@@ -56,7 +54,7 @@ def export_job(api: AdminApi, name: str, path: Path, *, models: str, force: bool
     return Export(path, *made)
 
 
-def _write(api: AdminApi, details: dict[str, Any], folder: Path, *, models: str) -> tuple[int, int]:
+def _write(api: AdminApi, details: dict[str, Any], folder: Path, *, models: Models) -> tuple[int, int]:
     (folder / "models").mkdir(parents=True)
     facts = {key: details[key] for key in ("name", "description", "state", "created_at", "latest_version")}
     _put(folder / "job.json", details["recipe"])
@@ -68,7 +66,7 @@ def _write(api: AdminApi, details: dict[str, Any], folder: Path, *, models: str)
     for version in {"all": details["versions"], "latest": details["versions"][-1:], "none": []}[models]:
         file = folder / "models" / f"{version['version']}.safetensors"
         if fetch_model(api, details["name"], version["version"], file).digest != version["digest"]:
-            raise ModelMalformed(
+            raise InvariantBroken(
                 f"{version['version']} is another model than its row says; run fed-compute verify there"
             )
     files = [{"path": str(file.relative_to(folder)), **_measured(file)} for file in _files(folder)]
@@ -81,7 +79,7 @@ def _checked_manifests(api: AdminApi, details: dict[str, Any]) -> list[dict[str,
     """Return what each version was made of, with the chain of their digests checked from v1 on.
 
     Raises:
-        ModelMalformed: if a version does not follow from the one before.
+        InvariantBroken: if a version does not follow from the one before.
     """
     count = len(details["versions"])
     manifests = list(api.pages(f"/jobs/{details['name']}/manifests", "manifests", limit=count))
@@ -89,7 +87,7 @@ def _checked_manifests(api: AdminApi, details: dict[str, Any]) -> list[dict[str,
     for version, found in zip(details["versions"], manifests, strict=True):
         chain = chain_digest(chain, manifest=found["manifest"], model=version["digest"])
         if (found["digest"], found["chain"], version["chain"]) != (version["digest"], chain, chain):
-            raise ModelMalformed(
+            raise InvariantBroken(
                 f"{version['version']} does not follow from what it was made of; run fed-compute verify"
             )
     return manifests

@@ -4,6 +4,7 @@ Commands are found by their whole name (`key rotate`), so that a command's file 
 whole looks. A test holds every command to an entry, and every example to the program.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping
 
 import typer
@@ -70,8 +71,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
 
 
 def dress(app: typer.Typer) -> None:
-    """Give every command of an app its heading and its examples."""
+    """Give every command of an app its heading and its examples, and its text lines as long as the screen is wide."""
     for name, command in walk(app):
+        command.help = _flowing(inspect.getdoc(command.callback) or "")
         command.rich_help_panel = HEADINGS.get(name)
         command.epilog = _epilog(command.epilog, EXAMPLES.get(name, ()))
     for group in app.registered_groups:
@@ -86,6 +88,11 @@ def walk(app: typer.Typer, *above: str) -> Iterator[tuple[str, typer.models.Comm
     for group in app.registered_groups:
         if group.typer_instance is not None:
             yield from walk(group.typer_instance, *above, group.name or "")
+
+
+def _flowing(text: str) -> str:
+    """Return a text with one line for each paragraph."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _epilog(first: str | None, examples: tuple[str, ...]) -> str | None:

@@ -1,6 +1,7 @@
 """`fed-compute model`: the versions of a job's model, as files, and how they differ."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -224,8 +225,8 @@ def _vector(api: AdminApi, job: str, version: str, schema: ParameterSchema) -> V
         return decode_model(file.read_bytes(), schema)
 
 
-def _sorting(by: str) -> Any:
-    keys = {
+def _sorting(by: str) -> Callable[[Change], float]:
+    keys: dict[str, Callable[[Change], float]] = {
         "order": lambda part: 0,
         "change": lambda part: -part.norm_of_change,
         "relative": lambda part: -(part.relative if part.relative is not None else float("inf")),

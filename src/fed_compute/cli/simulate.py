@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 _NEEDED = ("torch", "sklearn", "tomli_w")
 
 
+_Behavior = Annotated[str, typer.Option(help="Fleet: stable, volunteer, hostile, mobile, or a fleet file.")]
+_Split = Annotated[
+    str, typer.Option(help="Who has what: iid, dirichlet:0.3, shards:2, quantity:0.5, feature:0.5 or user.")
+]
+_SamplesPerClient = Annotated[
+    int | None,
+    typer.Option(help="Draw so many samples for each client, with replacement.", show_default="share the data out"),
+]
+_Plan = Annotated[
+    str | None,
+    typer.Option(help="Training path, such as stacked:10; auto measures.", show_default="follows from the model"),
+]
+_ShowSplit = Annotated[Path | None, typer.Option(metavar="PNG", help="Only draw who has what; train nothing.")]
+
+
 class _OnRound(Protocol):
     def __call__(self, row: "RoundRow") -> None: ...
 
@@ -28,27 +43,14 @@ def simulate(
     job: Annotated[Path | None, typer.Argument(help="Job file. Without one: the job `default`, digits.")] = None,
     clients: Annotated[int, typer.Option("--clients", "-n", help="Virtual clients, from 1.")] = 100,
     data: Annotated[str, typer.Option(help="Data to share out: SOURCE[:PATH][,option=value…].")] = "digits",
-    behavior: Annotated[
-        str, typer.Option(help="Fleet: stable, volunteer, hostile, mobile, or a fleet file.")
-    ] = "stable",
-    split: Annotated[
-        str,
-        typer.Option(help="Who has what: iid, dirichlet:0.3, shards:2, quantity:0.5, feature:0.5 or user."),
-    ] = "iid",
+    behavior: _Behavior = "stable",
+    split: _Split = "iid",
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn; it replaces the job's.")] = 0,
     rounds: Annotated[int | None, typer.Option(help="Rounds to train.", show_default="the job's")] = None,
-    samples_per_client: Annotated[
-        int | None,
-        typer.Option(help="Draw so many samples for each client, with replacement.", show_default="share the data out"),
-    ] = None,
-    plan: Annotated[
-        str | None,
-        typer.Option(help="Training path, such as stacked:10; auto measures.", show_default="follows from the model"),
-    ] = None,
+    samples_per_client: _SamplesPerClient = None,
+    plan: _Plan = None,
     out: Annotated[Path, typer.Option(help="Folder for the report; made if missing.")] = Path("simulation-report"),
-    show_split: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Only draw who has what; train nothing.")
-    ] = None,
+    show_split: _ShowSplit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
 ) -> None:
     """Train a job with virtual clients, in virtual time, and write a report.

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from fed_compute.cli.admin_api import AdminApi
 from fed_compute.cli.console import err
-from fed_compute.errors import AnswerUnusable, DigestMissing, ModelMalformed, SettingInvalid
+from fed_compute.errors import AnswerUnusable, DigestMissing, SettingInvalid
 from fed_compute.protocol.digests import parse_content_digest
 from fed_compute.protocol.messages import SAFETENSORS
 
@@ -35,8 +35,8 @@ def fetch_model(api: AdminApi, job: str | None, version: str, file: Path) -> Fet
     Raises:
         SettingInvalid: if `version` is not like `v3` or `latest`.
         CallRefused: if there is no such job or version.
-        ModelMalformed: if other bytes arrived than were announced.
-        CoordinatorUnreachable, AnswerUnusable: if the coordinator does not answer, or not as one.
+        CoordinatorUnreachable, AnswerUnusable: if the coordinator does not answer, or not as one, or if other bytes
+            arrived than were announced.
     """
     found = hashlib.sha256()
     with api.stream(f"/model/{version_in_path(version)}", accept=SAFETENSORS, job=job) as answer:
@@ -54,7 +54,9 @@ def fetch_model(api: AdminApi, job: str | None, version: str, file: Path) -> Fet
                 stream.write(piece)
                 advance(len(piece))
     if found.hexdigest() != wanted:
-        raise ModelMalformed(f"{named} hashes to {found.hexdigest()} here and to {wanted} there; fetch it again")
+        raise AnswerUnusable(
+            f"{named} hashes to {found.hexdigest()} here and to {wanted} there; fetch it again", retry_after_seconds=0.0
+        )
     return FetchedModel(named, wanted, file.stat().st_size)
 
 

@@ -85,6 +85,14 @@ class IncentiveManager:
             balances = records.ledger.balances()
             return {client.client_id: _holding(balances, client.client_id) for client in records.clients.all()}
 
+    def holdings_of(self, clients: Sequence[ClientId]) -> dict[ClientId, Holding]:
+        """Return what some clients have, at most a thousand, by client id."""
+        self.catch_up()
+        accounts = [name for client in clients for name in (account_of(client), escrow_of(client))]
+        with self._store.snapshot() as records:
+            balances = records.ledger.balances(accounts)
+        return {client: _holding(balances, client) for client in clients}
+
     def of(self, client_id: str, *, after: int = 0, limit: int = LONGEST_PAGE) -> Balance:
         """Return what one client has, with the reasons after ledger group `after`, at most `limit`, oldest first.
 

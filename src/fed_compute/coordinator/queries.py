@@ -104,7 +104,8 @@ def why_over(store: Store, task: Task) -> Ending:
         round_, job = records.rounds.get(task.round_id), records.jobs.get(task.job_id)
         client = records.clients.find(task.client_id)
         client_state = ClientState.ACTIVE if client is None else client.state
-    return ending_of(task, round_, job_state=job.state, client_state=client_state)
+        live = records.rounds.live(task.job_id)
+    return ending_of(task, round_, live=live, job_state=job.state, client_state=client_state)
 
 
 def sent_by(store: Store, client_id: ClientId, *, newest: int) -> SentView:

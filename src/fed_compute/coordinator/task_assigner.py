@@ -230,8 +230,8 @@ class TaskAssigner:
             current = records.rounds.get(round_.round_id, for_update=True)
             round_ = self._rounds.apply(records, current, LeaseGranted())
         now = self._clock.now()
-        task = _new_task(records, client_id, offer, round_, deadline=now, heartbeats=heartbeats, now=now)
-        task = replace(task, deadline=self._deadline(task, round_))
+        deadline = self._deadline(offer.kind, round_, heartbeats=heartbeats, leased_at=now)
+        task = _new_task(records, client_id, offer, round_, deadline=deadline, heartbeats=heartbeats, now=now)
         records.tasks.add(task)
         if offer.audit is not None:
             records.audit_reports.add(AuditReport(task.task_id, offer.audit.audit_id, client_id))
@@ -240,19 +240,16 @@ class TaskAssigner:
 
     def _extend(self, records: Records, task: Task) -> Task:
         """Store a live lease with the time that it has from now on, which is never less than it had."""
-        deadline = self._deadline(task, records.rounds.get(task.round_id))
+        round_ = records.rounds.get(task.round_id)
+        deadline = self._deadline(task.kind, round_, heartbeats=task.heartbeats, leased_at=task.leased_at)
         task = replace(task, deadline=max(task.deadline, deadline))
         records.tasks.put(task)
         return task
 
-    def _deadline(self, task: Task, round_: Round) -> float:
+    def _deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool, leased_at: float) -> float:
+        now, every = self._clock.now(), self._heartbeat_seconds
         return lease_deadline(
-            task.kind,
-            round_,
-            heartbeats=task.heartbeats,
-            heartbeat_seconds=self._heartbeat_seconds,
-            leased_at=task.leased_at,
-            now=self._clock.now(),
+            kind, round_, heartbeats=heartbeats, heartbeat_seconds=every, leased_at=leased_at, now=now
         )
 
     def _end(self, records: Records, task: Task, state: TaskState) -> Task:

@@ -56,7 +56,7 @@ EVENTS: tuple[EventKind, ...] = (
     EventKind(
         "update_accepted",
         "An update passed all checks and is on disk; it counts in this round.",
-        ("update_id", "num_samples", "size_bytes", "l2_norm", "loss", "latency_seconds", "staleness"),
+        ("update_id", "num_samples", "size_bytes", "l2_norm", "loss", "latency_seconds", "staleness", "traceparent"),
     ),
     EventKind("update_refused", "An update failed a check; the code says which.", ("code",)),
     EventKind("update_late", "An update came after its round or lease had ended.", ("latency_seconds",)),

@@ -86,8 +86,13 @@ class Ending:
     reason: str
 
 
-def ending_of(task: Task, round_: Round, *, job_state: JobState, client_state: ClientState) -> Ending:
-    """Return why a lease that is no longer live is over, by what is known of its surroundings now."""
+def ending_of(
+    task: Task, round_: Round, *, live: Round | None, job_state: JobState, client_state: ClientState
+) -> Ending:
+    """Return why a lease that is no longer live is over, by what is known of its surroundings now.
+
+    `live` is the job's round that is not over, if there is one.
+    """
     if client_state is not ClientState.ACTIVE:
         return Ending("client_banned", f"this client is {client_state}; ask whoever runs the coordinator")
     match task.state:
@@ -107,6 +112,12 @@ def ending_of(task: Task, round_: Round, *, job_state: JobState, client_state: C
         return Ending("round_abandoned", f"round {round_.round_id} was given up: {round_.reason}")
     if job_state is JobState.FINISHED:
         return Ending("job_finished", f"round {round_.round_id} has its updates, and the job has finished")
-    if round_.state in (RoundState.AGGREGATING, RoundState.CLOSED):
+    if round_.is_buffer and live is not None and not live.takes(task.base_version):
+        return Ending(
+            "update_too_stale",
+            f"the task began at v{task.base_version} and the model is v{live.base_version} now; "
+            f"at most {live.max_staleness} version(s) behind are taken",
+        )
+    if not round_.is_buffer and round_.state in (RoundState.AGGREGATING, RoundState.CLOSED):
         return Ending("round_closed", f"round {round_.round_id} has its updates")
     return Ending("lease_cancelled", "the coordinator took the lease back; ask for a new task")

@@ -80,7 +80,7 @@ class AsyncStatsAnswer(Answer):
 
 
 class JobAnswer(Answer):
-    """One job in short."""
+    """One job in short. `mode` is on record; `mode_in_force` is how this coordinator opens the job's next rounds."""
 
     name: str
     description: str
@@ -92,6 +92,8 @@ class JobAnswer(Answer):
     rounds_closed: int
     current_round_id: int | None
     latest_version: str
+    mode: str
+    mode_in_force: str
 
 
 class VersionAnswer(Answer):

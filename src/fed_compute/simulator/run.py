@@ -84,7 +84,7 @@ def simulate(
         JobFileInvalid, FleetInvalid, SimulationImpossible: before any training, naming the key and the nearest one.
         DatasetInvalid, DatasetMissing: if the data cannot be used or had.
         ModelMismatch: if model and data do not fit together.
-        TrainingDiverged: if a client's loss or parameters stop being finite.
+        CohortUnsupported: if `plan` cannot train this model.
     """
     fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
     spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
@@ -103,16 +103,8 @@ def simulate(
         workshop = Workshop(spec, schema, population, holdings, engine or cohort)
         examiner = _Examiner(core, core.jobs.create(spec), samples)
         roster = Roster(population, rng=np.random.default_rng([seed, 31]))
-        world = World(
-            core,
-            clock,
-            roster,
-            workshop,
-            job=examiner.job.job_id,
-            look_seconds=fleet.coordinator.look_seconds,
-            seed=seed,
-        )
-        first = examiner.quality
+        look_seconds, first = fleet.coordinator.look_seconds, examiner.quality
+        world = World(core, clock, roster, workshop, job=examiner.job.job_id, look_seconds=look_seconds, seed=seed)
         rows = tuple(_rounds(world, examiner, workshop, roster, on_round or _nobody))
         return Report(
             setup=replace(setup, plan=_plan_of(cohort, chosen)),

@@ -32,6 +32,8 @@ EXACT: tuple[Encoding, ...] = ("f32", "bf16", "f16", "topk")
 """The encodings in which a mark arrives as it was."""
 COMPRESSIONS: tuple[Compression, ...] = ("none", "zstd")
 MODES = ("sync", "async")
+BUFFERED_SHARE = 0.3
+"""The share of histories whose job has buffers. Drawn apart, so that seeds from before it stay what they were."""
 WORK_SECONDS = 5.0
 MISHAP_SECONDS = 10.0
 DOWN_SECONDS = 20.0
@@ -106,8 +108,12 @@ class World:
         self._machine.start()
         target = self._chance.randint(1, len(self._volunteers) - 1)
         every = self._chance.choice([0, 1, 3])
-        rounds = {"target_updates": target, "min_updates": self._chance.randint(1, target), "over_selection": 2}
-        job = self._marks.job(**rounds, mode=self._chance.choice(MODES))
+        rounds = {"target_updates": target, "min_updates": self._chance.randint(1, target)}
+        mode = self._chance.choice(MODES)
+        if self._stream("training mode").random() < BUFFERED_SHARE:
+            job = self._marks.job(**rounds, mode="fedbuff")
+        else:
+            job = self._marks.job(**rounds, mode=mode, over_selection=2)
         evaluation = job.evaluation.model_copy(update={"every_rounds": every})
         self._machine.core.jobs.create(job.model_copy(update={"evaluation": evaluation}))
         for volunteer in self._volunteers:

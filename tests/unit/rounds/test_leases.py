@@ -115,22 +115,37 @@ def test_a_lease_that_is_over_says_why(
     state: TaskState, round_state: RoundState, fields: dict[str, float], code: str
 ) -> None:
     task = a_task(state=state, **{"ended_at": NOW + 31, **fields})
-    ending = ending_of(task, a_round(round_state), job_state=JobState.RUNNING, client_state=ClientState.ACTIVE)
+    ending = ending_of(
+        task, a_round(round_state), live=None, job_state=JobState.RUNNING, client_state=ClientState.ACTIVE
+    )
     assert ending.code == code
     assert ending.reason
 
 
 def test_a_finished_job_and_a_ban_are_told_before_the_round() -> None:
     task, closed = a_task(state=TaskState.CANCELLED, ended_at=NOW + 5), a_round(RoundState.CLOSED)
-    finished = ending_of(task, closed, job_state=JobState.FINISHED, client_state=ClientState.ACTIVE)
-    banned = ending_of(task, closed, job_state=JobState.FINISHED, client_state=ClientState.BANNED)
+    finished = ending_of(task, closed, live=None, job_state=JobState.FINISHED, client_state=ClientState.ACTIVE)
+    banned = ending_of(task, closed, live=None, job_state=JobState.FINISHED, client_state=ClientState.BANNED)
     assert (finished.code, banned.code) == ("job_finished", "client_banned")
+
+
+@pytest.mark.parametrize(
+    ("version", "code"), [(3, "lease_cancelled"), (4, "update_too_stale")], ids=["two behind", "three behind"]
+)
+def test_a_buffered_lease_that_outlived_its_round_says_how_stale_it_became(version: int, code: str) -> None:
+    """Its round is closed all the while; that is not why it ends."""
+    began = replace(a_round(RoundState.CLOSED), mode=RoundMode.FEDBUFF, base_version=1, max_staleness=2)
+    live = replace(began, round_id=RoundId(9), base_version=version, state=RoundState.COLLECTING)
+    task = a_task(state=TaskState.CANCELLED, ended_at=NOW + 5, base_version=1)
+    ending = ending_of(task, began, live=live, job_state=JobState.RUNNING, client_state=ClientState.ACTIVE)
+    assert ending.code == code
+    assert ("v1" in ending.reason) is (code == "update_too_stale")
 
 
 def test_a_stopped_job_is_told_before_the_round_that_it_took_with_it() -> None:
     task = a_task(state=TaskState.CANCELLED, ended_at=NOW + 5)
     stopped = ending_of(
-        task, a_round(RoundState.ABANDONED), job_state=JobState.STOPPED, client_state=ClientState.ACTIVE
+        task, a_round(RoundState.ABANDONED), live=None, job_state=JobState.STOPPED, client_state=ClientState.ACTIVE
     )
     assert stopped.code == "job_stopped"
 

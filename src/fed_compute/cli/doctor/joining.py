@@ -43,8 +43,7 @@ def look(
 
 
 def _own_folder(folder: Path, settings: ClientSettings) -> Iterator[Finding]:
-    credentials = sorted((folder / "credentials").glob("*.json")) if (folder / "credentials").is_dir() else []
-    finding = machine.folder("own folder", folder, secrets=credentials)
+    finding = machine.folder("own folder", folder, secrets=["credentials/*.json"])
     yield finding
     if finding.level != "bad":
         yield machine.space("disk", folder, wanted_bytes=round(settings.client_spool_megabytes * 1e6))

@@ -144,8 +144,18 @@ def nearest_existing(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
-def folder(check: str, path: Path, *, secrets: Sequence[Path]) -> Finding:
-    """Judge whether a folder can be made or written here, and whether others can read the secrets in it."""
+def folder(check: str, path: Path, *, secrets: Sequence[str]) -> Finding:
+    """Judge whether a folder can be made or written here, and whether others can read the secrets in it.
+
+    `secrets` are patterns of file names, such as `credentials/*.json`.
+    """
+    try:
+        return _folder(check, path, secrets=secrets)
+    except PermissionError as error:
+        return judge.bad(check, f"{error.filename or path} cannot be looked at", "choose one of your own")
+
+
+def _folder(check: str, path: Path, *, secrets: Sequence[str]) -> Finding:
     place = nearest_existing(path)
     if not place.is_dir():
         return judge.bad(check, f"{place} is a file, wanted a folder", "choose another folder")
@@ -153,7 +163,8 @@ def folder(check: str, path: Path, *, secrets: Sequence[Path]) -> Finding:
         return wrong
     if not os.access(place, os.W_OK | os.X_OK) or os.statvfs(place).f_flag & os.ST_RDONLY:
         return judge.bad(check, f"{place} cannot be written", "change its permissions, or choose another folder")
-    modes = {str(file): file.stat().st_mode & 0o7777 for file in secrets if file.exists()}
+    files = [file for pattern in secrets for file in path.glob(pattern)]
+    modes = {str(file): file.stat().st_mode & 0o7777 for file in files}
     if (wrong := judge.judge_secret_modes(check, modes)) is not None:
         return wrong
     return judge.well(check, str(path) if path.exists() else f"{path} will be made")

@@ -35,7 +35,7 @@ def look(*, data_dir: Path | None, host: str | None, port: int | None, clock: Cl
 
 
 def _data(folder: Path, *, database_url: str | None, blob_url: str | None) -> Iterator[Finding]:
-    finding = machine.folder("data folder", folder, secrets=[folder / name for name in SECRETS])
+    finding = machine.folder("data folder", folder, secrets=SECRETS)
     yield finding
     if finding.level == "bad":
         return

@@ -9,13 +9,13 @@ from fed_compute.coordinator.journal_pages import Wanted, journal_page
 from fed_compute.coordinator.queries import population, sent_by
 from fed_compute.ids import ClientId
 from fed_compute.server.dashboard.render import render
-from fed_compute.server.dashboard.visitors import Visitor
+from fed_compute.server.dashboard.visitors import PLAIN, Visitor
 from fed_compute.server.dependencies import ClientName, Core
 
 PAGE_LENGTH = 50
 LINES = 50
 
-After = Annotated[str, Query(max_length=64)]
+After = Annotated[str, Query(max_length=64, pattern=PLAIN)]
 
 router = APIRouter(include_in_schema=False)
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
+from pydantic import StringConstraints
 from starlette.responses import HTMLResponse, Response
 
 from fed_compute.coordinator.comparison import differences
@@ -11,7 +12,7 @@ from fed_compute.coordinator.overview import course_of, jobs_in_view, lineage_of
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.server.dashboard.job_form import job_text
 from fed_compute.server.dashboard.render import Notice, render
-from fed_compute.server.dashboard.visitors import Visitor
+from fed_compute.server.dashboard.visitors import PLAIN, Visitor
 from fed_compute.server.dependencies import MAX_ROUND_ID, Core, JobName
 from fed_compute.server.routes.models import model_file
 
@@ -22,7 +23,7 @@ SIGNIFICANT = ".6g"
 
 Before = Annotated[int | None, Query(ge=1, le=MAX_ROUND_ID)]
 Offset = Annotated[int, Query(ge=0, le=2**31)]
-Names = Annotated[list[str], Query(max_length=20)]
+Names = Annotated[list[Annotated[str, StringConstraints(max_length=64, pattern=PLAIN)]], Query(max_length=20)]
 VersionName = Annotated[str, Path(pattern=r"^v[1-9][0-9]{0,8}$", description="Like v3.")]
 
 router = APIRouter(include_in_schema=False)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse
 
-from fed_compute.coordinator.incentives import Holding
+from fed_compute.coordinator.backlog import backlog_of
 from fed_compute.coordinator.journal_pages import Wanted, journal_page
 from fed_compute.coordinator.leaderboard import client_page, team_page, team_total
 from fed_compute.coordinator.overview import jobs_in_view, standings_of, updates_since
@@ -15,7 +15,7 @@ from fed_compute.coordinator.shown import NOT_FOR_STRANGERS
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.server.dashboard.condition import condition_of
 from fed_compute.server.dashboard.render import render
-from fed_compute.server.dashboard.visitors import Visitor
+from fed_compute.server.dashboard.visitors import PLAIN, Visitor
 from fed_compute.server.dependencies import MAX_ROUND_ID, Core, State
 from fed_compute.server.routes.community import TeamName
 
@@ -25,10 +25,11 @@ CURVES = 4
 """So many jobs are drawn over each other; more could not be told apart."""
 PAGE_LENGTH = 50
 LINES = 100
+MEMBERS = 500
 
 Offset = Annotated[int, Query(ge=0, le=2**31)]
 Before = Annotated[int | None, Query(ge=1, le=MAX_ROUND_ID)]
-Word = Annotated[str, Query(max_length=64)]
+Word = Annotated[str, Query(max_length=64, pattern=PLAIN)]
 
 router = APIRouter(include_in_schema=False)
 
@@ -48,8 +49,7 @@ def overview(request: Request, core: Coordinator, visitor: Session | None) -> HT
         curves=[standing.job.name for standing in standings if standing.rounds_closed][:CURVES],
         totals=totals,
         clients=population(core.store, seen_since=now - core.settings.active_seconds),
-        live_rounds=sum(standing.live is not None for standing in standings),
-        working=sum(standing.live.num_leased for standing in standings if standing.live is not None),
+        backlog=backlog_of(core.store),
         updates_lately=lately,
         updates_per_second=lately / LATELY_SECONDS,
         refused=sum(refusals.values()),
@@ -85,15 +85,16 @@ def leaderboard(
 @router.get("/ui/teams/{name}")
 def team(request: Request, core: Core, visitor: Visitor, name: TeamName) -> HTMLResponse:
     """Show one team, its members, and what they earned for it."""
-    holdings = core.incentives.holdings()
     view = core.teams.view(name)
-    members = [(client_id, joined_at, holdings.get(client_id, Holding())) for client_id, joined_at in view.members]
+    shown = view.members[:MEMBERS]
+    holdings = core.incentives.holdings_of([client_id for client_id, _ in shown])
     return render(
         request,
         "team.html",
         visitor,
         team=view.team,
-        members=members,
+        num_members=len(view.members),
+        members=[(client_id, joined_at, holdings[client_id]) for client_id, joined_at in shown],
         earned=team_total(core.store, view.team.team_id),
     )
 

@@ -9,15 +9,19 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from fed_compute.coordinator.sessions import SESSION_SECONDS, Session
-from fed_compute.errors import AuthenticationFailed, ClientBanned, PermissionDenied
+from fed_compute.errors import AuthenticationFailed, ClientBanned, PermissionDenied, RequestInvalid
 from fed_compute.server.bodies import read_body, require_type
 from fed_compute.server.dashboard.render import Notice, render
 from fed_compute.server.dependencies import Core
 from fed_compute.server.limits import charge_sender, note_failure, sender_network
 
+PLAIN = r"^[^\x00]*$"
+"""What text in an address looks like: no database keeps a NUL."""
+
 SESSION_COOKIE = "fed-compute-session"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_FORM_BYTES = 256 << 10
+MOST_FIELDS = 100
 _OWN_PAGE = re.compile(r"/(ui/[A-Za-z0-9._/-]{0,200})?")
 
 router = APIRouter(include_in_schema=False)
@@ -118,7 +122,11 @@ def own_page(path: str) -> str:
 async def _fields(request: Request) -> dict[str, str]:
     require_type(request, FORM)
     body = await read_body(request, limit=LONGEST_FORM_BYTES)
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
+    try:
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise RequestInvalid(f"the form has more than {MOST_FIELDS} fields") from error
+    return {name: value.replace("\x00", "\N{REPLACEMENT CHARACTER}") for name, value in fields}
 
 
 def _require_own_origin(request: Request) -> None:

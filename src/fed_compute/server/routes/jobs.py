@@ -206,6 +206,8 @@ def _short(core: Coordinator, view: JobView) -> JobAnswer:
         rounds_closed=sum(round_.state == "CLOSED" for round_ in view.rounds),
         current_round_id=None if live is None else live.round_id,
         latest_version=format_version(view.versions[-1].version),
+        mode=spec.rounds.mode,
+        mode_in_force=core.settings.applied_to(spec).rounds.mode,
     )
 
 

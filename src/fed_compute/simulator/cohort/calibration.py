@@ -59,7 +59,7 @@ def calibrate(call: Call, job: JobSpec, schema: ParameterSchema, device: torch.d
     probe = _Probe(call, job, schema, device)
     rates = {_REFERENCE: probe.rate(_REFERENCE)}
     left_out: dict[str, str] = {}
-    for plan in probe.candidates(_at_once(call, job, schema, device)):
+    for plan in probe.candidates(fitting_clients(call, job, schema, device)):
         if reason := probe.why_not(plan):
             left_out[plan.path] = reason
         else:
@@ -97,14 +97,15 @@ class _Probe:
     def candidates(self, at_once: int) -> list[Plan]:
         """Return the plans that may be fastest, beside the reference.
 
-        Stacks, where there are any, beat all else. `vmap`, whose first use loads PyTorch's compiler for a second, makes
-        convolutions of the clients' own kernels, which a CPU computes three times slower than one client's.
+        Stacked layers beat all else. Of convolutions a CPU computes one client's after the other fastest, and
+        `vmap`, whose first use loads PyTorch's compiler for a second, three times slower.
         """
         stacked, vmap = Plan(TrainingPath.STACKED, at_once), Plan(TrainingPath.VMAP, at_once)
-        if why_not(stacked.path, self._job, self._schema, self._module) is None:
-            return [stacked]
-        convolves = any(isinstance(one, nn.Conv1d | nn.Conv2d | nn.Conv3d) for one in self._module.modules())
-        return [Plan(TrainingPath.LOOPED), *([] if convolves and self._device.type == "cpu" else [vmap])]
+        looped = Plan(TrainingPath.LOOPED)
+        can_stack = why_not(TrainingPath.STACKED, self._job, self._schema, self._module) is None
+        if any(isinstance(one, nn.Conv1d | nn.Conv2d | nn.Conv3d) for one in self._module.modules()):
+            return [looped] if self._device.type == "cpu" else [*([stacked] if can_stack else []), vmap, looped]
+        return [stacked] if can_stack else [vmap, looped]
 
     def why_not(self, plan: Plan) -> str | None:
         """Say how a path's deltas differ from the trainer's, or what it fails with, or None."""
@@ -123,7 +124,7 @@ class _Probe:
 
     def rate(self, plan: Plan) -> float:
         """Return how many clients it trains a second."""
-        excerpt = _excerpt(self._call, self._job, clients=min(plan.clients_at_once, _MOST_MEASURED))
+        excerpt = _excerpt(self._call, self._job, clients=min(plan.num_clients, _MOST_MEASURED))
         return _rate(excerpt, make_trainer(Task(self._job, self._schema, plan), self._device), plan, self._device)
 
     def _trained(self, plan: Plan, *, clients: int) -> Call:
@@ -131,7 +132,8 @@ class _Probe:
         return _trained(excerpt, make_trainer(Task(self._compared, self._schema, plan), self._device), plan)
 
 
-def _at_once(call: Call, job: JobSpec, schema: ParameterSchema, device: torch.device) -> int:
+def fitting_clients(call: Call, job: JobSpec, schema: ParameterSchema, device: torch.device) -> int:
+    """Return how many clients to take at once: a matter of model, data and device, not of what is measured."""
     if device.type == "cpu":
         return stack_size(schema.num_parameters)
     batch_bytes: int = job.training.batch_size * max(dataset.x[0].nbytes for dataset in call.datasets)
@@ -169,7 +171,7 @@ def _changed(job: JobSpec, **training: object) -> JobSpec:
 
 
 def _trained(call: Call, trainer: GroupTrainer, plan: Plan) -> Call:
-    for group in groups_of(call.sources, plan.clients_at_once):
+    for group in groups_of(call.sources, plan.num_clients):
         trainer(call, group)
     return call
 

@@ -48,27 +48,19 @@ class Crew:
         self._shared = {dataset: _put(self._library, dataset) for dataset in datasets}
         self._end = weakref.finalize(self, _end, self._workers, self._queue)
 
-    def gather(self, *, wait: bool) -> None:
-        """Let the processes that are ready by now take part; wait for all of them, two seconds or so, if told to.
-
-        Raises:
-            WorkerLost: if one has ended.
-        """
-        for worker in set(self._workers) - set(self._ready):
-            if wait or select.select([worker.channel], [], [], 0)[0]:
-                _hear(worker)
-                self._ready.append(worker)
-
-    def train(self, task: Task, call: Call, trainer: GroupTrainer, lent: tuple[Segment, Place]) -> None:
+    def train(self, task: Task, call: Call, trainer: GroupTrainer, lent: tuple[Segment, Place], *, wait: bool) -> None:
         """Train all clients of a call whose deltas are `lent`, here and in the other processes.
+
+        Those take part that are ready by now; with `wait` all of them, who take two seconds or so to start.
 
         Raises:
             WorkerLost: if a process ended before its work was done. Then the call is not to be used, nor this crew.
         """
         finished = False
         try:
+            self._gather(wait=wait)
             order, losses = self._order(task, call, lent)
-            groups = groups_of(call.sources, task.plan.clients_at_once)
+            groups = groups_of(call.sources, task.plan.num_clients)
             each = self._queue.fill(len(groups))
             for worker in self._ready:
                 _tell(worker, replace(order, each=each))
@@ -87,6 +79,12 @@ class Crew:
     def close(self) -> None:
         """End the processes at once. Closing again does nothing."""
         self._end()
+
+    def _gather(self, *, wait: bool) -> None:
+        for worker in [one for one in self._workers if one not in self._ready]:
+            if wait or select.select([worker.channel], [], [], 0)[0]:
+                _hear(worker)
+                self._ready.append(worker)
 
     def _order(self, task: Task, call: Call, lent: tuple[Segment, Place]) -> tuple[Order, npt.NDArray[np.float64]]:
         """Lay out on the desk what the others need to know; return that, and where all write their losses."""

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.models import build_model
@@ -22,7 +23,7 @@ from fed_compute.errors import CohortUnsupported, ModelMismatch
 from fed_compute.protocol.job import JobSpec, Loss, ModelSection
 from fed_compute.protocol.schema import ParameterSchema, Vector
 from fed_compute.simulator.cohort.arranging import arrange
-from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check
+from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.crew import Crew
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
@@ -49,6 +50,9 @@ class CohortResult:
 
 class CohortEngine:
     """Many virtual clients' local training, each within 1e-5 of what `client.trainer.train` gives from the same seed.
+
+    Save where rounding decides: a ReLU of an input that is zero but for it may fall to either side, and Adam makes a
+    step of a gradient that is nothing else.
 
     Which path trains them is measured at the first call of a job, see `calibration`, unless `plan` says it. Which one
     it is shows only in the rounding, but there it does. So for the same bytes again, give the plan of the first run:
@@ -82,6 +86,7 @@ class CohortEngine:
         self._trainers = Trainers(self._device)
         self._tasks: list[tuple[Task, Calibration]] = []
         self._fitting: WeakKeyDictionary[Dataset, list[tuple[ModelSection, Loss]]] = WeakKeyDictionary()
+        self._probe: tuple[ModelSection, nn.Module] | None = None
         self._lender = Lender()
         self._crew: Crew | None = None
         self._seconds_trained = 0.0
@@ -147,14 +152,13 @@ class CohortEngine:
             self._crew = None
 
     def _train(self, task: Task, call: Call, lent: _Lent | None) -> None:
-        trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.clients_at_once)
+        trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.num_clients)
         if lent is None or not self._is_worth_processes(len(groups)):
             for group in groups:
                 trainer(call, group)
             return
         crew, self._crew = self._crew or Crew(self._processes - 1, self._datasets), None
-        crew.gather(wait=self._starts_at_once)
-        crew.train(task, call, trainer, lent)
+        crew.train(task, call, trainer, lent, wait=self._starts_at_once)
         self._crew = crew
 
     def _is_worth_processes(self, num_groups: int) -> bool:
@@ -173,8 +177,8 @@ class CohortEngine:
         if self._given_plan is None:
             calibration = calibrate(call, job, schema, self._device)
         else:
-            calibration = Calibration(self._given_plan)
-            check(call, Task(job, schema, self._given_plan), self._device)
+            calibration = Calibration(self._given_plan.filled(fitting_clients(call, job, schema, self._device)))
+            check(call, Task(job, schema, calibration.plan), self._device)
         self._tasks.append((Task(job, schema, calibration.plan), calibration))
         return self._tasks[-1][0]
 
@@ -183,9 +187,10 @@ class CohortEngine:
         need = (job.model, job.training.loss)
         used = [call.datasets[number] for number in np.unique(call.sources)]
         if unchecked := [dataset for dataset in used if need not in self._fitting.get(dataset, [])]:
-            module = build_model(recipe_of(job, schema))
+            if self._probe is None or self._probe[0] != job.model:
+                self._probe = job.model, build_model(recipe_of(job, schema))
             for dataset in unchecked:
-                check_data(module, job.training.loss, dataset)
+                check_data(self._probe[1], job.training.loss, dataset)
                 self._fitting.setdefault(dataset, []).append(need)
 
     def _room(self, count: int, length: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Lent | None]:

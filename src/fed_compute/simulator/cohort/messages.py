@@ -1,11 +1,12 @@
 """What a process tells another about a call: plain data, and the memory that goes with it."""
 
+import itertools
 import json
 import mmap
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fed_compute.client.datasets import Dataset
@@ -23,11 +24,12 @@ COPIED = ("base", "sources", "rows", "bounds", "seeds", "places", "added")
 
 @dataclass(frozen=True)
 class SharedDataset:
-    """A data set in shared memory. Two of the same name at the same place have the same samples."""
+    """A data set in shared memory. Its number is its own: another one may lie at the same place later."""
 
     x: Place
     y: Place
     name: str
+    number: int = field(default_factory=itertools.count().__next__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class OrderReader:
         return mapped(self._maps[place["segment"]], _place(place))
 
     def _dataset(self, found: Mapping[str, Any]) -> tuple[SharedDataset, Dataset]:
-        key = SharedDataset(_place(found["x"]), _place(found["y"]), found["name"])
+        key = SharedDataset(_place(found["x"]), _place(found["y"]), found["name"], found["number"])
         known = self._datasets.get(key)
         return key, known or Dataset(self._array(found["x"]), self._array(found["y"]), found["name"])
 

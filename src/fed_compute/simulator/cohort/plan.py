@@ -1,6 +1,6 @@
 """By which path a cohort trains, and how many clients at once. The choice is data: one word in a report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -23,25 +23,39 @@ class TrainingPath(StrEnum):
     """The client's own trainer, one client after the other: everything that a client can train."""
 
 
+_ONE_AT_ONCE = (TrainingPath.LOOPED, TrainingPath.SEQUENTIAL)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A path and how many clients it takes at once, written `stacked:10`. `looped` and `sequential` take one.
 
-    Which clients share a stack changes the rounding of their results, so the plan is part of what has to be
-    repeated to repeat a run byte for byte. The number of processes is not.
+    Without a number the engine fills in how many fit. Which clients share a stack changes the rounding of their
+    results, so the plan is part of what has to be repeated to repeat a run byte for byte; the number of processes is
+    not.
     """
 
     path: TrainingPath
-    clients_at_once: int = 1
+    clients_at_once: int | None = None
 
     def __post_init__(self) -> None:
-        if self.clients_at_once < 1:
-            raise CohortUnsupported(f"a training path takes at least 1 client at once, found {self.clients_at_once}")
-        if self.clients_at_once > 1 and self.path in (TrainingPath.LOOPED, TrainingPath.SEQUENTIAL):
-            raise CohortUnsupported(f"path {self.path} takes 1 client at once, found {self.clients_at_once}")
+        if self.clients_at_once is not None and (self.clients_at_once < 1 or self.path in _ONE_AT_ONCE):
+            wanted = "no number" if self.path in _ONE_AT_ONCE else "1 or more"
+            raise CohortUnsupported(f"path {self.path} takes {wanted} of clients, found {self.clients_at_once}")
 
     def __str__(self) -> str:
-        return self.path if self.clients_at_once == 1 else f"{self.path}:{self.clients_at_once}"
+        return self.path if self.clients_at_once is None else f"{self.path}:{self.clients_at_once}"
+
+    @property
+    def num_clients(self) -> int:
+        """How many clients are trained at once."""
+        return self.clients_at_once or 1
+
+    def filled(self, fitting: int) -> Self:
+        """Return the plan with `fitting` clients at once where it says no number and takes more than one."""
+        if self.clients_at_once is not None or self.path in _ONE_AT_ONCE:
+            return self
+        return replace(self, clients_at_once=fitting)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -54,7 +68,7 @@ class Plan:
         if path not in list(TrainingPath) or (colon and not (number.isascii() and number.isdigit())):
             wanted = ", ".join(TrainingPath)
             raise CohortUnsupported(f"{text[:80]!r} is no training path; wanted one of {wanted}, or stacked:10")
-        return cls(TrainingPath(path), int(number) if colon else 1)
+        return cls(TrainingPath(path), int(number) if colon else None)
 
 
 def stack_size(num_parameters: int, *, device: Literal["cpu", "cuda"] = "cpu") -> int:

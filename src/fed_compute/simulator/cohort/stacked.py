@@ -1,13 +1,23 @@
-"""Models of affine layers with ReLU between them, many at once: forward and backward as batched matrix products."""
+"""Built-in models, many at once, as batched matrix products."""
 
 import torch
 from torch.nn import functional as F
 
-from fed_compute.protocol.job import Loss
-from fed_compute.simulator.cohort.gradients import Dense, Gradient, OuterProducts, Stacks
+from fed_compute.protocol.architectures import SmallCNNArguments
+from fed_compute.protocol.job import Loss, ModelSection
+from fed_compute.simulator.cohort.gradients import Dense, Gradient, Gradients, OuterProducts, Stacks
 
-STACKED_MODELS = ("linear", "simple_mlp")
-"""Built-in models of that kind: their schema is weight and bias of each layer in turn."""
+_LAYERS = ("linear", "simple_mlp")
+_CONVOLUTIONS = "small_cnn"
+STACKED_MODELS = (*_LAYERS, _CONVOLUTIONS)
+"""The built-in models that can be stacked."""
+
+
+def stacked_model(model: ModelSection, loss: Loss) -> Gradients:
+    """Return what computes the gradients of one of `STACKED_MODELS`."""
+    if model.name in _LAYERS:
+        return StackedLayers(loss)
+    return StackedConvolutions(SmallCNNArguments.model_validate(model.args), loss)
 
 
 class StackedLayers:
@@ -40,6 +50,46 @@ class StackedLayers:
             if layer:
                 slope = torch.ops.aten.threshold_backward(torch.bmm(slope, kernels[layer]), values[layer], 0)
         return losses, gradients[::-1]
+
+
+class StackedConvolutions:
+    """The gradients of `small_cnn`: each convolution is a product of kernels and unfolded pictures.
+
+    Worth it on CUDA, where the alternative is a convolution in as many groups as there are clients. On a CPU unfolding
+    takes twice as long as the convolution of one client after the other.
+    """
+
+    def __init__(self, arguments: SmallCNNArguments, loss: Loss) -> None:
+        self._image = (arguments.channels, arguments.height, arguments.width)
+        self._loss = loss
+
+    def __call__(
+        self, parameters: Stacks, inputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[torch.Tensor, list[Gradient]]:
+        """Return losses and gradients; see `Gradients`."""
+        leaves = [one.detach().requires_grad_() for one in parameters]
+        kernel1, bias1, kernel2, bias2, *dense = leaves
+        maps = inputs.float().reshape(*inputs.shape[:2], *self._image)
+        values = _convolved(_convolved(maps, kernel1, bias1), kernel2, bias2).flatten(2)
+        hidden = torch.baddbmm(dense[1].unsqueeze(1), values, dense[0].transpose(1, 2)).relu()
+        outputs = torch.baddbmm(dense[3].unsqueeze(1), hidden, dense[2].transpose(1, 2))
+        if self._loss == "cross_entropy":
+            each = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none").reshape(targets.shape)
+        else:
+            each = (outputs - targets).square().mean(dim=2)
+        losses = (each * weights).sum(dim=1)
+        # Clients have nothing in common, so the gradient of the sum is the gradient of each.
+        return losses.detach(), [Dense(one) for one in torch.autograd.grad(losses.sum(), leaves)]
+
+
+def _convolved(maps: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Convolve, pool and rectify: (k, B, C, H, W) with k kernels (k, O, C, 3, 3) to (k, B, O, H // 2, W // 2)."""
+    clients, batch, _, height, width = maps.shape
+    patches = F.unfold(maps.flatten(0, 1), kernel_size=3, padding=1)
+    patches = patches.reshape(clients, batch, *patches.shape[1:])  # (k, B, C·9, H·W)
+    products = torch.matmul(kernel.flatten(2).unsqueeze(1), patches) + bias[:, None, :, None]
+    pooled = F.relu(F.max_pool2d(products.reshape(clients * batch, -1, height, width), 2))
+    return pooled.reshape(clients, batch, *pooled.shape[1:])
 
 
 def _cross_entropy(

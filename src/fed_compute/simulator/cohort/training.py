@@ -21,7 +21,7 @@ from fed_compute.simulator.cohort.gradients import Gradients, Stacks
 from fed_compute.simulator.cohort.modules import LoopedModule, VmappedModule, why_not_looped
 from fed_compute.simulator.cohort.optimizers import StackedOptimizer
 from fed_compute.simulator.cohort.plan import TrainingPath
-from fed_compute.simulator.cohort.stacked import STACKED_MODELS, StackedLayers
+from fed_compute.simulator.cohort.stacked import STACKED_MODELS, stacked_model
 from fed_compute.simulator.cohort.timetable import Timetable, on_device
 
 
@@ -70,7 +70,7 @@ def why_not(path: TrainingPath, job: JobSpec, schema: ParameterSchema, module: n
     if path is TrainingPath.SEQUENTIAL:
         return None
     if path is TrainingPath.STACKED:
-        return None if job.model.name in STACKED_MODELS else f"it takes {' and '.join(STACKED_MODELS)} only"
+        return None if job.model.name in STACKED_MODELS else f"it takes {', '.join(STACKED_MODELS)} only"
     return why_not_looped(module, schema)
 
 
@@ -95,7 +95,7 @@ def _gradients(task: Task, module: nn.Module, device: torch.device) -> Gradients
     loss = task.job.training.loss
     match task.plan.path:
         case TrainingPath.STACKED:
-            return StackedLayers(loss)
+            return stacked_model(task.job.model, loss)
         case TrainingPath.VMAP:
             return VmappedModule(module.to(device), task.schema, loss)
         case _:

@@ -26,7 +26,7 @@ def main(channel_fd: int, queue_fd: int) -> None:
     channel.sendall(READY)
     while (order := reader.read()) is not None:
         task, call, each = order
-        trainer, groups = trainers.of(task), groups_of(call.sources, task.plan.clients_at_once)
+        trainer, groups = trainers.of(task), groups_of(call.sources, task.plan.num_clients)
         while (number := take(queue_fd)) is not None:
             for group in groups[number * each : (number + 1) * each]:
                 trainer(call, group)

@@ -1,5 +1,6 @@
 """Looking at this machine, and at the environment."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -64,9 +65,9 @@ def test_a_file_in_the_way_of_a_folder_is_bad(tmp_path: Path) -> None:
 def test_a_secret_with_an_open_mode_is_named(tmp_path: Path) -> None:
     secret = tmp_path / "pepper"
     secret.touch(mode=0o600)
-    assert machine.folder("folder", tmp_path, secrets=[secret]).level == "ok"
+    assert machine.folder("folder", tmp_path, secrets=["pep*"]).level == "ok"
     secret.chmod(0o644)
-    assert str(secret) in machine.folder("folder", tmp_path, secrets=[secret]).found
+    assert str(secret) in machine.folder("folder", tmp_path, secrets=["pep*"]).found
 
 
 @pytest.mark.parametrize(
@@ -106,3 +107,15 @@ def test_no_secret_of_the_environment_is_repeated(monkeypatch: pytest.MonkeyPatc
     found = environment.settings(ClientSettings, prefixes=("CLIENT_",), environ=environment.present())
     assert any(one.level == "bad" for one in found)
     assert not any(key in one.found or "iiii" in one.found for one in found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
+def test_a_folder_within_somebody_elses_is_a_finding_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    os.seteuid(65_534)
+    try:
+        finding = machine.folder("folder", tmp_path / "theirs" / "data", secrets=[])
+    finally:
+        os.seteuid(0)
+    assert finding.level == "bad"
+    assert "theirs" in finding.found

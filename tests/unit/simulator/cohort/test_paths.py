@@ -27,6 +27,7 @@ UNEVEN = (20, 3, 8, 1, 17, 9, 16)
 EVERY_PATH = [
     (MLP, "stacked:3"),
     (LINEAR, "stacked:4"),
+    (CNN, "stacked:3"),
     (MLP, "vmap:3"),
     (MLP, "looped"),
     (CNN, "vmap:2"),

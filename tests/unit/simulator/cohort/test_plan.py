@@ -14,7 +14,9 @@ def test_a_plan_reads_back_what_it_writes(path: TrainingPath, at_once: int) -> N
     assert Plan.parse(str(Plan(path, at_once))) == Plan(path, at_once)
 
 
-@pytest.mark.parametrize("text", ["stackd", "stacked:", "stacked:0", "stacked:-1", "stacked:ten", "looped:2", ""])
+@pytest.mark.parametrize(
+    "text", ["stackd", "stacked:", "stacked:0", "stacked:-1", "stacked:ten", "looped:2", "sequential:1", ""]
+)
 def test_what_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(CohortUnsupported):
         Plan.parse(text)
@@ -23,6 +25,12 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
 def test_an_unknown_path_is_told_the_known_ones() -> None:
     with pytest.raises(CohortUnsupported, match="stacked, vmap, looped, sequential"):
         Plan.parse("stackd:10")
+
+
+def test_a_path_without_a_number_takes_as_many_clients_as_fit() -> None:
+    assert str(Plan.parse("stacked").filled(10)) == "stacked:10"
+    assert str(Plan.parse("stacked:3").filled(10)) == "stacked:3"
+    assert str(Plan.parse("looped").filled(10)) == "looped"
 
 
 @given(st.integers(1, 2**32))

@@ -34,10 +34,11 @@
     };
   }
 
-  // Without a pointer on it, a chart tells the newest values.
+  // Without a pointer on it, a chart tells the newest values that belong together.
   function tellNewest(chart) {
     if (isThere(chart.cursor.idx)) return;
-    chart.setLegend({ idx: Math.max(...chart.data.slice(1).map((column) => column.findLastIndex(isThere))) }, false);
+    const newest = chart.data.slice(1).map((column) => column.findLastIndex(isThere)).filter((index) => index >= 0);
+    chart.setLegend({ idx: Math.min(...newest) }, false);
   }
 
   function describe(figure, known, values, rounds) {
