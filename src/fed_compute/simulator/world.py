@@ -111,7 +111,7 @@ class World:
     def _happen(self, kind: Kind, shift: Shift) -> None:
         match kind:
             case Kind.ARRIVE:
-                until = self._clock.now() + self._longest_batch_seconds()
+                until = self._clock.now() + _longest_batch_seconds(self._live, self._look_seconds)
                 more = self._timeline.arrivals(_room_in(self._core, self._live) - 1, until=until)
                 self._deliver([shift, *more])
                 self._follow()
@@ -129,10 +129,6 @@ class World:
                 self._tally.stopped += 1
                 self._leave(shift)
                 self._fill()
-
-    def _longest_batch_seconds(self) -> float:
-        """Return how long updates may be held for one batch: in buffers each one frees a slot that others look for."""
-        return self._look_seconds if self._live is not None and self._live.is_buffer else math.inf
 
     def _leave(self, shift: Shift, *, back_at: float = 0.0) -> None:
         """Let a client put its work down."""
@@ -262,6 +258,11 @@ def _room_in(core: Coordinator, round_: Round | None) -> int:
         return 1
     with core.store.snapshot() as records:
         return max(1, round_.target_updates - records.updates.count(round_.round_id))
+
+
+def _longest_batch_seconds(round_: Round | None, look_seconds: float) -> float:
+    """Return how long updates may be held for one batch: in buffers each one frees a slot that others look for."""
+    return look_seconds if round_ is not None and round_.is_buffer else math.inf
 
 
 def _is_heard(core: Coordinator, shift: Shift, *, now: float) -> bool:
