@@ -19,8 +19,10 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 CHROMIUM = shutil.which(os.environ.get("CHROMIUM", "chromium"))
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
-PATIENCE_MS = 15_000
+PATIENCE_MS = 45_000
 """How long a page has for what it should show. Slowness never fails a test: the machine may be shared."""
+
+PATIENT = pytest.mark.timeout(200)
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 WIDTHS = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])

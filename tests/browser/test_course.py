@@ -2,7 +2,9 @@
 
 import re
 
-from tests.browser.conftest import JOB, WIDTHS, Guest, Site
+from tests.browser.conftest import JOB, PATIENT, WIDTHS, Guest, Site
+
+pytestmark = PATIENT
 
 
 @WIDTHS

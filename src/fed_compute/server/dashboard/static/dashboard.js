@@ -163,6 +163,7 @@
     redraw();
     follow();
     offerCopies();
+    document.querySelector(".bar [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     isDark.addEventListener("change", rebuild);
     document.body.addEventListener("htmx:beforeRequest", (event) => { if (event.detail.requestConfig?.triggeringEvent?.type === "live") keep(event); });
     document.body.addEventListener("htmx:beforeSwap", noteScrolls);
