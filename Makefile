@@ -74,7 +74,7 @@ bench-async: $(DEV)  ## Race asynchronous against synchronous rounds, minutes; t
 docs: $(DEV)  ## Build the documentation into site/, strictly and without the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
-docs-serve: $(DEV)  ## Show the documentation in a browser, and again after each change
+docs-serve: $(DEV)  ## Serve the documentation to a browser, anew after each change of a page
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve $(ARGS)
 
 examples: $(DEV)  ## Record the API documentation's examples anew from a small run

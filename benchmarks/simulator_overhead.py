@@ -41,6 +41,7 @@ from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.job import parse_job
 from fed_compute.protocol.updates import encode_update
 from fed_compute.rounds.records import Job
+from fed_compute.storage.blob_stores import IN_PROCESS
 
 BATCH = 100
 TARGET_MICROSECONDS = 120.0
@@ -170,7 +171,7 @@ def _open(clock: ManualClock) -> Coordinator:
     settings = load_settings(
         data_dir=Path(tempfile.mkdtemp(prefix="fed-compute-overhead-")),
         database_url="sqlite://",
-        blob_url="memory://",
+        blob_url=IN_PROCESS,
         newcomer_quota=UNLIMITED,
         daily_quota=UNLIMITED,
         updates_per_minute=UNLIMITED,

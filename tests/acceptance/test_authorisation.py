@@ -69,6 +69,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/status/{round_id}"): public(),
     ("GET", "/async/round/{round_id}/stats"): public(),
     ("GET", "/metrics"): public(),
+    ("GET", "/metrics/prometheus"): public(),
     ("GET", "/metrics/latest"): public(),
     ("GET", "/metrics/round/{round_id}"): public(),
     ("GET", "/reputation"): public(),

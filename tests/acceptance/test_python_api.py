@@ -14,6 +14,8 @@ from torch import nn
 
 import fed_compute
 from fed_compute import Client, Coordinator, JobSpec, register_dataset, register_model
+from fed_compute.client.datasets import registry as dataset_registry
+from fed_compute.client.models import registry as model_registry
 from fed_compute.client.models.registry import build_plugin
 from fed_compute.errors import (
     ClientMustAct,
@@ -32,6 +34,13 @@ ROUNDS = {"total": 1, "target_updates": 1, "min_updates": 1}
 LINE = {"name": "line", "model": {"name": "linear", "args": {"input_dim": 2, "output_dim": 1}}, "rounds": ROUNDS}
 LINE |= {"training": {"loss": "mse"}}
 X, Y = np.random.default_rng(7).random((20, 2), dtype=np.float32), np.ones(20, dtype=np.float32)
+
+
+@pytest.fixture(autouse=True)
+def forgotten_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a test registers be gone when it ends."""
+    monkeypatch.setattr(model_registry, "_REGISTERED", {})
+    monkeypatch.setattr(dataset_registry, "_REGISTERED", {})
 
 
 class Heard:

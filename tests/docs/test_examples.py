@@ -8,6 +8,7 @@ import pytest
 import typer
 import yaml
 
+from fed_compute.client.models import registry
 from fed_compute.protocol.job import parse_job_text
 from fed_compute.simulator.population.description import parse_fleet_text
 from tests.docs.pages import RUNS, Block, blocks, documents, prose, text_of
@@ -84,6 +85,7 @@ def test_every_python_block_is_python(block: Block) -> None:
 def test_every_python_block_that_is_marked_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_REGISTERED", {})
     exec(compile(block.text, block.place, "exec"), {"__name__": "__docs__"})  # noqa: S102 - our own documents
 
 

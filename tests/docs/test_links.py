@@ -70,6 +70,8 @@ def test_every_page_is_in_the_navigation() -> None:
     by_folder = tuple(f"{folder}/" for folder in COMPLETED.values())
     assert [page for page in pages if page not in menu and not page.startswith(by_folder)] == []
     assert all(f"  - {section}:" in menu for section in COMPLETED)
+    named = re.findall(r"[\w/-]+\.md$", menu, re.MULTILINE)
+    assert sorted(named) == sorted(set(named)), "a page stands twice in the menu"
 
 
 @pytest.mark.parametrize("folder", ["tutorials", "how-to", "reference", "explanation", "decisions"])

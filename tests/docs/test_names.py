@@ -5,8 +5,11 @@ import re
 import pytest
 
 from fed_compute.cli.admin_api import KEY_VARIABLE
+from fed_compute.client import config as client
 from fed_compute.client.config import ClientSettings
+from fed_compute.coordinator import settings as coordinator
 from fed_compute.coordinator.settings import CoordinatorSettings
+from fed_compute.errors import SettingInvalid
 from tests.architecture.test_containers import environment_names
 from tests.docs.pages import documents, text_of
 from tools.site.catalogue import error_kinds
@@ -14,6 +17,7 @@ from tools.site.links import REPOSITORY
 from tools.site.server import operations
 
 VARIABLE = re.compile(r"\b(?:FED_COMPUTE|CLIENT|ASYNC|INCENTIVE)_[A-Z][A-Z_]*[A-Z]\b")
+GIVEN = re.compile(rf"({VARIABLE.pattern})=\"?([^\s`\"…$<]+)(?=[\s`\"])")
 CALL = re.compile(r"`(GET|PUT|POST|PATCH|DELETE|HEAD) (/[^`\s?]*)")
 CURL = re.compile(
     r"curl (?:-N |-X (?P<method>[A-Z]+) )?\"?(?:https?://)?(?:localhost:8000|train\.example\.org)(?P<path>/[^\s?`\"]*)?"
@@ -42,6 +46,21 @@ def is_call(method: str, path: str) -> bool:
 def test_every_variable_exists(name: str) -> None:
     known = environment_names(CoordinatorSettings) | environment_names(ClientSettings) | {KEY_VARIABLE}
     assert sorted(set(VARIABLE.findall(text_of(REPOSITORY / name))) - known) == []
+
+
+def test_every_value_that_a_document_gives_a_setting_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {pair for name in EVERYWHERE for pair in GIVEN.findall(text_of(REPOSITORY / name))}
+    assert len(told) >= 10
+    refused = {}
+    for variable, value in sorted(told):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            load = client.load_settings if variable in environment_names(ClientSettings) else coordinator.load_settings
+            try:
+                load()
+            except SettingInvalid as error:
+                refused[f"{variable}={value}"] = error.message
+    assert refused == {}
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)

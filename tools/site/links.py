@@ -35,12 +35,10 @@ def page_of(path: Path) -> str | None:
 
 
 def file_of(page: str) -> Path:
-    """Return the file of the repository that a page shows."""
+    """Return the document of the repository that a page shows."""
     for name, shown_as in FROM_THE_TOP.items():
         if page == shown_as:
             return REPOSITORY / name
-    if page.startswith("source/"):
-        return REPOSITORY / page.removeprefix("source/").removesuffix(".md")
     return DOCS / page
 
 

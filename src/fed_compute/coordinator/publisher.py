@@ -61,6 +61,7 @@ class VersionPublisher:
         with self._store.snapshot() as records:
             rounds = records.rounds.in_states([RoundState.COLLECTING, RoundState.AGGREGATING])
         self._folds = {round_.round_id: fold for round_ in rounds if (fold := self._folds.get(round_.round_id))}
+        self._traces.keep_only([round_.round_id for round_ in rounds])
         done, damage = False, None
         for round_ in rounds:
             try:
@@ -93,7 +94,6 @@ class VersionPublisher:
         ):
             self._publish(job, round_, fold)
         del self._folds[round_.round_id]
-        self._traces.forget(round_.round_id)
         return True
 
     def _fold_in(self, round_: Round, fold: RoundFold, updates: Sequence[Update]) -> None:

@@ -38,7 +38,8 @@ class JobTotals:
     """What happened in one job so far. Losses and accuracy are means weighted by samples, None before the first.
 
     `tasks` counts by kind and outcome, `updates` and `rounds` by outcome. `train_loss` is of the newest round that was
-    closed, the other two of the newest version that was measured. Times are Unix seconds.
+    closed, the other two of the newest version that was measured. `round_seconds` leave the job's pauses out.
+    Times are Unix seconds.
     """
 
     rounds: Mapping[str, int]
@@ -104,6 +105,10 @@ def add_up(kept_by_job: State, entry: Entry, payload: Payload) -> None:
         _take_in_evaluation(kept, payload)
     elif entry.kind.startswith("round_"):
         _take_in_round(kept, entry)
+    elif entry.kind == "job_paused":
+        kept.setdefault("paused_at", entry.at)
+    elif entry.kind == "job_resumed":
+        _go_on(kept, at=entry.at)
 
 
 def _take_in_update(kept: State, entry: Entry, payload: Payload) -> None:
@@ -142,9 +147,18 @@ def _take_in_round(kept: State, entry: Entry) -> None:
             live.pop(name, None)
 
 
+def _go_on(kept: State, *, at: float) -> None:
+    """Leave a pause out of how long the live round takes."""
+    paused_at = kept.pop("paused_at", at)
+    for round_ in kept["live"].values():
+        if "started_at" in round_:
+            round_["started_at"] += at - max(paused_at, round_["started_at"])
+
+
 def _take_in_result(kept: State, round_: State, *, at: float) -> None:
     if "started_at" in round_:
-        _spread(kept, "round_seconds", SECONDS, max(0.0, at - round_["started_at"]))
+        until = min(at, kept.get("paused_at", at))
+        _spread(kept, "round_seconds", SECONDS, max(0.0, until - round_["started_at"]))
     if "aggregating_at" in round_:
         _spread(kept, "aggregation_seconds", SHORT_SECONDS, max(0.0, at - round_["aggregating_at"]))
     kept["last_closed_at"], kept["train_loss"] = at, _mean(round_.get("loss", (0.0, 0)))

@@ -1,7 +1,7 @@
 """Which trace each accepted update belongs to: kept in the journal, so that another process can go on with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fed_compute.ids import RoundId, UpdateId
 from fed_compute.protocol import tracing
@@ -30,7 +30,7 @@ class UpdateTraces:
         self._read[round_id] = entries[-1].seq if entries else self._read.get(round_id, 0)
         return known
 
-    def forget(self, round_id: RoundId) -> None:
-        """Forget a round that is over."""
-        self._known.pop(round_id, None)
-        self._read.pop(round_id, None)
+    def keep_only(self, live: Collection[RoundId]) -> None:
+        """Forget every round but these, whoever ended it."""
+        for round_id in self._known.keys() - set(live):
+            del self._known[round_id], self._read[round_id]

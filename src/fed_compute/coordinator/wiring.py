@@ -45,7 +45,7 @@ from fed_compute.coordinator.update_validator import UpdateValidator
 from fed_compute.coordinator.worker import Duty, Worker
 from fed_compute.errors import SettingInvalid
 from fed_compute.rounds.records import Scope
-from fed_compute.storage.blob_stores import open_blobs
+from fed_compute.storage.blob_stores import IN_PROCESS, open_blobs
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.counted_blobs import CountedBlobs
 from fed_compute.storage.model_store import ModelStore
@@ -138,6 +138,7 @@ def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = Non
         SettingInvalid, ExtraMissing: if a setting cannot be used, or needs a part that is not installed.
         StorageUnreachable, BlobStoreUnusable, RateStoreUnreachable: if a service that it relies on does not serve.
     """
+    _require_one_memory(settings)
     data_dir = DataDir(settings.data_dir)
     data_dir.claim()
     with ExitStack() as undo:
@@ -149,6 +150,19 @@ def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = Non
         _ensure_operator_key(coordinator)
         undo.pop_all()
     return coordinator
+
+
+def _require_one_memory(settings: CoordinatorSettings) -> None:
+    """Refuse records that outlive their blobs: what was accepted would be lost with the process.
+
+    Raises:
+        SettingInvalid: if blobs are kept in the process and records elsewhere.
+    """
+    if settings.blob_url == IN_PROCESS and settings.database_url != "sqlite://":
+        raise SettingInvalid(
+            f"blob_url {IN_PROCESS} keeps updates in the process only; set database_url to sqlite://, which forgets "
+            "with it, or leave blob_url out"
+        )
 
 
 def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store: Store) -> Coordinator:

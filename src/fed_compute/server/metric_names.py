@@ -83,7 +83,13 @@ METRICS: tuple[MetricName, ...] = (
     _of_store(
         "round_closed_timestamp_seconds", _GAUGE, "seconds", "When a round was last closed with a result.", "job_name"
     ),
-    _of_store("round_duration_seconds", _HISTOGRAM, "seconds", "From a round's first task to its result.", "job_name"),
+    _of_store(
+        "round_duration_seconds",
+        _HISTOGRAM,
+        "seconds",
+        "From a round's first task to its result, without pauses.",
+        "job_name",
+    ),
     _of_store(
         "aggregation_duration_seconds", _HISTOGRAM, "seconds", "From a round's last update to its result.", "job_name"
     ),

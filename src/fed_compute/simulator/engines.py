@@ -1,13 +1,11 @@
 """What trains a simulation's clients, and by which path."""
 
-from fed_compute.client.models import build_model
+from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.simulator.cohort import Plan, TrainingPath
 from fed_compute.simulator.cohort.plan import stack_size
-from fed_compute.simulator.cohort.training import recipe_of, why_not
-
-AUTO = "auto"
+from fed_compute.simulator.cohort.stacked import STACKED_LAYERS
 
 
 def plan_named(text: str | None, job: JobSpec, schema: ParameterSchema) -> Plan | None:
@@ -28,13 +26,9 @@ def plan_named(text: str | None, job: JobSpec, schema: ParameterSchema) -> Plan 
 def steady_plan(job: JobSpec, schema: ParameterSchema) -> Plan:
     """Return the plan that follows from the model alone, so that a run repeats byte for byte on any machine alike.
 
-    What is measured to be fastest may differ from run to run, and each path rounds in its own way.
-
-    Raises:
-        ModelMismatch: if the job's model cannot be built.
+    What is measured to be fastest may differ from run to run, and each path rounds in its own way. A plug-in may do
+    things that only the client's own trainer does as well, so it takes that one.
     """
-    module = build_model(recipe_of(job, schema))
-    for path in (TrainingPath.STACKED, TrainingPath.LOOPED):
-        if why_not(path, job, schema, module) is None:
-            return Plan(path, stack_size(schema.num_parameters) if path is TrainingPath.STACKED else 1)
-    return Plan(TrainingPath.SEQUENTIAL)
+    if job.model.name in STACKED_LAYERS:
+        return Plan(TrainingPath.STACKED, stack_size(schema.num_parameters))
+    return Plan(TrainingPath.LOOPED if job.model.name in BUILT_IN else TrainingPath.SEQUENTIAL)

@@ -31,6 +31,7 @@ from fed_compute.simulator.samples import Arrays, Samples, load_samples
 from fed_compute.simulator.splits import Holdings, Split
 from fed_compute.simulator.training import Engine, Workshop
 from fed_compute.simulator.world import Tally, World
+from fed_compute.storage.blob_stores import IN_PROCESS
 
 BEGAN_AT = 1_767_225_600.0
 """Midnight UTC on 1 January 2026: the virtual clock starts here, so that hours of the day mean something."""
@@ -207,7 +208,7 @@ def _coordinator(fleet: FleetSpec, clock: ManualClock) -> Iterator[Coordinator]:
         settings = CoordinatorSettings(
             data_dir=Path(folder),
             database_url="sqlite://",
-            blob_url="memory://",
+            blob_url=IN_PROCESS,
             heartbeat_seconds=fleet.coordinator.heartbeat_seconds,
             newcomer_quota=UNLIMITED,
             daily_quota=UNLIMITED,

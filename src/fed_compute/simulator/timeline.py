@@ -76,10 +76,12 @@ class Timeline:
             self._looks.discard(event.at)
         return event
 
-    def arrivals(self, most: int) -> list[Shift]:
-        """Take out at most so many arrivals that come before anything else."""
+    def arrivals(self, most: int, *, until: float) -> list[Shift]:
+        """Take out at most so many arrivals, up to a moment, that come before anything else."""
         found: list[Shift] = []
         while len(found) < most and self._events and self._events[0].kind is Kind.ARRIVE:
+            if self._events[0].at > until:
+                break
             if (shift := heapq.heappop(self._events).shift) is not None and not shift.is_stopped:
                 found.append(shift)
         return found

@@ -66,6 +66,7 @@ class World:
         self._workshop = workshop
         self._job_id = job
         self._rng = np.random.default_rng([seed, 30])
+        self._look_seconds = look_seconds
         self._timeline = Timeline(look_seconds=look_seconds)
         self._ahead = Ahead(core, self._timeline, workshop)
         self._shifts: dict[TaskId, Shift] = {}
@@ -110,7 +111,9 @@ class World:
     def _happen(self, kind: Kind, shift: Shift) -> None:
         match kind:
             case Kind.ARRIVE:
-                self._deliver([shift, *self._timeline.arrivals(_room_in(self._core, self._live) - 1)])
+                until = self._clock.now() + _longest_batch_seconds(self._live, self._look_seconds)
+                more = self._timeline.arrivals(_room_in(self._core, self._live) - 1, until=until)
+                self._deliver([shift, *more])
                 self._follow()
             case Kind.BEAT if _is_heard(self._core, shift, now=self._clock.now()):
                 self._timeline.plan(self._clock.now() + self._core.settings.heartbeat_seconds, Kind.BEAT, shift)
@@ -255,6 +258,11 @@ def _room_in(core: Coordinator, round_: Round | None) -> int:
         return 1
     with core.store.snapshot() as records:
         return max(1, round_.target_updates - records.updates.count(round_.round_id))
+
+
+def _longest_batch_seconds(round_: Round | None, look_seconds: float) -> float:
+    """Return how long updates may be held for one batch: in buffers each one frees a slot that others look for."""
+    return look_seconds if round_ is not None and round_.is_buffer else math.inf
 
 
 def _is_heard(core: Coordinator, shift: Shift, *, now: float) -> bool:

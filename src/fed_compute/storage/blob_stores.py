@@ -6,13 +6,13 @@ from fed_compute.errors import ExtraMissing
 from fed_compute.storage.blobs import BlobStore, LocalBlobStore
 from fed_compute.storage.memory_blobs import MemoryBlobStore
 
-IN_MEMORY = "memory://"
+IN_PROCESS = "process://"
 
 
 def open_blobs(url: str | None, folder: Path) -> BlobStore:
     """Open the object store at `url`, or without one the blobs in `folder`, where arriving bodies lie in any case.
 
-    `memory://` keeps them in this process, for a simulation: nothing is left of them afterwards.
+    `process://` keeps them in this process, for a simulation: nothing is left of them afterwards.
 
     Raises:
         SettingInvalid: if `url` names no object store.
@@ -21,7 +21,7 @@ def open_blobs(url: str | None, folder: Path) -> BlobStore:
     """
     if url is None:
         return LocalBlobStore(folder)
-    if url == IN_MEMORY:
+    if url == IN_PROCESS:
         return MemoryBlobStore(folder / "incoming")
     try:
         from fed_compute.storage.object_blobs import open_object_blobs

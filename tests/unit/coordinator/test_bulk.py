@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,16 @@ def story(stand: Stand) -> list[Any]:
         for entry in stand.journal()
         if entry.kind not in ("operator_key_issued",)
     ]  # fmt: skip
-    return [rounds, [replace(one, task_id=TaskId("")) for one in updates], versions, lines]
+    return [rounds, [replace(one, task_id=TaskId("")) for one in updates], versions, in_order(lines)]
+
+
+def in_order(lines: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Sort neighbouring lines of leases that ended at one moment: their order follows from random ids."""
+    found: list[tuple[Any, ...]] = []
+    for is_end, run in groupby(lines, key=lambda line: line[0] in ("task_expired", "task_cancelled")):
+        those = list(run)
+        found += sorted(those, key=lambda line: (line[1], line[3])) if is_end else those
+    return found
 
 
 acts = st.lists(

@@ -63,6 +63,21 @@ def test_rounds_are_added_up_with_their_durations_and_the_loss_is_the_newest_one
     assert job(stand).latest_version == 3
 
 
+@pytest.mark.parametrize("is_resumed", [True, False])
+def test_a_pause_is_no_part_of_how_long_a_round_takes(stand: Stand, is_resumed: bool) -> None:
+    stand.join("anna", "bob")
+    leases = [(name, stand.lease(name)) for name in ("anna", "bob")]
+    stand.clock.advance(3)
+    stand.core.steering.pause("default", by="test")
+    stand.clock.advance(20)  # what was begun may still be delivered
+    if is_resumed:
+        stand.core.steering.resume("default", by="test")
+        stand.clock.advance(2)
+    for name, lease in leases:
+        stand.send(name, lease, body_for(lease))
+    assert totals(stand).round_seconds.total == (5 if is_resumed else 3)
+
+
 def test_an_abandoned_round_leaves_nothing_behind(stand: Stand) -> None:
     stand.join("anna")
     stand.lease("anna")

@@ -112,6 +112,8 @@ def _fleet(report: "Report") -> list[Plot]:
         Series("mean", [row.mean_staleness for row in rows], 1),
         Series("largest", [float(row.max_staleness) for row in rows], 4),
     ]
+    is_buffered = report.setup.job.rounds.mode == "fedbuff"
+    stale_note = "versions between an update's base and its round's" + ("" if is_buffered else "; none in rounds")
     up, down = (np.cumsum([getattr(row, name) for row in rows]) for name in ("bytes_up", "bytes_down"))
     traffic = [
         Series("sent to the coordinator", [float(value) for value in up], 1),
@@ -130,7 +132,7 @@ def _fleet(report: "Report") -> list[Plot]:
         ),
         _lines(
             "Staleness",
-            "versions between an update's base and its round's",
+            stale_note,
             rounds,
             stale,
             by_round,
