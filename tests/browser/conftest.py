@@ -158,6 +158,11 @@ class Guest:
         self.expect(self.page.locator("#live")).to_have_text("live")
         self.expect(self.page.locator("figure.chart:not([aria-label])")).to_have_count(0)
 
+    def freeze(self) -> None:
+        """Let no part of the page be replaced any more."""
+        self.page.evaluate("document.body.addEventListener('htmx:beforeRequest', (event) => event.preventDefault())")
+        self.expect(self.page.locator(".htmx-request")).to_have_count(0)
+
     def expect(self, what: "playwright.Locator") -> "playwright.LocatorAssertions":
         """Return assertions that wait until they hold."""
         return playwright.expect(what)

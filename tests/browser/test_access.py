@@ -86,6 +86,7 @@ def test_the_keyboard_alone_reaches_everything_and_shows_where_it_is(
     reader.page.set_viewport_size(viewport)
     reader.open(path)
     reader.settle()
+    reader.freeze()
     wanted = reader.page.locator(f":is({FOCUSABLE}):visible").count()
     visited: dict[int, str] = {}
     for _ in range(wanted + 5):

@@ -69,3 +69,14 @@ def test_an_open_menu_stays_open_while_the_page_goes_on(operator: Guest, site: S
     site.join("newcomer")
     operator.page.wait_for_timeout(1_500)  # longer than a page waits before it looks again
     operator.expect(operator.page.get_by_role("button", name="Close now")).to_be_visible()
+
+
+def test_who_goes_by_keyboard_stays_there_while_the_page_goes_on(guest: Guest, site: Site) -> None:
+    site.create_job(JOB.format(name="walked", min_updates=2))
+    guest.open("/ui/jobs")
+    guest.expect(guest.page.locator("#live")).to_have_text("live")
+    card = guest.page.locator(".card", has_text="walked")
+    guest.tab_to("walked")
+    site.send_update("walker", job="walked")
+    guest.expect(card).to_contain_text("1 of 2 updates")
+    guest.expect(card.get_by_role("link", name="walked")).to_be_focused()

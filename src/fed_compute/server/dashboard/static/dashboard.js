@@ -142,6 +142,22 @@
     return document.execCommand("copy");
   }
 
+  // Whoever goes by keyboard stays where they are when it is replaced by its like: the nearest of the same name.
+  let held = null;
+  const reachable = () => [...document.querySelectorAll("main :is(a[href], button, summary, [tabindex='0'])")];
+  const nameOf = (one) => one.getAttribute("href") || one.getAttribute("aria-label") || one.textContent.trim();
+  function noteFocus() {
+    const number = reachable().indexOf(document.activeElement);
+    if (number >= 0) held = { number, name: nameOf(document.activeElement) };
+  }
+  function restoreFocus() {
+    if (held !== null && document.activeElement === document.body) {
+      const like = reachable().map((one, number) => ({ one, away: Math.abs(number - held.number) })).filter(({ one }) => nameOf(one) === held.name);
+      like.sort((a, b) => a.away - b.away)[0]?.one.focus({ preventScroll: true });
+    }
+    held = null;
+  }
+
   function offerCopies() {
     document.querySelectorAll("pre").forEach((text) => {
       const frame = document.createElement("div"), button = document.createElement("button");
@@ -166,8 +182,8 @@
     document.querySelector(".bar [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     isDark.addEventListener("change", rebuild);
     document.body.addEventListener("htmx:beforeRequest", (event) => { if (event.detail.requestConfig?.triggeringEvent?.type === "live") keep(event); });
-    document.body.addEventListener("htmx:beforeSwap", noteScrolls);
-    document.body.addEventListener("htmx:afterSettle", restoreScrolls);
+    document.body.addEventListener("htmx:beforeSwap", () => { noteScrolls(); noteFocus(); });
+    document.body.addEventListener("htmx:afterSettle", () => { restoreScrolls(); restoreFocus(); });
     let resized = null;
     addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(refit, RESIZE_MS); });
     document.addEventListener("visibilitychange", follow);
