@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from fed_compute.facade.client import Client
     from fed_compute.facade.coordinator import Coordinator
     from fed_compute.protocol.job import JobSpec, load_job
-    from fed_compute.simulator import simulate
+    from fed_compute.simulator import Report, simulate
 
-__all__ = ["Client", "Coordinator", "JobSpec", "load_job", "register_dataset", "register_model", "simulate"]
+__all__ = ["Client", "Coordinator", "JobSpec", "Report", "load_job", "register_dataset", "register_model", "simulate"]
 
 
 def __getattr__(name: str) -> object:
@@ -47,10 +47,6 @@ def __getattr__(name: str) -> object:
             from fed_compute.client.models import register_model
 
             return register_model
-        case "simulate":
-            from fed_compute.simulator import simulate
-
-            return simulate
         case "simulate":
             from fed_compute.simulator import simulate
 

@@ -1,6 +1,32 @@
-"""Many virtual clients on one machine, around the product's own coordinator, in virtual time."""
+"""Many virtual clients on one machine, around the product's own coordinator, in virtual time.
 
-from fed_compute.simulator.report import Report
-from fed_compute.simulator.run import simulate
+The names are loaded when they are first used: whoever trains cohorts needs no coordinator.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fed_compute.simulator.report import Report
+    from fed_compute.simulator.run import simulate
 
 __all__ = ["Report", "simulate"]
+
+
+def __getattr__(name: str) -> object:
+    match name:
+        case "Report":
+            from fed_compute.simulator.report import Report
+
+            return Report
+        case "simulate":
+            from fed_compute.simulator.run import simulate
+
+            return simulate
+        case _:
+            raise AttributeError(
+                f"module 'fed_compute.simulator' has no attribute {name!r}; it has {', '.join(__all__)}"
+            )
+
+
+def __dir__() -> list[str]:
+    return __all__
