@@ -11,9 +11,7 @@ TRY_POLICY = POLICY.replace("img-src 'self'", "img-src 'self' data:")
 _REDOC_STYLES = (
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"
 )
-READ_POLICY = (
-    TRY_POLICY.replace("style-src 'self'", f"style-src 'self' {_REDOC_STYLES}") + "; worker-src blob:"
-)  # fmt: skip
+READ_POLICY = TRY_POLICY.replace("style-src 'self'", f"style-src 'self' {_REDOC_STYLES}") + "; worker-src blob:"
 """ReDoc makes two style elements, known by their hashes: an empty one, which it fills through the CSSOM, and that of
 its scroll bars. Its search runs in a worker that it makes from a blob, under the same policy as the page."""
 
