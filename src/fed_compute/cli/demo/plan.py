@@ -38,6 +38,7 @@ target_updates = {target}       # a round closes as soon as so many clients have
 min_updates = {minimum}          # at the deadline, fewer than this abandon the round
 over_selection = {over_selection}
 deadline_seconds = {deadline_seconds}
+start_fraction = {start_fraction}       # of target_updates clients must be there before a round begins
 
 [evaluation]
 every_rounds = 1
@@ -103,6 +104,7 @@ class DemoPlan:
             minimum=target if waits_for_all else math.ceil(target / 2),
             over_selection=1.0 if waits_for_all else self.clients / target,
             deadline_seconds=600.0 if waits_for_all else 60.0,
+            start_fraction=0.0 if waits_for_all else 1.0,
         )
 
     def deaths_in(self, round_id: int) -> tuple[Death, ...]:
