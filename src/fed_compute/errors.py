@@ -12,6 +12,7 @@ Messages carry no secrets, no model values and no paths of the server. Keyword a
 `super().__init__` become `details`, the machine-readable half of the message.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -375,6 +376,20 @@ class JobExists(Refused):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"job {name!r} exists already with a different recipe; choose another name", got=name)
+
+
+class JobOver(Refused):
+    """The job has finished or was stopped, so that it cannot be paused, resumed or stopped any more."""
+
+    code = "job_over"
+    status = 409
+
+    def __init__(self, name: str, *, state: str, want: str) -> None:
+        super().__init__(
+            f"job {name!r} is {state} and cannot be {want} any more; to train further, create a job of another name",
+            state=state,
+            want=want,
+        )
 
 
 class JobFileInvalid(Refused):
@@ -1044,16 +1059,52 @@ class ModelMismatch(Misuse):
     code = "model_mismatch"
 
 
+class NameReserved(Misuse):
+    """A plug-in may not take the name of something built in."""
+
+    code = "name_reserved"
+
+    def __init__(self, what: str, name: str, *, reserved: Iterable[str]) -> None:
+        super().__init__(f"{what} {name[:80]!r} is built in; choose another name than {', '.join(sorted(reserved))}")
+
+
+class NotRunning(Misuse):
+    """A coordinator or client of the Python API was used before it was started or after it was closed."""
+
+    code = "not_running"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the {what} is not running; use it in a `with` block, or call start() first")
+
+
 class TrainingDiverged(Misuse):
     """Local training ran into NaN or infinite values; such an update is not sent."""
 
     code = "training_diverged"
 
 
+class FleetInvalid(Misuse):
+    """A fleet file has an unknown key, a wrong type or a value out of range."""
+
+    code = "fleet_invalid"
+
+
+class SimulationImpossible(Misuse):
+    """A simulation is asked for something that it cannot do: too few clients, data that cannot be split so."""
+
+    code = "simulation_impossible"
+
+
 class AttackInvalid(Misuse):
     """An experiment names an attack, or a setting of one, that does not exist."""
 
     code = "attack_invalid"
+
+
+class CohortUnsupported(Misuse):
+    """A way of training many virtual clients at once is unknown, or cannot train this model."""
+
+    code = "cohort_unsupported"
 
 
 class CredentialUnsafe(Misuse):
@@ -1066,6 +1117,12 @@ class ClientMustAct(Misuse):
     """The coordinator will not serve this client until its owner changes something."""
 
     code = "client_must_act"
+
+
+class ConversionFailed(Misuse):
+    """A model cannot be written in another tool's form, or would compute something else there."""
+
+    code = "conversion_failed"
 
 
 class ExtraMissing(Misuse):
@@ -1237,6 +1294,12 @@ class DemoFailed(Broken):
 
     def __init__(self, what: str, said: str = "") -> None:
         super().__init__(f"{what}\n{said}" if said else what)
+
+
+class WorkerLost(Broken):
+    """A process that trained virtual clients ended before its work was done."""
+
+    code = "worker_lost"
 
 
 class SchemaUnsupported(Broken):

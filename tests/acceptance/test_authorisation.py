@@ -69,6 +69,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/status/{round_id}"): public(),
     ("GET", "/async/round/{round_id}/stats"): public(),
     ("GET", "/metrics"): public(),
+    ("GET", "/metrics/prometheus"): public(),
     ("GET", "/metrics/latest"): public(),
     ("GET", "/metrics/round/{round_id}"): public(),
     ("GET", "/reputation"): public(),
@@ -82,6 +83,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/rounds/{round_id}/contribution"): public(409),
     ("GET", "/jobs"): public(),
     ("GET", "/jobs/{name}"): public(),
+    ("GET", "/jobs/{name}/manifests"): public(),
     ("GET", "/events"): public(),
     ("GET", "/model/{version}"): public(),
     ("POST", "/client/register"): public(409),  # the name is taken
@@ -106,6 +108,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/incentives/export"): staff_reads(),
     ("POST", "/incentives/reversals"): operator_acts(404),
     ("POST", "/jobs"): operator_acts(422),
+    ("POST", "/jobs/{name}/pause"): operator_acts(404),
+    ("POST", "/jobs/{name}/resume"): operator_acts(404),
+    ("POST", "/jobs/{name}/stop"): operator_acts(404),
     ("GET", "/admin/keys"): staff_reads(),
     ("POST", "/admin/keys"): operator_acts(422),
     ("POST", "/admin/keys/{key_id}/rotate"): operator_acts(404),
@@ -147,11 +152,12 @@ class World:
 
     def path(self, method: str, template: str) -> str:
         """Fill a path: what is the client's own is its own; what an operator acts on does not exist."""
-        acts = method == "POST" and template.startswith("/admin")
+        acts = method == "POST" and template.startswith(("/admin", "/jobs"))
         values = {
             "client_id": "nobody" if acts else "own",
             "task_id": self.own.task()["task_id"] if "{task_id}" in template else "",
-            "round_id": 1, "version": "v1", "name": "default", "key_id": NO_KEY_NAME, "invite_id": NO_KEY_NAME,
+            "round_id": 1, "version": "v1", "name": "other" if acts else "default",
+            "key_id": NO_KEY_NAME, "invite_id": NO_KEY_NAME,
         }  # fmt: skip
         return template.format(**values)
 

@@ -317,6 +317,15 @@ def test_waiting_ends_in_time_when_nothing_comes(server: Served) -> None:
     assert time.monotonic() - began >= 0.5
 
 
+def test_nobody_is_kept_waiting_for_a_job_that_is_finished(serve_job: Serve) -> None:
+    served = serve_job(SMALL_JOB.replace("total = 5", "total = 1"))
+    idle = served.join("idle")
+    close_round(fill_round(served))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(idle.get_task, wait=30, evaluate=False).result(timeout=25)
+    assert (answer.status_code, answer.headers["fed-compute-reason"]) == (204, "job_finished")
+
+
 def test_two_hundred_waiting_clients_leave_the_server_free_and_go_at_once_when_it_stops(
     serve_job: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -463,7 +472,7 @@ def test_metrics_are_told_to_prometheus_as_text(shared: Served) -> None:
     for accept in ("text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"):
         answer = shared.http.get("/metrics", headers={"Accept": accept})
         assert answer.headers["content-type"].startswith(accept.partition(";")[0])
-        assert 'fed_compute_updates_total{outcome="accepted"} 0.0' in answer.text
+        assert 'fed_compute_updates_total{job_name="default",outcome="accepted"} 0.0' in answer.text
         assert "fed_compute_update_latency_seconds_sum" in answer.text
 
 

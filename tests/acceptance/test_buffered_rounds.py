@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from fed_compute.cli.main import main
 from tests.acceptance.conftest import Member, Serve, Served, problem, update_body
 
 BUFFERED_JOB = """
@@ -90,3 +91,20 @@ def test_a_client_of_the_first_api_counts_in_a_later_round_too(serve_job: Serve)
         assert time.monotonic() < give_up_at
         time.sleep(0.02)
     assert (answer.status_code, answer.json()["round_id"]) == (200, 2)
+
+
+def test_a_job_tells_the_mode_on_record_and_the_one_that_this_coordinator_serves(
+    serve_job: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A setting changes how rounds close; whoever reads the job must not be told otherwise."""
+    changed = serve_job(enable_async_rounds=True)
+    (job,) = changed.http.get("/jobs").json()["jobs"]
+    assert (job["mode"], job["mode_in_force"]) == ("sync", "async")
+    assert changed.http.get("/async/round/1/stats").json()["mode"] == "async"
+    assert main(["job", "show", "default", "--url", changed.url]) == 0
+    assert "async by ENABLE_ASYNC_ROUNDS; on record sync" in capsys.readouterr().out
+
+
+def test_a_job_of_buffers_is_served_as_it_is_on_record(buffered: Served) -> None:
+    (job,) = buffered.http.get("/jobs").json()["jobs"]
+    assert (job["mode"], job["mode_in_force"]) == ("fedbuff", "fedbuff")

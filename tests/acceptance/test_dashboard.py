@@ -4,37 +4,25 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
 
 from fed_compute.rounds.records import ClientState, TaskKind
-from tests.acceptance.conftest import SMALL_JOB, TLS, Serve, Served, update_body
+from tests.acceptance.browser import Browser
+from tests.acceptance.conftest import SMALL_JOB, Serve, Served, update_body
 
-PUBLIC = ("/", "/ui/clients", "/ui/leaderboard", "/ui/events", "/ui/health", "/ui/join", "/ui/me", "/ui/login")
+PUBLIC = (
+    "/",
+    "/ui/jobs",
+    "/ui/compare",
+    "/ui/clients",
+    "/ui/leaderboard",
+    "/ui/events",
+    "/ui/health",
+    "/ui/join",
+    "/ui/me",
+    "/ui/login",
+)
 FOR_OPERATORS = ("/ui/new-job",)
-
-
-class Browser:
-    """A browser as far as a server sees it: it keeps cookies and takes HTML."""
-
-    def __init__(self, served: Served) -> None:
-        self.http = httpx2.Client(base_url=served.url, headers={"Accept": "text/html"}, timeout=40.0, verify=TLS)
-
-    def get(self, path: str) -> httpx2.Response:
-        return self.http.get(path)
-
-    def send(self, path: str, *, fields: dict[str, str], origin: str | None = None) -> httpx2.Response:
-        headers = {} if origin is None else {"Origin": origin}
-        return self.http.post(path, data=fields, headers=headers)
-
-    def log_in(self, key: str) -> httpx2.Response:
-        return self.send("/ui/login", fields={"key": key})
-
-    def secret(self, path: str = "/") -> str:
-        """Return the secret that the forms of this session carry."""
-        found = re.search(r'name="form_secret" value="([0-9a-f]+)"', self.get(path).text)
-        assert found is not None
-        return found[1]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +135,7 @@ def test_a_job_is_checked_and_created_from_a_form(served: Served, operator: Brow
     assert "total" in operator.send("/ui/new-job/check", fields=fields).text
     assert operator.send("/ui/new-job", fields=fields).status_code == 422
     fields["job"] = 'name = "by-form"\n' + SMALL_JOB
-    assert "It can be created" in operator.send("/ui/new-job/check", fields=fields).text
+    assert "can be created" in operator.send("/ui/new-job/check", fields=fields).text
     assert operator.send("/ui/new-job", fields=fields).headers["location"] == "/ui/jobs/by-form?did=created"
     assert operator.get("/ui/jobs/by-form?did=created").status_code == 200
 

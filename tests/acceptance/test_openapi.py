@@ -88,20 +88,31 @@ def fuzzed(serve_job: Serve) -> Iterator[Fuzzed]:
         time.sleep(0.02)
     tasks.append(members[0].task())  # of an evaluation
     tasks.append(members[1].get_task(job="default").json())
+    given_back = served.join("given-back")
+    members.append(given_back)
+    tasks.insert(3, given_back.task())
+    assert given_back.http.delete(f"/tasks/{tasks[3]['task_id']}").status_code == 200
     observer = served.coordinator.keys.issue("observer", label="", lifetime_seconds=None, by="test").key.key_id
     invite = served.coordinator.invites.create(Terms(), by="test").invite.invite_id
     there = {"round_id": 1, "version": "v1", "name": "default", "key_id": observer, "invite_id": invite}
-    pairs = [*zip(members, tasks, strict=False), *zip(members, tasks[3:], strict=False)]
+    pairs = [*zip(members, tasks, strict=False), *zip(members, tasks[4:], strict=False)]
     players = [
         Player(member.key, {**there, "client_id": member.client_id, "task_id": task["task_id"]})
         for member, task in pairs
     ]
     players.append(Player(served.operator_key, {**players[0].names, "round_id": 2, "version": "latest"}))
     players.append(Player(None, {**players[0].names, "round_id": 99, "version": "v2"}))
-    schema = schemathesis.openapi.from_dict(served.http.get("/openapi.json").json())
+    schema = schemathesis.openapi.from_dict(without_examples(served.http.get("/openapi.json").json()))
     schema.config.update(base_url=served.url)
     with requests.Session() as session:
         yield Fuzzed(schema, players, session)
+
+
+def without_examples(part: Any) -> Any:
+    """Return a document without its examples: they are of another run, and would be drawn again and again."""
+    if isinstance(part, dict):
+        return {name: without_examples(inner) for name, inner in part.items() if name not in ("example", "examples")}
+    return [without_examples(inner) for inner in part] if isinstance(part, list) else part
 
 
 @st.composite
@@ -159,18 +170,8 @@ def test_every_answer_is_one_that_the_document_names(fuzzed: Fuzzed) -> None:
     seen = {operation.label: fuzz(fuzzed, operation) for operation in operations if operation.path != ENDLESS}
     assert len(seen) >= 27
     assert [label for label, statuses in seen.items() if not statuses] == []
-    often = {
-        200,
-        204,
-        401,
-        403,
-        404,
-        409,
-        410,
-        413,
-        422,
-        426,
-    }  # 400 wants a broken body, which is drawn in some runs only
+    # 204 wants a piece in its place, 400 a broken body: both are drawn in some runs only.
+    often = {200, 401, 403, 404, 409, 410, 413, 422, 426}
     assert often <= set().union(*seen.values())
 
 

@@ -98,6 +98,7 @@ COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding=
 PARTS = yaml.safe_load((REPOSITORY / "deploy" / "compose.parts.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 IMAGES = ["coordinator", "client"]
+MONITORING = ["grafana", "prometheus"]
 
 
 def target_of(mount: str) -> str:
@@ -106,9 +107,21 @@ def target_of(mount: str) -> str:
 
 
 def test_compose_starts_a_coordinator_and_a_client() -> None:
-    assert sorted(SERVICES) == ["client", "coordinator"]
-    assert {name: service["build"]["target"] for name, service in SERVICES.items()} == {name: name for name in SERVICES}
-    assert set(STAGES) >= set(SERVICES)
+    started = {name: service for name, service in SERVICES.items() if "profiles" not in service}
+    assert sorted(started) == ["client", "coordinator"]
+    assert {name: service["build"]["target"] for name, service in started.items()} == {name: name for name in started}
+    assert set(STAGES) >= set(started)
+
+
+def test_monitoring_starts_only_when_asked_for_and_listens_to_this_machine_only() -> None:
+    asked = {name: service for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]}
+    assert sorted(asked) == MONITORING
+    for service in asked.values():
+        (published,) = service["ports"]
+        assert published.startswith("${MONITORING_BIND:-127.0.0.1}:")
+        sources = [mount.split(":")[0] for mount in service["volumes"]]
+        assert [source for source in sources if source[0] == "." and not (REPOSITORY / source).exists()] == []
+        assert [mount for mount in service["volumes"] if mount[0] == "." and not mount.endswith(":ro")] == []
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -131,7 +144,7 @@ def test_no_image_runs_as_root(name: str) -> None:
     assert int(group) >= 1000
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", [*IMAGES, *MONITORING])
 def test_every_container_is_locked_down(name: str) -> None:
     assert loose_ends(SERVICES[name]) == []
 
@@ -155,7 +168,8 @@ def test_what_must_last_lies_in_named_volumes() -> None:
     (data,), (state,) = (SERVICES[name]["volumes"] for name in ("coordinator", "client"))
     assert target_of(data) == STAGES["coordinator"].environment()["FED_COMPUTE_DATA_DIR"]
     assert target_of(state) == STAGES["client"].environment()["CLIENT_STATE_DIR"]
-    assert {mount.split(":")[0] for mount in (data, state)} == set(COMPOSE["volumes"])
+    kept = [mount.split(":")[0] for name in MONITORING for mount in SERVICES[name]["volumes"] if mount[0] != "."]
+    assert {mount.split(":")[0] for mount in (data, state)} | set(kept) == set(COMPOSE["volumes"])
     for name, mount in (("coordinator", data), ("client", state)):
         assert f"chown 10001:10001 {target_of(mount)}" in " ".join(STAGES[name].all("RUN"))
 

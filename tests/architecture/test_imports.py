@@ -16,7 +16,7 @@ from tests.architecture.source import PACKAGE, REPOSITORY, ROOT, Source, aliases
 
 FLOOR = {"errors", "clock", "ids"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": set(),
+    "__init__": {"protocol", "client", "simulator", "facade"},
     "errors": set(),
     "clock": set(),
     "ids": set(),
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": FLOOR | {"protocol", "coordinator"},
     "client": FLOOR | {"protocol", "learning"},
     "simulator": FLOOR | {"protocol", "learning", "rounds", "storage", "coordinator", "server", "client"},
+    "facade": FLOOR | {"protocol", "learning", "rounds", "storage", "coordinator", "server", "client", "simulator"},
     "cli": FLOOR | {"protocol", "learning", "rounds", "storage", "coordinator", "server", "client", "simulator"},
     "__main__": {"cli"},
 }
@@ -45,23 +46,41 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "obstore": ("storage.object_blobs",),
     "redis": ("coordinator.rate_limiter",),
     "torch": ("client.trainer*", "client.models*", "simulator"),
+    "onnx": ("client.models*",),
+    "onnxscript": ("client.models*",),
     "httpx2": ("client.api*", "cli"),
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
     "sklearn": ("client.datasets",),
     "PIL": ("client.datasets",),
+    "pyarrow": ("client.datasets", "simulator"),
+    "tomli_w": ("simulator",),
     "psutil": ("client", "cli"),
     "matplotlib": ("cli.demo*", "simulator"),
     "limits": ("coordinator",),
     "prometheus_client": ("coordinator", "server"),
+    "opentelemetry": ("protocol.otel",),
+    "tomlkit": ("server.dashboard",),
 }
 # A package that always comes with one that pyproject.toml names.
 COMES_WITH = {"starlette": "fastapi", "click": "typer"}
 LOADERS = {"importlib.import_module", "__import__", "builtins.__import__", "runpy.run_module", "runpy.run_path"}
 
-TORCH_FREE = ("errors", "clock", "ids", "protocol", "learning", "rounds", "storage", "coordinator", "server", "cli")
-CLIENT_SIDE_LIBRARIES = ("torch", "sklearn", "PIL", "matplotlib", "psutil")
+TORCH_FREE = (
+    "errors",
+    "clock",
+    "ids",
+    "protocol",
+    "learning",
+    "rounds",
+    "storage",
+    "coordinator",
+    "server",
+    "cli",
+    "facade",
+)
+CLIENT_SIDE_LIBRARIES = ("torch", "sklearn", "PIL", "matplotlib", "psutil", "onnx", "onnxscript")
 
 
 def imported(source: Source) -> Iterator[tuple[ast.AST, str]]:

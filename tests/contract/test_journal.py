@@ -142,3 +142,23 @@ def test_one_key_is_paid_once_however_many_ask_at_the_same_moment(stores: tuple[
         assert records.ledger.balances() == {MINT: -5, account_of(client("anna").client_id): 5}
     rules = RewardRules(base_tokens=1, speed_threshold_seconds=1, consistency_threshold=1)
     assert IncentiveManager(stores[1], ManualClock(), rules).of("anna").holding.micro_tokens == 5
+
+
+def append_and_fail(records: Records) -> None:
+    """Append an entry, and one that cannot be written."""
+    records.journal.append("undone", at=NOW)
+    records.journal.append("impossible", at=NOW, number=float("nan"))
+
+
+def test_what_was_committed_is_told_with_its_numbers_and_what_was_undone_is_not(store: Store) -> None:
+    """The log tells what has happened."""
+    told: list[Entry] = []
+    store.on_entries(told.extend)
+    with store.transaction() as records:
+        records.journal.append("first", at=NOW, round_id=RoundId(7), number=1)
+        records.journal.append("second", at=NOW)
+    with pytest.raises(ValueError, match="JSON"), store.transaction() as records:
+        append_and_fail(records)
+    with store.snapshot() as records:
+        assert told == records.journal.after(0)
+    assert [entry.kind for entry in told] == ["first", "second"]

@@ -1,6 +1,7 @@
 """What the repositories promise, on every database."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -27,12 +28,21 @@ def test_a_job_is_found_by_id_and_by_name(store: Store) -> None:
     with store.transaction() as records:
         first = records.jobs.add(name="b", spec='{"π":1}', schema="[]", now=NOW)
         second = records.jobs.add(name="a", spec="{}", schema="[]", now=NOW)
-        records.jobs.set_state(second.job_id, JobState.FINISHED)
+        records.jobs.set_state(second.job_id, JobState.STOPPED)
     with store.snapshot() as records:
         assert records.jobs.get(first.job_id) == first
         assert records.jobs.named("b") == first
         assert records.jobs.named("c") is None
-        assert records.jobs.all() == [first, replace(second, state=JobState.FINISHED)]
+        assert records.jobs.all() == [first, replace(second, state=JobState.STOPPED)]
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_every_state_of_a_job_can_be_kept(store: Store, state: JobState) -> None:
+    with store.transaction() as records:
+        job, _ = add_job(records)
+        records.jobs.set_state(job.job_id, state)
+    with store.snapshot() as records:
+        assert records.jobs.get(job.job_id).state is state
 
 
 def test_a_second_job_of_a_name_is_refused_and_nothing_of_the_transaction_stays(store: Store) -> None:
@@ -90,6 +100,7 @@ def test_a_round_comes_back_as_it_was_put(store: Store) -> None:
     with store.transaction() as records:
         _, round_ = add_job(records)
         started = replace(round_, state=RoundState.COLLECTING, started_at=NOW + 1 / 3, deadline=NOW + 60, reason="é")
+        started = replace(started, left_seconds=2 / 3)
         records.rounds.put(started)
         assert records.rounds.get(round_.round_id, for_update=True) == started
     with store.snapshot() as records:
@@ -197,6 +208,27 @@ def test_overdue_leases_come_in_the_order_of_their_deadlines(store: Store) -> No
     with store.snapshot() as records:
         assert [task.client_id for task in records.tasks.overdue(NOW + 5, limit=2)] == ["bob", "carl"]
         assert len(records.tasks.overdue(NOW + 5, limit=10)) == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "is_overdue"),
+    [
+        (RoundMode.SYNC, {"heartbeats": False}, False),
+        (RoundMode.ASYNC, {"heartbeats": False}, False),
+        (RoundMode.SYNC, {"heartbeats": True}, True),
+        (RoundMode.SYNC, {"heartbeats": False, "kind": TaskKind.EVALUATE}, True),
+        (RoundMode.FEDBUFF, {"heartbeats": False}, True),
+    ],
+)
+def test_in_a_pause_a_lease_that_lasts_as_long_as_its_round_cannot_run_out(
+    store: Store, mode: RoundMode, fields: dict[str, Any], is_overdue: bool
+) -> None:
+    with store.transaction() as records:
+        _, round_ = add_job(records, "anna")
+        records.rounds.put(replace(round_, mode=mode, left_seconds=0.0))
+        records.tasks.add(replace(task_of(round_, "anna"), deadline=NOW, **fields))
+    with store.snapshot() as records:
+        assert bool(records.tasks.overdue(NOW + 5, limit=2)) is is_overdue
 
 
 def test_tasks_are_found_by_client_round_kind_and_version(store: Store) -> None:

@@ -28,6 +28,6 @@ equal "$(status_of GET /metrics/round/99)" 404 "metrics of an unknown round"
 step "check the Prometheus text"
 curl -sf -H 'Accept: text/plain' "$URL/metrics" >"$WORK/metrics.txt"
 grep -q '^# TYPE fed_compute_' "$WORK/metrics.txt" || fail "no typed metric in the Prometheus text"
-grep -Eq '^fed_compute_updates_total\{outcome="accepted"\} 2(\.0)?$' "$WORK/metrics.txt" || fail "wrong count of accepted updates"
+grep -Eq '^fed_compute_updates_total\{job_name="default",outcome="accepted"\} 2(\.0)?$' "$WORK/metrics.txt" || fail "wrong count of accepted updates"
 verify_data
 echo "PASSED: metrics"

@@ -20,6 +20,7 @@ from fed_compute.protocol.redaction import redact
 KEY_VARIABLE = "FED_COMPUTE_OPERATOR_KEY"
 PAGE = 100
 _ID = re.compile(r"[0-9A-Za-z]{10}", re.ASCII)
+_JOB = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 
 Url = Annotated[str, typer.Option("--url", help="The coordinator's address.", envvar="COORDINATOR_URL")]
 KeyFile = Annotated[
@@ -71,11 +72,25 @@ def find_key(key_file: Path | None, data_dir: Path, *, variable: str | None) -> 
     return OperatorKey(text, str(file), file)
 
 
-class AdminApi:
-    """One coordinator, spoken to as its operator or observer. Made for one command: nothing is tried twice."""
+def own_key(key_file: Path | None, data_dir: Path) -> OperatorKey:
+    """Return the key that the commands' common options and the environment name.
 
-    def __init__(self, url: str, key: OperatorKey, *, transport: httpx2.BaseTransport | None = None) -> None:
-        headers = {"Authorization": f"Bearer {key.text}", PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
+    Raises:
+        SettingInvalid: as `find_key`.
+    """
+    return find_key(key_file, data_dir, variable=os.environ.get(KEY_VARIABLE))
+
+
+class AdminApi:
+    """One coordinator, spoken to as its operator or observer, or without a key as anybody.
+
+    Made for one command: nothing is tried twice.
+    """
+
+    def __init__(self, url: str, key: OperatorKey | None, *, transport: httpx2.BaseTransport | None = None) -> None:
+        headers = {PROTOCOL_HEADER: str(PROTOCOL_VERSION)}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key.text}"
         try:
             self._http = httpx2.Client(base_url=url, headers=headers, timeout=30.0, transport=transport)
         except httpx2.InvalidURL as error:
@@ -95,6 +110,23 @@ class AdminApi:
         """Do something. None in the message means not given."""
         return self._call("POST", path, json={name: value for name, value in message.items() if value is not None})
 
+    def post_body(self, path: str, body: bytes, *, content_type: str) -> tuple[bool, dict[str, Any]]:
+        """Send a body as it is; return whether that made something new, and the answer."""
+        with self._reached():
+            answer = self._http.post(path, content=body, headers={"Content-Type": content_type})
+        return answer.status_code == httpx2.codes.CREATED, self._understood(answer)
+
+    @contextmanager
+    def stream(self, path: str, *, accept: str, **query: Any) -> Iterator[httpx2.Response]:
+        """Ask for a file, and give its answer for as long as the block reads it. None in the query means not given."""
+        given = {name: value for name, value in query.items() if value is not None}
+        plain = {"Accept": accept, "Accept-Encoding": "identity"}
+        with self._reached(), self._http.stream("GET", path, params=given, headers=plain) as answer:
+            if not answer.is_success:
+                answer.read()
+                self._understood(answer)
+            yield answer
+
     def pages(self, path: str, field: str, *, limit: int, **query: Any) -> Iterator[dict[str, Any]]:
         """Ask for at most `limit` items, page by page."""
         after: str | None = None
@@ -106,13 +138,21 @@ class AdminApi:
                 return
 
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        try:
+        with self._reached():
             answer = self._http.request(method, path, **request)
+        return self._understood(answer)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
         except httpx2.RequestError as error:
             raise CoordinatorUnreachable(
                 f"no answer from {self.url}: {error or type(error).__name__}; name the coordinator with --url",
                 retry_after_seconds=0.0,
             ) from error
+
+    def _understood(self, answer: httpx2.Response) -> dict[str, Any]:
         document = _document(answer, self.url)
         if answer.is_success:
             return document
@@ -121,7 +161,7 @@ class AdminApi:
     def _error(self, answer: httpx2.Response, document: dict[str, Any]) -> Exception:
         code, detail = str(document.get("code", "none")), str(document.get("detail", "no explanation"))
         facts = {"answered": code, "http_status": answer.status_code}
-        if answer.status_code == 401:
+        if answer.status_code == 401 and self.key is not None:
             return CallRefused(
                 f"{self.url} does not know the key of {self.key.source}: it is wrong, expired or revoked, or it is the "
                 "key of another coordinator",
@@ -140,8 +180,18 @@ def connect(url: str, key_file: Path | None, data_dir: Path) -> Iterator[AdminAp
     Raises:
         SettingInvalid: if there is no key, or the address is none.
     """
-    api = AdminApi(url, find_key(key_file, data_dir, variable=os.environ.get(KEY_VARIABLE)))
-    with closing(api):
+    with closing(AdminApi(url, own_key(key_file, data_dir))) as api:
+        yield api
+
+
+@contextmanager
+def connect_open(url: str) -> Iterator[AdminApi]:
+    """Give the coordinator for what anybody may read, without a key, for as long as the block runs.
+
+    Raises:
+        SettingInvalid: if the address is none.
+    """
+    with closing(AdminApi(url, None)) as api:
         yield api
 
 
@@ -170,6 +220,17 @@ def name_in_path(text: str) -> str:
     """
     if not is_client_name(text):
         raise SettingInvalid(f"{redact(text)[:80]!r} is no client's name: {CLIENT_NAME_RULE}")
+    return text
+
+
+def job_in_path(text: str) -> str:
+    """Return a job's name as a segment of a path.
+
+    Raises:
+        SettingInvalid: if no job can be called so.
+    """
+    if not _JOB.fullmatch(text):
+        raise SettingInvalid(f"{redact(text)[:80]!r} is no job's name; `fed-compute job list` shows them")
     return text
 
 

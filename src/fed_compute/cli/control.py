@@ -12,12 +12,26 @@ from fed_compute.client.config import load_settings
 from fed_compute.client.roster import Resident, ask, residents, running
 from fed_compute.client.status import Doing
 from fed_compute.client.wishes import Wish
+from fed_compute.errors import FedComputeError
 
 ASKED_EXIT_CODES = "Exit codes: 0 asked, 2 no such client runs on this machine."
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST_SECONDS = 366 * 86_400
 
-Name = Annotated[str | None, typer.Argument(help="Its name.", show_default="every client that runs here")]
+
+def client_names(incomplete: str) -> list[str]:
+    """Return the names of this machine's clients that begin so, for the shell."""
+    try:
+        names = [one.name for one in residents(_folder(None))]
+    except FedComputeError:
+        return []  # the command itself will say what is wrong
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Name = Annotated[
+    str | None,
+    typer.Argument(help="Its name.", show_default="every client that runs here", autocompletion=client_names),
+]
 StateDir = Annotated[
     Path | None, typer.Option(help="Folder that `join` was given.", show_default="your user's state folder")
 ]

@@ -17,6 +17,7 @@ from fed_compute.client.logger import configure_logging
 from fed_compute.client.observer import ClientObserver, LogObserver
 from fed_compute.client.stop_sign import StopSign
 from fed_compute.errors import ExtraMissing
+from fed_compute.protocol import tracing
 
 Data = Annotated[
     str | None, typer.Option(help="Data to train on, such as digits,part=1/5 or npz:mine.npz.", show_default="digits")
@@ -91,5 +92,9 @@ def _train(settings: ClientSettings, observer: ClientObserver, *, max_tasks: int
         raise ExtraMissing(what="training", extra="client") from error
     gc.freeze()  # nothing of the libraries is ever garbage, and to look through it all takes long at the end
     stop = StopSign()
-    with closing(build_client(settings, observer, stop=stop)) as client, stop_on_signals(client, stop):
+    with (
+        tracing.told_by("fed-compute-client", wanted=settings.client_tracing),
+        closing(build_client(settings, observer, stop=stop)) as client,
+        stop_on_signals(client, stop),
+    ):
         return client.run(stop=stop, max_tasks=max_tasks, until_finished=until_finished)

@@ -18,6 +18,7 @@ from fed_compute.cli.admin_api import (
     connect,
     id_in_path,
     id_of,
+    own_key,
 )
 from fed_compute.cli.console import print_json, print_line
 from fed_compute.cli.shown import date, note, show_facts, show_table, state, when
@@ -102,11 +103,12 @@ def rotate(
 
     If it is the key that this command uses and it lies in a file, the file gets the new one.
     """
+    held = own_key(key_file, data_dir)
     with connect(url, key_file, data_dir) as api:
-        own = id_of(api.key.text)
+        own = id_of(held.text)
         wanted = own if key is None else id_in_path(key)
         if save is None and wanted == own:
-            save = api.key.file
+            save = held.file
         else:
             require_free(save)
         made = api.post(f"/admin/keys/{wanted}/rotate", overlap_hours=overlap_hours)

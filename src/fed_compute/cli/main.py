@@ -1,8 +1,4 @@
-"""`fed-compute`: every command by name, and what its errors look like.
-
-Exit codes: 0 done, 1 something broke or a check failed, 2 asked for something that cannot be done,
-3 the coordinator refused, 130 interrupted.
-"""
+"""`fed-compute`: every command by name, and what its errors look like."""
 
 import sys
 from importlib.metadata import version
@@ -16,23 +12,29 @@ from fed_compute.cli.client import app as client_app
 from fed_compute.cli.console import complain, print_line
 from fed_compute.cli.control import ASKED_EXIT_CODES, finish, pause, resume
 from fed_compute.cli.demo.command import demo
+from fed_compute.cli.doctor.command import doctor
+from fed_compute.cli.events import events
+from fed_compute.cli.exit_codes import FAILED, INTERRUPTED, exit_code, in_short
 from fed_compute.cli.invite import app as invite_app
+from fed_compute.cli.job import app as job_app
 from fed_compute.cli.join import join
 from fed_compute.cli.key import app as key_app
+from fed_compute.cli.leaderboard import leaderboard
 from fed_compute.cli.limits import limits
+from fed_compute.cli.menu import dress
+from fed_compute.cli.model import app as model_app
+from fed_compute.cli.round import app as round_app
 from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
+from fed_compute.cli.simulate import simulate
 from fed_compute.cli.status import STATUS_EXIT_CODES, status
 from fed_compute.cli.verify import verify
-from fed_compute.errors import CallRefused, FedComputeError, Misuse, NotNow, Refused
-
-FAILED, MISUSED, REFUSED = 1, 2, 3
+from fed_compute.errors import FedComputeError
 
 app = typer.Typer(
     name="fed-compute",
     help="Open federated learning on volunteer and edge machines. Data stays home; only weight updates travel.",
-    epilog="Start with `fed-compute demo`. Exit codes: 0 done, 1 broken or a check failed, 2 misuse, 3 refused by "
-    "the coordinator, 130 interrupted.",
+    epilog=f"Start with `fed-compute demo`.\n\nExit codes: {in_short()}.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -56,6 +58,7 @@ def options(
 
 
 app.command()(demo)
+app.command()(simulate)
 app.command()(serve)
 app.command()(join)
 app.command()(limits)
@@ -67,9 +70,16 @@ app.command()(sent)
 app.command()(verify)
 app.command()(backup)
 app.command()(restore)
+app.command()(doctor)
+app.command()(events)
+app.command()(leaderboard)
+app.add_typer(job_app, name="job")
+app.add_typer(round_app, name="round")
+app.add_typer(model_app, name="model")
 app.add_typer(key_app, name="key")
 app.add_typer(invite_app, name="invite")
 app.add_typer(client_app, name="client")
+dress(app)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,19 +90,12 @@ def main(arguments: list[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else FAILED if end.code else 0
     except FedComputeError as error:
         complain(error.message)
-        return _exit_code(error)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except Exception as error:
         structlog.get_logger(__name__).exception("command_failed")
         complain(f"{type(error).__name__}: {error}; this is a fault of fed-compute, the lines above say where")
-    return FAILED
-
-
-def _exit_code(error: FedComputeError) -> int:
-    match error:
-        case CallRefused() | NotNow():
-            return REFUSED
-        case Misuse() | Refused():
-            return MISUSED
     return FAILED
 
 

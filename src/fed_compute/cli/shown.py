@@ -10,6 +10,8 @@ from fed_compute.cli.console import err, out
 
 STYLES = {
     "live": "green", "active": "green", "open": "green",
+    "running": "green", "finished": "green", "paused": "yellow", "stopped": "red",
+    "OPEN": "dim", "COLLECTING": "cyan", "AGGREGATING": "cyan", "CLOSED": "green", "ABANDONED": "yellow",
     "pending": "yellow", "used_up": "dim", "expired": "dim", "revoked": "red", "banned": "red",
 }  # fmt: skip
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -38,6 +40,13 @@ def date(moment: float) -> str:
 def state(name: str) -> Text:
     """Return a state in its colour."""
     return Text(name.replace("_", " "), STYLES.get(name, ""))
+
+
+def figure(value: float | None) -> str:
+    """Return a measured number with three decimals, or three digits if that would say too little; a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.2e}"
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, empty: str) -> None:

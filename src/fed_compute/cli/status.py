@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from fed_compute.cli.console import out, print_json, print_line
+from fed_compute.cli.control import client_names
 from fed_compute.cli.shown import show_facts, span, when
 from fed_compute.cli.watching import size
 from fed_compute.client.answers import printable
@@ -32,7 +33,10 @@ _TODAY = (
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="Only this client.", show_default="all that run or have work waiting")
+        str | None,
+        typer.Argument(
+            help="Only this client.", show_default="all that run or have work waiting", autocompletion=client_names
+        ),
     ] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Folder that `join` was given.", show_default="your user's state folder")

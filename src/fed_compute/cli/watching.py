@@ -16,6 +16,7 @@ _SAME_NORM = 0.01
 _DOING = {"train": "training", "evaluate": "evaluating", "audit": "auditing an update to"}
 _IDLE = {
     "job_finished": "the job is finished; waiting for a new one",
+    "job_paused": "the job is paused; waiting for it to go on",
     "quota_used": "this client has done its rounds of the day; waiting for the next",
 }
 

@@ -13,6 +13,7 @@ from fed_compute.client.observer import LogObserver
 from fed_compute.client.stop_sign import StopSign
 from fed_compute.client.wiring import build_client
 from fed_compute.errors import FedComputeError
+from fed_compute.protocol import tracing
 
 
 def main() -> int:
@@ -21,8 +22,10 @@ def main() -> int:
     configure_logging("console" if sys.stderr.isatty() else "json")
     stop = StopSign()
     try:
+        settings = load_settings()
         with (
-            closing(build_client(load_settings(), LogObserver(), stop=stop)) as client,
+            tracing.told_by("fed-compute-client", wanted=settings.client_tracing),
+            closing(build_client(settings, LogObserver(), stop=stop)) as client,
             stop_on_signals(client, stop),
         ):
             client.run(stop=stop)

@@ -15,6 +15,7 @@ from fed_compute.client.api_calls import SHORT_TIMEOUT, SLEEP, Calls, Reply, unu
 from fed_compute.client.api_uploads import Sent, Upload
 from fed_compute.client.backoff import Backoff
 from fed_compute.clock import SystemClock
+from fed_compute.protocol import tracing
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
     SAFETENSORS,
@@ -150,6 +151,7 @@ class CoordinatorApi:
             return idle
         return reply.read(TaskAnswer)
 
+    @tracing.span("fetch model", kind="client")
     def download_model(self, model_version: str, *, job: str, digest: str, max_bytes: int) -> bytes:
         """`GET /model/{version}` as a model file whose SHA-256 is `digest`.
 

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from fed_compute.client.answers import error_of, printable
 from fed_compute.client.backoff import Backoff
+from fed_compute.client.request_ids import note_answer, note_no_answer
 from fed_compute.clock import SystemClock
 from fed_compute.errors import AnswerUnusable, CoordinatorUnreachable, NotNow, SettingInvalid
+from fed_compute.protocol import tracing
 from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
 
 LONGEST_RETRY_SECONDS = 30.0
@@ -118,10 +120,13 @@ class Calls:
     def once(self, method: str, path: str, *, max_bytes: int = _MAX_JSON_BYTES, **request: Any) -> Reply:
         """Make one try of a call; return a 2xx answer or raise what it means."""
         self._before_try()
+        headers = {**request.pop("headers", {}), **tracing.headers()}
         try:
-            with self._http.stream(method, path, **request) as response:
+            with self._http.stream(method, path, headers=headers, **request) as response:
+                note_answer(response.headers)
                 reply = Reply(response.status_code, response.headers, self._body(response, max_bytes))
         except httpx2.RequestError as error:
+            note_no_answer()
             raise CoordinatorUnreachable(
                 f"no answer from {self._http.base_url}: {error or type(error).__name__}", retry_after_seconds=0.0
             ) from error

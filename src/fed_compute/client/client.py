@@ -19,6 +19,7 @@ from fed_compute.errors import (
     TrainingDiverged,
     UpdateRefused,
 )
+from fed_compute.protocol import tracing
 from fed_compute.protocol.messages import TaskAnswer
 
 LONG_POLL_SECONDS = 25.0
@@ -63,6 +64,7 @@ class Client:
         self._sign_out = sign_out
         self._polling = False
         self._rest = 0.0
+        self._asked: str | None = None
 
     def run(self, *, stop: StopSign | None = None, max_tasks: int | None = None, until_finished: bool = False) -> int:
         """Serve until asked to stop; return the number of tasks that the coordinator accepted.
@@ -92,7 +94,8 @@ class Client:
             for task in self._tasks(client_id, patience, max_tasks=max_tasks, until_finished=until_finished):
                 self._rest = 0.0
                 try:
-                    accepted += self._errands.do(task, patience, self._guard, client_id=client_id)
+                    with tracing.span("task", parent=self._asked, attributes=_told(task)):
+                        accepted += self._errands.do(task, patience, self._guard, client_id=client_id)
                     failures, refusals = 0, 0
                 except PolicyRefusal as error:
                     refusals += error.wait_seconds is None and task.task == "train"
@@ -168,9 +171,14 @@ class Client:
         self._polling = True
         try:
             policy = self._guard.policy
-            return self._api.next_task(
-                client_id, wait_seconds=wait_seconds, job=job, evaluates=policy.evaluate, audits=policy.audits
-            )
+            with tracing.span("fetch task", kind="client") as step:
+                found = self._api.next_task(
+                    client_id, wait_seconds=wait_seconds, job=job, evaluates=policy.evaluate, audits=policy.audits
+                )
+                self._asked = tracing.current()
+                if isinstance(found, Idle):
+                    step.discard()
+            return found
         finally:
             self._polling = False
 
@@ -212,6 +220,17 @@ class Client:
         self._around.observer.event(
             name, task_id=task.task_id, code=error.details.get("answered", error.code), why=error.message
         )
+
+
+def _told(task: TaskAnswer) -> dict[str, tracing.Value]:
+    """Return what is told of a task in a trace."""
+    return {
+        "fed_compute.job": task.job,
+        "fed_compute.round_id": task.round_id,
+        "fed_compute.task_id": task.task_id,
+        "fed_compute.task": task.task,
+        "fed_compute.model_version": task.model_version,
+    }
 
 
 @contextmanager

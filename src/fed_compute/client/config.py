@@ -19,6 +19,19 @@ def _state_dir() -> Path:
     return platformdirs.user_state_path("fed-compute", appauthor=False)
 
 
+ADDRESS_RULE = "an address like http://localhost:8000, without user name, query or spaces"
+
+
+def is_address(url: str) -> bool:
+    """Say whether a coordinator may be found under a URL, by `ADDRESS_RULE`."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port out of range
+        return False
+    return usable and re.search(r"[\s@?#\\]", url) is None
+
+
 class ClientSettings(LimitSettings):
     """Each field is an environment variable of the same name in capitals."""
 
@@ -78,6 +91,11 @@ class ClientSettings(LimitSettings):
         description="Seconds between checkpoints of a training, 0 to 86400; one is also made after each pass over the "
         "data. Never more than a twentieth of the time goes into them. Example: 60",
     )
+    client_tracing: bool = Field(
+        default=False,
+        description="Tell your own OpenTelemetry of every step, as the variables OTEL_… say, and send the coordinator "
+        "the trace's number; needs the extra `otel`. Example: true",
+    )
     client_startup_delay: Seconds = Field(
         default=0.0, description="Simulation: seconds to wait before anything else, 0 to 86400. Example: 10"
     )
@@ -103,13 +121,8 @@ class ClientSettings(LimitSettings):
     @field_validator("coordinator_url")
     @classmethod
     def _usable_url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # brackets that do not match, a port out of range
-            usable = False
-        if not usable or re.search(r"[\s@?#\\]", url):
-            raise ValueError("wanted an address like http://localhost:8000, without user name, query or spaces")
+        if not is_address(url):
+            raise ValueError(f"wanted {ADDRESS_RULE}")
         return url.rstrip("/")
 
     @field_validator("client_name")

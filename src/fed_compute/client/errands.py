@@ -16,6 +16,7 @@ from fed_compute.client.spool import WaitingUpdate
 from fed_compute.client.surroundings import Surroundings
 from fed_compute.client.work import Workbench
 from fed_compute.errors import CallRefused, FedComputeError, NotNow, PolicyRefusal, TaskOver
+from fed_compute.protocol import tracing
 from fed_compute.protocol.messages import TaskAnswer
 from fed_compute.protocol.models import decode_model
 from fed_compute.protocol.schema import Vector
@@ -175,7 +176,8 @@ class Errands:
                 "sending", task_id=task.task_id, bytes=num_bytes, says=dict(waiting.says), norm=waiting.norm.sent,
                 norm_trained=waiting.norm.trained,
             )  # fmt: skip
-            answer = patience.until_answered(send)
+            with tracing.span("upload", kind="client", attributes={"fed_compute.bytes": num_bytes}):
+                answer = patience.until_answered(send)
         except (TaskOver, PolicyRefusal):
             spool.remove(task.task_id)
             raise

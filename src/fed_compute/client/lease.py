@@ -1,5 +1,6 @@
 """The lease on one task, kept alive by heartbeats from a background thread."""
 
+import contextvars
 import threading
 from types import TracebackType
 from typing import Self
@@ -35,7 +36,9 @@ class LeaseKeeper:
         self._progress = 0.0
         self._ended: TaskAborted | FedComputeError | None = None
         self._finished = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{task.task_id[:20]}", daemon=True)
+        here = contextvars.copy_context()  # heartbeats belong to the task's trace
+        name = f"heartbeat-{task.task_id[:20]}"
+        self._thread = threading.Thread(target=here.run, args=(self._beat,), name=name, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

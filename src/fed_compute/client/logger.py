@@ -23,6 +23,7 @@ def configure_logging(style: Literal["json", "console"] = "json", *, stream: Tex
             redact_event,
             shape,
         ],
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr if stream is None else stream),
         cache_logger_on_first_use=False,
     )

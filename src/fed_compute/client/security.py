@@ -44,10 +44,8 @@ class CredentialStore:
         Raises:
             CredentialUnsafe: if the folder cannot be used, or another running client has this name's file.
         """
-        stem = hashlib.sha256(coordinator_url.encode()).hexdigest()[:16]
-        slots = [f"{stem}-{client_name}"] if client_name else [f"{stem}.{slot}" for slot in range(1, _MOST_SLOTS)]
         self._make_folder()
-        for slot in slots:
+        for slot in _slots(coordinator_url, client_name):
             if (lock := _lock(self._folder / f"{slot}.lock")) is not None:
                 self._claims.append(lock)
                 return self._folder / f"{slot}.json"
@@ -55,6 +53,14 @@ class CredentialStore:
             f"another running client uses the credential of {client_name or 'every slot'} in {self._folder}; "
             "stop it, or set another CLIENT_NAME or CLIENT_STATE_DIR"
         )
+
+    def find(self, coordinator_url: str, client_name: str | None) -> Credential | None:
+        """Return what a client that starts alone would be, without claiming it; None if it would register.
+
+        Raises:
+            CredentialUnsafe: as `load`.
+        """
+        return self.load(self._folder / f"{_slots(coordinator_url, client_name)[0]}.json")
 
     def is_claimed(self, slot: str) -> bool:
         """Say whether a running client has claimed the file with this stem.
@@ -120,6 +126,12 @@ class CredentialStore:
             raise CredentialUnsafe(
                 f"the folder {self._folder} cannot be made: {error}; set CLIENT_STATE_DIR to one you can write"
             ) from error
+
+
+def _slots(coordinator_url: str, client_name: str | None) -> list[str]:
+    """Return the stems of the files that may be this client's, in the order in which they are tried."""
+    stem = hashlib.sha256(coordinator_url.encode()).hexdigest()[:16]
+    return [f"{stem}-{client_name}"] if client_name else [f"{stem}.{slot}" for slot in range(1, _MOST_SLOTS)]
 
 
 def _parse(text: str, file: Path) -> Credential:

@@ -38,11 +38,17 @@ from fed_compute.clock import Clock, SystemClock
 
 
 def build_client(
-    settings: ClientSettings, observer: ClientObserver, *, stop: StopSign, clock: Clock | None = None
+    settings: ClientSettings,
+    observer: ClientObserver,
+    *,
+    stop: StopSign,
+    clock: Clock | None = None,
+    dataset: Dataset | None = None,
 ) -> Client:
     """Load the data and put a client together; nothing is sent yet.
 
-    `stop` also ends the pauses inside a call; give the same one to `Client.run`.
+    A `dataset` that is in memory already is taken instead of the one that the settings name. `stop` also ends the
+    pauses inside a call; give the same one to `Client.run`.
 
     Raises:
         DatasetInvalid, DatasetMissing: if there is no data to train on.
@@ -54,7 +60,7 @@ def build_client(
     if settings.client_threads is not None:
         trainer.set_threads(settings.client_threads)
     trainer.choose_device(settings.client_device)  # fail now rather than in the first task
-    dataset = load_dataset(settings.client_data)
+    dataset = load_dataset(settings.client_data) if dataset is None else dataset
     behavior = _behavior(settings)
     own_chance, network_chance, retry_chance = (
         np.random.Generator(np.random.PCG64(seed))

@@ -18,6 +18,7 @@ from fed_compute.errors import PolicyRefusal, TrainingDiverged
 from fed_compute.learning.compression import Residual
 from fed_compute.learning.control_variates import correction, next_own_control
 from fed_compute.learning.privacy import PrivacyProtector, l2_norm, tighter_norm
+from fed_compute.protocol import tracing
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
     MAX_LOSS,
@@ -105,6 +106,7 @@ class Workbench:
         training, held_out = holdout_sizes(self._dataset, task.recipe.holdout_fraction)
         return training if task.task == "train" else held_out
 
+    @tracing.span("train")
     def train(
         self, task: TaskAnswer, vector: Vector, *, client_id: str, progress: Progress, control: Vector | None = None
     ) -> FinishedUpdate:
@@ -161,6 +163,7 @@ class Workbench:
         """Drop the checkpoint of a task that has ended, or whose update is kept elsewhere."""
         self._memory.forget_training()
 
+    @tracing.span("evaluate")
     def evaluate(self, task: TaskAnswer, vector: Vector) -> EvaluationRequest:
         """Measure the global vector, shape (P,), on the held-out samples.
 
@@ -179,6 +182,7 @@ class Workbench:
             num_samples=told.tell_samples(result.num_samples), loss=loss, accuracy=told.tell_accuracy(result.accuracy)
         )
 
+    @tracing.span("audit")
     def audit(self, task: TaskAnswer, vector: Vector, body: bytes) -> AuditRequest:
         """Measure the global vector, shape (P,), without and with somebody's update on the held-out samples.
 

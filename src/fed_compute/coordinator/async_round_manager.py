@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fed_compute.clock import Clock
 from fed_compute.errors import RoundNotFound
 from fed_compute.ids import ClientId, RoundId
-from fed_compute.rounds.records import Round, RoundState
+from fed_compute.rounds.records import Round
 from fed_compute.storage.sql.store import Store
 
 
@@ -24,7 +24,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class AsyncRoundStats:
-    """The timing of one round. `elapsed_seconds` stops when the round ends."""
+    """The timing of one round. `elapsed_seconds` stops when the round ends, and does not count its pauses."""
 
     round: Round
     elapsed_seconds: float | None
@@ -68,13 +68,7 @@ class AsyncRoundManager:
                 by_kind[entry.kind].append(arrival)
         return AsyncRoundStats(
             round=round_,
-            elapsed_seconds=self._elapsed(round_),
+            elapsed_seconds=round_.lasted_seconds(now=self._clock.now()),
             arrivals=by_kind["update_accepted"],
             stragglers=by_kind["update_late"],
         )
-
-    def _elapsed(self, round_: Round) -> float | None:
-        if round_.started_at is None:
-            return None
-        ended = round_.state in (RoundState.CLOSED, RoundState.ABANDONED) and round_.closed_at is not None
-        return (round_.closed_at if ended and round_.closed_at is not None else self._clock.now()) - round_.started_at

@@ -10,7 +10,7 @@ from fed_compute.protocol.schema import Vector
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.sql.store import Records
 
-_SAME_NORM = 1e-9
+SAME_NORM = 1e-9
 """Equal values have equal norms, but for the order in which another machine adds up their squares."""
 
 
@@ -24,7 +24,7 @@ def refuse_copy(
     Raises:
         UpdateCopied: if another client's is, bit for bit, the same.
     """
-    alike = records.updates.of_norm(round_id, lowest=norm * (1 - _SAME_NORM), highest=norm * (1 + _SAME_NORM))
+    alike = records.updates.of_norm(round_id, lowest=norm * (1 - SAME_NORM), highest=norm * (1 + SAME_NORM))
     for other in alike:
         if other.client_id != admission.task.client_id and np.array_equal(
             stored_delta(admission.job, blobs, other).view("<u4"), delta.view("<u4")

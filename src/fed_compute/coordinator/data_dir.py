@@ -32,7 +32,12 @@ class DataDir:
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL of the folder's database."""
-        return f"sqlite:///{self.path / DATABASE}"
+        return f"sqlite:///{self.database}"
+
+    @property
+    def database(self) -> Path:
+        """The file of the folder's database, which is there unless another database is used."""
+        return self.path / DATABASE
 
     @property
     def blobs(self) -> Path:

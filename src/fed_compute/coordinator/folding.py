@@ -35,8 +35,6 @@ from fed_compute.protocol.updates import DecodedUpdate, decode_update
 from fed_compute.rounds.records import Job, Update
 from fed_compute.storage.blobs import BlobStore
 
-FIRST_CHAIN = "0" * 64
-
 
 def new_aggregator(job: Job, *, folder: Path) -> Aggregator:
     """Return an empty aggregator with the job's rule and server optimiser.
@@ -250,12 +248,6 @@ def read_manifest(text: str) -> list[tuple[int, Digest, float]]:
         return [(int(update_id), Digest(digest), float(weight)) for update_id, digest, weight in json.loads(text)]
     except (ValueError, TypeError) as error:
         raise InvariantBroken(f"a version's manifest cannot be read: {text[:80]!r}") from error
-
-
-def chain_digest(parent: str, *, manifest: str, model: Digest) -> Digest:
-    """Return SHA-256 over the parent's chain digest, the manifest's digest and the model's digest."""
-    manifest_digest = hashlib.sha256(manifest.encode()).hexdigest()
-    return Digest(hashlib.sha256(f"{parent}{manifest_digest}{model}".encode()).hexdigest())
 
 
 def _encode_state(state: OptimizerState) -> bytes | None:

@@ -1,5 +1,6 @@
 """Reads the journal and pays for work, each reason one group in the ledger."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from fed_compute.clock import Clock
@@ -83,6 +84,14 @@ class IncentiveManager:
         with self._store.snapshot() as records:
             balances = records.ledger.balances()
             return {client.client_id: _holding(balances, client.client_id) for client in records.clients.all()}
+
+    def holdings_of(self, clients: Sequence[ClientId]) -> dict[ClientId, Holding]:
+        """Return what some clients have, at most a thousand, by client id."""
+        self.catch_up()
+        accounts = [name for client in clients for name in (account_of(client), escrow_of(client))]
+        with self._store.snapshot() as records:
+            balances = records.ledger.balances(accounts)
+        return {client: _holding(balances, client) for client in clients}
 
     def of(self, client_id: str, *, after: int = 0, limit: int = LONGEST_PAGE) -> Balance:
         """Return what one client has, with the reasons after ledger group `after`, at most `limit`, oldest first.
@@ -182,6 +191,12 @@ class IncentiveManager:
 def earner_of(records: Records, client_id: ClientId) -> Earner:
     """Return what the incentives remember of a client."""
     return Earner(**(records.earnings.get(client_id) or {}))
+
+
+def earners_of(records: Records, clients: Sequence[ClientId]) -> dict[ClientId, Earner]:
+    """Return what the incentives remember of some clients."""
+    kept = records.earnings.some(clients)
+    return {client: Earner(**kept.get(client, {})) for client in clients}
 
 
 def average_now(earner: Earner, *, now: float) -> float:

@@ -1,10 +1,10 @@
 """Who earned most: clients or teams, since the beginning, this week or today."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fed_compute.coordinator.incentives import average_now, earner_of
+from fed_compute.coordinator.incentives import average_now, earners_of
 from fed_compute.ids import ClientId, TeamId
 from fed_compute.rounds.bookkeeping import escrow_of
 from fed_compute.storage.sql.rankings import Ranked
@@ -52,9 +52,7 @@ def client_page(store: Store, *, window: Window, now: float, limit: int, offset:
     since = _since(window, now)
     with store.snapshot() as records:
         ranked = records.rankings.clients(since=since, limit=limit, offset=offset)
-        teams = records.teams.names_of([ClientId(place.who) for place in ranked])
-        places = [_place(records, place, teams, now=now) for place in ranked]
-        return ClientPage(records.rankings.count_clients(since=since), since, places)
+        return ClientPage(records.rankings.count_clients(since=since), since, _places(records, ranked, now=now))
 
 
 def team_page(store: Store, *, window: Window, now: float, limit: int, offset: int) -> TeamPage:
@@ -76,13 +74,18 @@ def _since(window: Window, now: float) -> float | None:
     return None if seconds is None else now - seconds
 
 
-def _place(records: Records, ranked: Ranked, teams: Mapping[ClientId, str], *, now: float) -> ClientPlace:
-    client_id = ClientId(ranked.who)
-    earner = earner_of(records, client_id)
-    return ClientPlace(
-        ranked=ranked,
-        team=teams.get(client_id),
-        pending=records.ledger.balance(escrow_of(client_id)),
-        recent_average=average_now(earner, now=now),
-        updates_counted=earner.num_counted,
-    )
+def _places(records: Records, ranked: Sequence[Ranked], *, now: float) -> list[ClientPlace]:
+    """Return what else is told of those on a page; asked for together, however many they are."""
+    clients = [ClientId(place.who) for place in ranked]
+    teams, earners = records.teams.names_of(clients), earners_of(records, clients)
+    escrow = records.ledger.balances([escrow_of(client) for client in clients])
+    return [
+        ClientPlace(
+            ranked=place,
+            team=teams.get(client),
+            pending=escrow.get(escrow_of(client), 0),
+            recent_average=average_now(earners[client], now=now),
+            updates_counted=earners[client].num_counted,
+        )
+        for client, place in zip(clients, ranked, strict=True)
+    ]

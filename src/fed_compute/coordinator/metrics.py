@@ -5,12 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from fed_compute.coordinator.journal_reader import Payload, State, catch_up
+from fed_compute.coordinator.totals import add_up
 from fed_compute.errors import RoundNotFound
 from fed_compute.ids import JobId, RoundId
 from fed_compute.rounds.records import Entry, RoundState, TaskKind
 from fed_compute.storage.sql.store import Records, Store
 
 READER = "metrics"
+EVENTS, JOBS = "events", "jobs"
+"""What the reader keeps beside its cursor: counts of events by kind, and what was added up for each job."""
+REFUSED = "refused:"
+"""What stands before the code of a refusal among the counts of events."""
 
 
 @dataclass(slots=True)
@@ -85,23 +90,35 @@ class MetricsCollector:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._is_of_this_version = False
 
     def catch_up(self) -> bool:
         """Take in what the journal has that was not seen yet."""
-        return catch_up(self._store, READER, _fold)
+        self._begin_anew_if_older()
+        pages = _Pages()
+        return catch_up(self._store, READER, pages.fold, flush=pages.write)
 
     def totals(self) -> dict[str, int]:
         """Return how often each kind of event happened since the beginning, by kind, and refusals by code."""
         self.catch_up()
         with self._store.snapshot() as records:
             _, state = records.journal.cursor(READER)
-            return dict(sorted(state.items()))
+            return dict(sorted(state.get(EVENTS, {}).items()))
 
     def rounds(self) -> list[RoundMetrics]:
         """Return every round's record, oldest first."""
         self.catch_up()
         with self._store.snapshot() as records:
             return [RoundMetrics(**kept) for kept in records.round_metrics.all().values()]
+
+    def latest(self) -> RoundMetrics:
+        """Return the record of the newest round in which a task was handed out; before the first, the newest round's.
+
+        There must be a job.
+        """
+        with self._store.snapshot() as records:
+            newest = records.measured.newest_round()
+        return self.round(newest)
 
     def round(self, round_id: int) -> RoundMetrics:
         """Return one round's record.
@@ -116,21 +133,52 @@ class MetricsCollector:
             raise RoundNotFound(round_id)
         return RoundMetrics(**kept)
 
+    def _begin_anew_if_older(self) -> None:
+        """Read the journal from its beginning if an earlier version of the product kept less of it."""
+        if self._is_of_this_version:
+            return
+        with self._store.snapshot() as records:
+            seq, state = records.journal.cursor(READER)
+        if seq and JOBS not in state:
+            with self._store.transaction() as records:
+                records.round_metrics.clear()
+                records.journal.move_cursor(READER, 0, {})
+        self._is_of_this_version = True
 
-def _fold(records: Records, entry: Entry, payload: Payload, state: State) -> None:
-    _count(state, entry.kind)
-    if entry.kind == "update_refused":
-        _count(state, f"refused:{payload['code']}")
-    if entry.round_id is None or entry.job_id is None:
-        return
-    if entry.kind == "round_opened":
-        _keep(records, RoundMetrics.opened(entry.round_id, entry.job_id, payload, at=entry.at))
-        return
-    kept = records.round_metrics.get(entry.round_id)
-    if kept is not None:
-        metrics = RoundMetrics(**kept)
-        _take_in(metrics, entry, payload)
-        _keep(records, metrics)
+
+class _Pages:
+    """The rounds that a batch of entries is about, each read and written once however many entries that are."""
+
+    def __init__(self) -> None:
+        self._open: dict[RoundId, RoundMetrics] = {}
+
+    def fold(self, records: Records, entry: Entry, payload: Payload, state: State) -> None:
+        """Take one entry in."""
+        events: dict[str, int] = state.setdefault(EVENTS, {})
+        _count(events, entry.kind)
+        if entry.kind == "update_refused":
+            _count(events, f"{REFUSED}{payload['code']}")
+        add_up(state.setdefault(JOBS, {}), entry, payload)
+        if entry.round_id is None or entry.job_id is None:
+            return
+        if entry.kind == "round_opened":
+            self._open[entry.round_id] = RoundMetrics.opened(entry.round_id, entry.job_id, payload, at=entry.at)
+        elif (metrics := self._page(records, entry.round_id)) is not None:
+            _take_in(metrics, entry, payload)
+
+    def write(self, records: Records) -> None:
+        """Write what was taken in, and forget it: somebody else may read the next batch."""
+        for round_id, metrics in self._open.items():
+            records.round_metrics.put(round_id, dataclasses.asdict(metrics), job_id=metrics.job_id)
+        self._open.clear()
+
+    def _page(self, records: Records, round_id: RoundId) -> RoundMetrics | None:
+        if round_id not in self._open:
+            kept = records.round_metrics.get(round_id)
+            if kept is None:
+                return None
+            self._open[round_id] = RoundMetrics(**kept)
+        return self._open[round_id]
 
 
 def _take_in(metrics: RoundMetrics, entry: Entry, payload: Payload) -> None:
@@ -188,10 +236,6 @@ def _take_in_evaluation(metrics: RoundMetrics, payload: Payload) -> None:
     if payload["accuracy"] is not None:
         metrics.accuracy_sum += payload["accuracy"] * payload["num_samples"]
         metrics.accuracy_samples += payload["num_samples"]
-
-
-def _keep(records: Records, metrics: RoundMetrics) -> None:
-    records.round_metrics.put(RoundId(metrics.round_id), dataclasses.asdict(metrics), job_id=metrics.job_id)
 
 
 def _count(counts: dict[str, int], key: str) -> None:

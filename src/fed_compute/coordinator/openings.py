@@ -1,7 +1,16 @@
 """How much work could be handed out now, whoever asks for it."""
 
 from fed_compute.coordinator.recipes import spec_of
-from fed_compute.rounds.records import Job, JobState, Round, RoundState, TaskKind, TaskState, Version
+from fed_compute.rounds.records import (
+    RESTING_JOB_STATES,
+    Job,
+    JobState,
+    Round,
+    RoundState,
+    TaskKind,
+    TaskState,
+    Version,
+)
 from fed_compute.storage.sql.store import Records, Store
 
 
@@ -33,6 +42,8 @@ def num_openings(store: Store, *, now: float) -> int:
 
 
 def _openings_of(records: Records, job: Job, *, now: float) -> int:
+    if job.state in RESTING_JOB_STATES:
+        return 0
     openings, live = 0, records.rounds.live(job.job_id)
     if live is not None:
         openings += free_slots(records, live, now=now)

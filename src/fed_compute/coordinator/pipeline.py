@@ -12,7 +12,7 @@ A process that dies before the commit leaves nothing but an orphan blob; one tha
 accepted the update, and a client that asks again gets the same answer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +32,7 @@ from fed_compute.coordinator.update_validator import (
 )
 from fed_compute.errors import UpdateConflict, UpdateRefused
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
+from fed_compute.protocol import tracing
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.json_updates import parse_weight_delta
 from fed_compute.protocol.messages import UpdateRequest
@@ -40,7 +41,11 @@ from fed_compute.protocol.updates import encode_update
 from fed_compute.rounds.machine import Looked, UpdateArrived
 from fed_compute.rounds.records import Round, RoundState, Task, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.blobs import BlobStore
+from fed_compute.storage.sql.journal import Line, line
 from fed_compute.storage.sql.store import Records, Store
+
+SETTLED = (TaskState.REPORTED, TaskState.LATE, TaskState.OVERDUE)
+"""The states of a task whose update has come, counted or late: a later one of it is not recorded again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Contents:
+class Contents:
     """What is recorded of an update beside its blob, and its values, float32 (P,)."""
 
     encoding: str
@@ -113,7 +118,7 @@ class UpdatePipeline:
         if admission.task.state is not TaskState.REPORTED:
             return None
         with self._store.snapshot() as records:
-            return _same_or_refuse(records.updates.of_task(admission.task.task_id), admission.task, announced)
+            return same_or_refuse(records.updates.of_task(admission.task.task_id), admission.task, announced)
 
     def check_head(self, admission: Admission, head: bytes, *, total_bytes: int | None) -> None:
         """Judge a body by its first bytes, before the rest is read. Quick, and notes nothing: see `note_refusal`.
@@ -140,12 +145,10 @@ class UpdatePipeline:
         if (settled := self.settle(admission, digest)) is not None:
             return settled
         body, wire = path.read_bytes(), spec_of(admission.job).wire
-        with self._noted(admission.task):
+        with tracing.span("validate update", attributes=_told(admission)), self._noted(admission.task):
             decoded = self._validator.decode(admission, body)
             norm = self._validator.check_values(admission, decoded.delta)
-            contents = _Contents(
-                wire.encoding, wire.compression, decoded.num_samples, norm, decoded.loss, decoded.delta
-            )
+            contents = Contents(wire.encoding, wire.compression, decoded.num_samples, norm, decoded.loss, decoded.delta)
         keep = partial(self._blobs.put_file, path, digest)
         return self._store_and_commit(admission, contents, keep, digest=digest, size_bytes=len(body))
 
@@ -163,7 +166,7 @@ class UpdatePipeline:
         except TOO_LATE:
             self._record_late_in_round(ClientId(request.client_id), round_id)
             raise
-        with self._noted(admission.task):
+        with tracing.span("validate update", attributes=_told(admission)), self._noted(admission.task):
             body, contents = self._read_json(admission, request, max_bytes=max_bytes)
         digest = sha256_hex(body)
         if (settled := self.settle(admission, digest)) is not None:
@@ -171,7 +174,7 @@ class UpdatePipeline:
         keep = partial(self._blobs.put, body)
         return self._store_and_commit(admission, contents, keep, digest=digest, size_bytes=len(body))
 
-    def _read_json(self, admission: Admission, request: UpdateRequest, *, max_bytes: int) -> tuple[bytes, _Contents]:
+    def _read_json(self, admission: Admission, request: UpdateRequest, *, max_bytes: int) -> tuple[bytes, Contents]:
         spec, schema = spec_of(admission.job), schema_of(admission.job)
         delta, extras = parse_weight_delta(request.weight_delta, schema, max_text_bytes=max_bytes)
         claimed = request.num_samples or extras.num_samples
@@ -192,10 +195,10 @@ class UpdatePipeline:
             num_steps=request.num_steps,
             rng=np.random.default_rng(0),
         )
-        return body, _Contents("f32", "none", num_samples, norm, loss, delta)
+        return body, Contents("f32", "none", num_samples, norm, loss, delta)
 
     def _store_and_commit(
-        self, admission: Admission, contents: _Contents, keep: Callable[[], object], *, digest: Digest, size_bytes: int
+        self, admission: Admission, contents: Contents, keep: Callable[[], object], *, digest: Digest, size_bytes: int
     ) -> Accepted:
         """Make the body a blob by `keep`, then write everything that makes an update accepted, in one transaction.
 
@@ -204,13 +207,13 @@ class UpdatePipeline:
         task = admission.task
         copied = partial(refuse_copy, blobs=self._blobs, admission=admission, delta=contents.delta)
         try:
-            with self._noted(task):
+            with tracing.span("commit update", attributes=_told(admission)), self._noted(task):
                 with self._store.snapshot() as records:  # a copy leaves no blob
                     copied(records, norm=contents.l2_norm, round_id=counting_round(records, task).round_id)
                 keep()
                 with self._store.transaction() as records:
                     if (first := records.updates.of_task(task.task_id)) is not None:
-                        return _same_or_refuse(first, task, digest)
+                        return same_or_refuse(first, task, digest)
                     round_ = counting_round(records, task)
                     # of what was accepted meanwhile
                     copied(records, norm=contents.l2_norm, round_id=round_.round_id)
@@ -220,7 +223,7 @@ class UpdatePipeline:
             raise
 
     def _insert(
-        self, records: Records, task: Task, round_: Round, contents: _Contents, *, digest: Digest, size_bytes: int
+        self, records: Records, task: Task, round_: Round, contents: Contents, *, digest: Digest, size_bytes: int
     ) -> Accepted:
         current = records.tasks.get(task.task_id)
         require_open(current, round_)
@@ -228,18 +231,8 @@ class UpdatePipeline:
         update = contents.of_task(task, round_id=round_.round_id, digest=digest, size_bytes=size_bytes, received_at=now)
         update = replace(update, update_id=records.updates.add(update))
         records.tasks.put(replace(current, state=TaskState.REPORTED, progress=1.0, ended_at=now))
-        self._note(
-            records,
-            "update_accepted",
-            replace(task, round_id=round_.round_id),
-            update_id=update.update_id,
-            num_samples=update.num_samples,
-            size_bytes=size_bytes,
-            l2_norm=update.l2_norm,
-            loss=update.loss,
-            latency_seconds=max(0.0, now - task.leased_at),
-            staleness=round_.base_version - task.base_version,
-        )
+        told = tracing.headers()
+        records.journal.append_all([accepted_line(update, task, base_version=round_.base_version, told=told)])
         if round_.state is RoundState.OPEN:
             round_ = self._rounds.apply(records, round_, UpdateArrived())
         self._rounds.apply(records, round_, Looked())
@@ -257,11 +250,10 @@ class UpdatePipeline:
         """Record, once, that the update of an ended lease came after all."""
         with self._store.transaction() as records:
             task = records.tasks.find(task_id)
-            if task is None or task.state in (TaskState.REPORTED, TaskState.LATE, TaskState.OVERDUE):
+            if task is None or task.state in SETTLED:
                 return
             now = self._rounds.now()
-            state = TaskState.OVERDUE if task.state in (TaskState.EXPIRED, TaskState.RELEASED) else TaskState.LATE
-            records.tasks.put(replace(task, state=state, ended_at=task.ended_at or now))
+            records.tasks.put(as_late(task, now=now))
             self._note(records, "update_late", task, latency_seconds=max(0.0, now - task.leased_at))
 
     def _record_late_in_round(self, client_id: ClientId, round_id: RoundId) -> None:
@@ -282,7 +274,46 @@ class UpdatePipeline:
         )
 
 
-def _same_or_refuse(first: Update | None, task: Task, digest: Digest) -> Accepted:
+def _told(admission: Admission) -> dict[str, tracing.Value]:
+    """Return what is told of an update in a trace. Not whose it is: the task says so to whoever may know."""
+    task = admission.task
+    return {
+        "fed_compute.job": admission.job.name,
+        "fed_compute.round_id": task.round_id,
+        "fed_compute.task_id": task.task_id,
+    }
+
+
+def accepted_line(update: Update, task: Task, *, base_version: int, told: Mapping[str, str] | None = None) -> Line:
+    """Return the journal's line for an accepted update of a task, counted in a round that changes `base_version`.
+
+    `told` is what a trace wants to be told later.
+    """
+    return line(
+        "update_accepted",
+        at=update.received_at,
+        job_id=task.job_id,
+        round_id=update.round_id,
+        client_id=task.client_id,
+        task_id=task.task_id,
+        update_id=update.update_id,
+        num_samples=update.num_samples,
+        size_bytes=update.size_bytes,
+        l2_norm=update.l2_norm,
+        loss=update.loss,
+        latency_seconds=max(0.0, update.received_at - task.leased_at),
+        staleness=base_version - task.base_version,
+        **(told or {}),
+    )
+
+
+def as_late(task: Task, *, now: float) -> Task:
+    """Return an ended lease as it is once its update came after all."""
+    state = TaskState.OVERDUE if task.state in (TaskState.EXPIRED, TaskState.RELEASED) else TaskState.LATE
+    return replace(task, state=state, ended_at=task.ended_at or now)
+
+
+def same_or_refuse(first: Update | None, task: Task, digest: Digest) -> Accepted:
     """Return the update that a task already has, if it is the one that came again.
 
     Raises:

@@ -1,12 +1,15 @@
 """Turns collecting rounds into model versions: folds updates as they come, publishes when a round closes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import structlog
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.findings import findings
-from fed_compute.coordinator.folding import FIRST_CHAIN, FoldedRound, RoundFold, chain_digest
+from fed_compute.coordinator.folding import FoldedRound, RoundFold
 from fed_compute.coordinator.round_manager import RoundManager
+from fed_compute.coordinator.update_traces import UpdateTraces
 from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import (
     AggregateNotFinite,
@@ -18,11 +21,15 @@ from fed_compute.errors import (
 )
 from fed_compute.ids import Digest, JobId, RoundId
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
+from fed_compute.protocol import tracing
+from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
-from fed_compute.rounds.records import Job, Round, RoundState, Version
+from fed_compute.rounds.records import Job, Round, RoundState, Update, Version
 from fed_compute.storage.blobs import BlobStore
 from fed_compute.storage.model_store import ModelStore
 from fed_compute.storage.sql.store import Records, Store
+
+log = structlog.get_logger(__name__)
 
 UNUSABLE = (AggregateNotFinite, NothingToAggregate, RootUpdateMissing, RoundTooSmall)
 """What a round can come to when its updates are sound and yet no version can be made of them."""
@@ -41,6 +48,7 @@ class VersionPublisher:
         self._clock = clock
         self._worker = worker
         self._folds: dict[RoundId, RoundFold] = {}
+        self._traces = UpdateTraces(store)
 
     def advance(self) -> bool:
         """Fold what has arrived, publish what is ready. Say whether anything was done.
@@ -53,11 +61,13 @@ class VersionPublisher:
         with self._store.snapshot() as records:
             rounds = records.rounds.in_states([RoundState.COLLECTING, RoundState.AGGREGATING])
         self._folds = {round_.round_id: fold for round_ in rounds if (fold := self._folds.get(round_.round_id))}
+        self._traces.keep_only([round_.round_id for round_ in rounds])
         done, damage = False, None
         for round_ in rounds:
             try:
                 done = self._advance_one(round_) or done
             except (BlobMissing, BlobCorrupt) as error:
+                log.error("round_damaged", round_id=round_.round_id, code=error.code, why=error.message)
                 damage = damage or error
         if damage is not None:
             raise damage
@@ -72,14 +82,27 @@ class VersionPublisher:
                 self._folds[round_.round_id] = fold
             updates = records.updates.of_round(round_.round_id, after=fold.last_update_id)
         if round_.state is RoundState.COLLECTING:
-            fold.add(updates)
+            self._fold_in(round_, fold, updates)
             return bool(updates)
         if not self._claim(round_):
             return False
-        fold.add(updates)
-        self._publish(job, round_, fold)
+        self._fold_in(round_, fold, updates)
+        with tracing.span(
+            "aggregate round",
+            attributes={"fed_compute.job": job.name, "fed_compute.round_id": round_.round_id},
+            links=self._traces.of_round(round_.round_id).values(),
+        ):
+            self._publish(job, round_, fold)
         del self._folds[round_.round_id]
         return True
+
+    def _fold_in(self, round_: Round, fold: RoundFold, updates: Sequence[Update]) -> None:
+        """Fold updates in, each within the trace under which it was accepted."""
+        traces = self._traces.of_round(round_.round_id) if updates else {}
+        for update in updates:
+            parent, told = traces.get(update.update_id), {"fed_compute.task_id": update.task_id}
+            with tracing.span("fold update", parent=parent, attributes=told):
+                fold.add([update])
 
     def _claim(self, round_: Round) -> bool:
         with self._store.transaction() as records:

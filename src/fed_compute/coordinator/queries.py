@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fed_compute.coordinator.task_assigner import own_task
+from fed_compute.coordinator.timelines import NOTED_KINDS
 from fed_compute.errors import RoundNotFound
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
 from fed_compute.rounds.leases import Ending, ending_of
 from fed_compute.rounds.records import ClientState, Entry, Job, Round, Task, TaskKind, Update, Version
+from fed_compute.storage.sql.ledger import LedgerLine
+from fed_compute.storage.sql.sent import Sent
 from fed_compute.storage.sql.store import Store
 
 
@@ -30,6 +33,29 @@ class Population:
     active: int
 
 
+@dataclass(frozen=True, slots=True)
+class SentView:
+    """What one client sent and was accepted: by job, each with its name, and the newest updates one by one."""
+
+    by_job: Sequence[tuple[str, Sent]]
+    newest: Sequence[Update]
+
+    @property
+    def num_updates(self) -> int:
+        """How many updates in all."""
+        return sum(sent.num_updates for _, sent in self.by_job)
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes in all."""
+        return sum(sent.num_bytes for _, sent in self.by_job)
+
+    @property
+    def last_at(self) -> float | None:
+        """When the last one came."""
+        return max((sent.last_at for _, sent in self.by_job), default=None)
+
+
 def view_round(store: Store, round_id: int) -> RoundView:
     """Return one round.
 
@@ -47,6 +73,12 @@ def view_round(store: Store, round_id: int) -> RoundView:
             updates=records.updates.of_round(round_.round_id),
             version=records.versions.of_round(round_.round_id),
         )
+
+
+def noted_in_round(store: Store, round_id: int) -> Sequence[Entry]:
+    """Return the journal entries of a round that tell what its leases do not: refused and late updates."""
+    with store.snapshot() as records:
+        return records.journal.of_round(RoundId(round_id), kinds=NOTED_KINDS)
 
 
 def live_round(store: Store, job_id: JobId) -> Round | None:
@@ -72,7 +104,21 @@ def why_over(store: Store, task: Task) -> Ending:
         round_, job = records.rounds.get(task.round_id), records.jobs.get(task.job_id)
         client = records.clients.find(task.client_id)
         client_state = ClientState.ACTIVE if client is None else client.state
-    return ending_of(task, round_, job_state=job.state, client_state=client_state)
+        live = records.rounds.live(task.job_id)
+    return ending_of(task, round_, live=live, job_state=job.state, client_state=client_state)
+
+
+def sent_by(store: Store, client_id: ClientId, *, newest: int) -> SentView:
+    """Return what a client sent, with its newest updates, at most `newest`."""
+    with store.snapshot() as records:
+        by_job = [(records.jobs.get(sent.job_id).name, sent) for sent in records.sent.by_job(client_id)]
+        return SentView(by_job, records.sent.newest(client_id, limit=newest) if newest else ())
+
+
+def credit_of(store: Store, client_id: ClientId, *, limit: int) -> Sequence[LedgerLine]:
+    """Return why a client has the credit that it has, newest reason first, at most `limit`."""
+    with store.snapshot() as records:
+        return records.ledger.lines_of(client_id, limit=limit, newest_first=True)
 
 
 def population(store: Store, *, seen_since: float) -> Population:
@@ -87,12 +133,21 @@ def last_seq(store: Store) -> int:
         return records.journal.last_seq()
 
 
-def newest_entries(
-    store: Store, *, limit: int, kind: str | None = None, client_id: str | None = None
-) -> Sequence[Entry]:
-    """Return the journal's newest entries, newest first, at most `limit`: all, or those of a kind or a client."""
+def seq_before(store: Store, moment: float) -> int:
+    """Return the number of the last entry that is older than a moment, in Unix seconds; 0 if there is none.
+
+    Cost: a search by halves. If the clock was set back meanwhile, an entry near the places where it was.
+    """
     with store.snapshot() as records:
-        return records.journal.newest(limit=limit, kind=kind, client_id=client_id)
+        low, high = 0, records.journal.last_seq()  # what is sought lies in low..high
+        while low < high:
+            middle = (low + high + 1) // 2
+            found = records.journal.after(middle - 1, limit=1)
+            if found and found[0].at < moment:
+                low = max(middle, min(found[0].seq, high))
+            else:
+                high = middle - 1
+        return low
 
 
 def entries_after(store: Store, seq: int, *, limit: int) -> Sequence[Entry]:

@@ -16,6 +16,7 @@ from fed_compute.coordinator.rate_windows import (
     weighted,
 )
 from fed_compute.errors import ExtraMissing, RateLimited, RateStoreUnreachable, SettingInvalid
+from fed_compute.storage.tally import Tally
 
 IN_MEMORY = "memory://"
 MINUTE, HOUR = 60, 3600
@@ -109,6 +110,7 @@ class RateLimiter:
             RateStoreUnreachable: if the store does not answer.
         """
         self._policies = quotas.policies()
+        self.refusals: Tally[Limit] = Tally()
         self.may_block = url != IN_MEMORY
         """Whether a call may wait for the network."""
         self._windows: Windows = (
@@ -180,6 +182,7 @@ class RateLimiter:
             raise RateStoreUnreachable() from error
 
     def _refusal(self, limit: Limit, state: WindowState, *, cost: int) -> RateLimited:
+        self.refusals.add(limit)
         policy = self._policies[limit]
         wait = seconds_to_wait(state, limit=policy.quota, cost=cost, window_seconds=policy.window_seconds)
         return RateLimited(

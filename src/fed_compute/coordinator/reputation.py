@@ -1,12 +1,12 @@
 """Reads the journal and keeps what each client's past says about it."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.contribution_records import contribution_of
 from fed_compute.coordinator.journal_reader import Payload, State, catch_up
-from fed_compute.coordinator.standings import standing_of
+from fed_compute.coordinator.standings import standing_of, standings_of
 from fed_compute.errors import ClientNotFound
 from fed_compute.ids import ClientId, RoundId
 from fed_compute.rounds.audits import Verdict, audit_probability
@@ -61,6 +61,12 @@ class ReputationManager:
         with self._store.snapshot() as records:
             return list(self._reputations(records, [client.client_id for client in records.clients.all()]))
 
+    def of_some(self, clients: Sequence[ClientId]) -> list[Reputation]:
+        """Return the reputation of some registered clients, in their order."""
+        self.catch_up()
+        with self._store.snapshot() as records:
+            return list(self._reputations(records, clients))
+
     def of(self, client_id: str) -> Reputation:
         """Return one client's reputation.
 
@@ -76,8 +82,8 @@ class ReputationManager:
 
     def _reputations(self, records: Records, clients: Iterable[ClientId]) -> Iterator[Reputation]:
         now, (_, state) = self._clock.now(), records.journal.cursor(READER)
-        for client_id in clients:
-            standing = standing_of(records, client_id) or Standing.newcomer(self._rules)
+        for client_id, kept in standings_of(records, clients).items():
+            standing = kept or Standing.newcomer(self._rules)
             yield Reputation(
                 client_id=client_id,
                 standing=standing,

@@ -52,11 +52,14 @@ class RoundManager:
         after = step(before, event, self._progress(records, before), now=self._clock.now())
         if after != before:
             records.rounds.put(after)
+        if after.state is not before.state:
             self._follow(records, after)
         return after
 
     def open_next(self, records: Records, job: Job) -> Round | None:
-        """Open the job's next round, or finish the job if it has had all its rounds."""
+        """Open the job's next round, or finish the job if it has had all its rounds. A stopped job has no next one."""
+        if job.state is JobState.STOPPED:
+            return None
         spec, now = self._served_as(spec_of(job)), self._clock.now()
         closed = records.rounds.count_closed(job.job_id)
         if closed >= spec.rounds.total:
@@ -78,6 +81,7 @@ class RoundManager:
                 deadline_seconds=spec.rounds.deadline_seconds,
                 opened_at=now,
                 max_staleness=max_staleness,
+                left_seconds=spec.rounds.deadline_seconds if job.state is JobState.PAUSED else None,
                 soft_seconds=soft_seconds(
                     records.measured.training_seconds(job.job_id, num_rounds=RECENT_ROUNDS), least=LEAST_OF_JOB
                 ),

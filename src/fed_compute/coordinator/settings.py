@@ -121,6 +121,10 @@ class CoordinatorSettings(BaseSettings):
     )
     daily_quota: PositiveInt = Field(default=100_000, description="Most tasks that one client may take on one day.")
     shutdown_seconds: Positive = Field(default=10.0, description="Longest time from SIGTERM to the end of the process.")
+    tracing: bool = Field(
+        default=False,
+        description="Tell OpenTelemetry of every step, as the variables OTEL_… say; needs the extra `otel`.",
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
 
     enable_async_rounds: bool = _named(

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from fed_compute.coordinator.contribution_records import contribution_of
 from fed_compute.coordinator.folding import read_manifest
 from fed_compute.coordinator.queries import RoundView
-from fed_compute.rounds.records import Entry, Task, Update
-from fed_compute.storage.sql.store import Store
+from fed_compute.rounds.records import Entry, Update
+from fed_compute.storage.sql.store import Records, Store
 
 NOT_FOR_STRANGERS = frozenset(
     {
@@ -25,20 +27,26 @@ NOT_FOR_STRANGERS = frozenset(
 )
 """Kinds of journal entries that are about keys and about what operators do to clients."""
 
+_MOMENTS = ("deadline",)
+
+
+UNTOLD_FIELDS = frozenset({"traceparent"})
+"""What a journal line holds for the product's own use."""
+
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One lease in a round. `share` is its part of the result, `cosine` how far it agrees with the sum of all.
+class Counted:
+    """One update in a round. `share` is its part of all weights, `influence` how much of it is in the result.
 
-    `began` and `took` are parts of the time that the round has taken so far, from 0 to 1.
+    `cosine` tells how far it points where the sum of all points, `staleness` how many versions it was behind.
+    What is not known, or not yet, is None.
     """
 
-    task: Task
-    update: Update | None
+    update: Update
+    staleness: int
     share: float | None
+    influence: float | None
     cosine: float | None
-    began: float
-    took: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,50 +57,62 @@ class Line:
     job: str | None
     told: str
 
+    @property
+    def code(self) -> str:
+        """The code of the refusal that the line tells of, empty if it tells of none."""
+        return str(json.loads(self.entry.payload).get("code", ""))
 
-def members_of(store: Store, view: RoundView, now: float) -> Sequence[Member]:
-    """Return a round's leases in the order in which they were given."""
-    updates = {update.task_id: update for update in view.updates}
+
+def counted_in(store: Store, view: RoundView) -> Sequence[Counted]:
+    """Return a round's updates in the order in which they came, with what the rule and the measurement say of each."""
     weights = {} if view.version is None else {row[0]: row[2] for row in read_manifest(view.version.manifest)}
     total = sum(weights.values()) or 1.0
     with store.snapshot() as records:
         measured = contribution_of(records, view.round.round_id)
-    cosines = {} if measured is None else {part.update_id: part.cosine for part in measured.parts}
-    start, end = view.round.started_at or now, view.round.closed_at or now
-    length = max(1e-9, end - start)
-    members = []
-    for task in view.tasks:
-        update = updates.get(task.task_id)
-        weight = None if update is None else weights.get(update.update_id)
-        began, ended = ((moment - start) / length for moment in (task.leased_at, task.ended_at or end))
-        members.append(
-            Member(
-                task=task,
-                update=update,
-                share=None if weight is None else weight / total,
-                cosine=None if update is None else cosines.get(update.update_id),
-                began=min(1.0, max(0.0, began)),
-                took=min(1.0, max(0.0, ended)) - min(1.0, max(0.0, began)),
-            )
-        )
-    return members
-
-
-def lines_of(store: Store, entries: Sequence[Entry], *, for_staff: bool) -> Sequence[Line]:
-    """Return journal entries for a page; what is about keys and operators' acts is for operators and observers."""
-    with store.snapshot() as records:
-        names = {job.job_id: job.name for job in records.jobs.all()}
+        influence, cosines = _findings(records, view)
+    if measured is not None:
+        cosines |= {part.update_id: part.cosine for part in measured.parts}
     return [
-        Line(entry, None if entry.job_id is None else names.get(entry.job_id), _told(entry))
-        for entry in entries
-        if for_staff or entry.kind not in NOT_FOR_STRANGERS
+        Counted(
+            update=update,
+            staleness=view.round.base_version - update.base_version,
+            share=weights[update.update_id] / total if update.update_id in weights else None,
+            influence=influence.get(update.update_id),
+            cosine=cosines.get(update.update_id),
+        )
+        for update in view.updates
     ]
 
 
+def _findings(records: Records, view: RoundView) -> tuple[dict[int, float], dict[int, float]]:
+    """Return what the rule said of each update when it made the version: influence and cosine, by update."""
+    entries = records.journal.of_round(view.round.round_id, kinds=["round_aggregated"])
+    if not entries:
+        return {}, {}
+    told: dict[str, Any] = json.loads(entries[-1].payload)
+    columns = (told.get("influence"), told.get("cosines"))
+    influence, cosines = ({} if one is None else dict(zip(told["updates"], one, strict=True)) for one in columns)
+    return influence, cosines
+
+
+def lines_of(store: Store, entries: Sequence[Entry]) -> Sequence[Line]:
+    """Return journal entries for a page."""
+    with store.snapshot() as records:
+        names = {job.job_id: job.name for job in records.jobs.all()}
+    return [Line(entry, None if entry.job_id is None else names.get(entry.job_id), _told(entry)) for entry in entries]
+
+
 def _told(entry: Entry) -> str:
-    return ", ".join(
-        f"{name} {_short(value)}" for name, value in json.loads(entry.payload).items() if value is not None
-    )
+    told = {
+        name: value
+        for name, value in json.loads(entry.payload).items()
+        if value is not None and name not in UNTOLD_FIELDS
+    }
+    return ", ".join(f"{name} {_moment(value) if name in _MOMENTS else _short(value)}" for name, value in told.items())
+
+
+def _moment(value: float) -> str:
+    return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _short(value: object) -> str:

@@ -1,6 +1,6 @@
 """Hands out work as leases, extends them, and takes them back. Remembers nothing in memory."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -13,16 +13,17 @@ from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.standings import standing_of
 from fed_compute.errors import ClientBanned, JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, Digest, TaskId, new_task_id
-from fed_compute.rounds.leases import soft_deadline, stands_still
+from fed_compute.rounds.leases import lease_deadline, soft_deadline, stands_still
 from fed_compute.rounds.machine import LeaseGranted, Looked
 from fed_compute.rounds.pacing import Window, lot_of
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
 from fed_compute.rounds.records import (
+    OVER_JOB_STATES,
+    RESTING_JOB_STATES,
     Audit,
     AuditReport,
     ClientState,
     Job,
-    JobState,
     Round,
     Task,
     TaskKind,
@@ -32,11 +33,10 @@ from fed_compute.rounds.records import (
 from fed_compute.rounds.scoring import Standing
 from fed_compute.storage.sql.store import Records, Store
 
-MISSED_HEARTBEATS = 3
-EVALUATION_SECONDS = 60.0
-"""The shortest lease of an evaluation or an audit."""
 LONGEST_REST_SECONDS = 3600.0
 """A client that has used up its day's quota is told to ask again after this time, and the usual gap, at the latest."""
+JOB_FINISHED = "job_finished"
+"""Why there is nothing to do: every job that the client may work for is finished."""
 FINISHED_SECONDS = 30.0
 """Whoever would wait for another job asks no more often."""
 OWN_TASKS = 20
@@ -59,7 +59,8 @@ class NothingToDo:
     """There is no work for this client now; it may ask again within the window.
 
     `reason` is stable: `waiting`, `gathering` (more clients must be there before the round starts),
-    `quota_used` or `job_finished`. `retry_after_seconds` is a moment of the window, drawn for this client.
+    `quota_used`, `job_paused`, or `job_finished`, which a stopped job is as well. `retry_after_seconds` is a
+    moment of the window, drawn for this client.
     """
 
     reason: str
@@ -144,11 +145,7 @@ class TaskAssigner:
                 task = replace(task, progress=progress, progress_at=self._clock.now())
             if stands_still(task, now=self._clock.now()):
                 return self._end(records, task, TaskState.EXPIRED)
-            round_ = records.rounds.get(task.round_id)
-            deadline = self._lease_deadline(task.kind, round_, heartbeats=True, leased_at=task.leased_at)
-            task = replace(task, heartbeats=True, deadline=max(task.deadline, deadline))
-            records.tasks.put(task)
-            return task
+            return self._extend(records, replace(task, heartbeats=True))
 
     def release(self, client_id: ClientId, task_id: TaskId) -> Task:
         """Take a lease back because the client gives it up. Doing it twice changes nothing.
@@ -181,14 +178,17 @@ class TaskAssigner:
         with self._store.transaction() as records:
             self._pace.resume(records)
             for task in chain.from_iterable(records.leases.of_job(job.job_id) for job in records.jobs.all()):
-                round_ = records.rounds.get(task.round_id)
-                deadline = self._lease_deadline(task.kind, round_, heartbeats=task.heartbeats, leased_at=task.leased_at)
-                records.tasks.put(replace(task, progress_at=now, deadline=max(task.deadline, deadline)))
-                revived += task.deadline < now <= deadline
+                extended = self._extend(records, replace(task, progress_at=now))
+                revived += task.deadline < now <= extended.deadline
             while overdue := records.tasks.overdue(now, limit=1000):
                 for task in overdue:
                     self._close(records, task, TaskState.CANCELLED)
         return revived
+
+    def extend_leases(self, records: Records, job: Job) -> None:
+        """Let a job's leases to train last as long as they may now that their round's deadline moved, or none runs."""
+        for task in records.leases.of_job(job.job_id):
+            self._extend(records, task)
 
     def expire_leases(self) -> bool:
         """Take back every lease that ran out. Say whether there was one."""
@@ -211,7 +211,7 @@ class TaskAssigner:
             raise JobNotFound(job_name)
         now, standing, gathering = self._clock.now(), standing_of(records, client_id), False
         rest = _rest_seconds(records, client_id, standing, now=now)
-        for job in jobs:
+        for job in (job for job in jobs if job.state not in RESTING_JOB_STATES):
             offer = _evaluation(records, client_id, job) if TaskKind.EVALUATE in wanted else None
             if offer is None and TaskKind.AUDIT in wanted:
                 offer = _audit(records, client_id, job, standing, now=now)
@@ -221,12 +221,8 @@ class TaskAssigner:
                     offer, gathering = None, True
             if offer is not None:
                 return offer
-        window = self._pace.window(records)
-        if jobs and all(job.state is JobState.FINISHED for job in jobs):
-            return _nothing("job_finished", window.at_least(FINISHED_SECONDS), client_id, now=now)
-        if rest > 0:
-            return _nothing("quota_used", window.after(min(rest, LONGEST_REST_SECONDS)), client_id, now=now)
-        return _nothing("gathering" if gathering else "waiting", window, client_id, now=now)
+        reason, window = _why_nothing(jobs, self._pace.window(records), rest_seconds=rest, gathering=gathering)
+        return _nothing(reason, window, client_id, now=now)
 
     def _grant(self, records: Records, client_id: ClientId, offer: _Offer, *, heartbeats: bool) -> Assignment:
         round_ = offer.round
@@ -234,23 +230,27 @@ class TaskAssigner:
             current = records.rounds.get(round_.round_id, for_update=True)
             round_ = self._rounds.apply(records, current, LeaseGranted())
         now = self._clock.now()
-        deadline = self._lease_deadline(offer.kind, round_, heartbeats=heartbeats, leased_at=now)
+        deadline = self._deadline(offer.kind, round_, heartbeats=heartbeats, leased_at=now)
         task = _new_task(records, client_id, offer, round_, deadline=deadline, heartbeats=heartbeats, now=now)
         records.tasks.add(task)
         if offer.audit is not None:
             records.audit_reports.add(AuditReport(task.task_id, offer.audit.audit_id, client_id))
-        self._note(records, "task_assigned", task, version=task.base_version)
+        _note(records, "task_assigned", task, at=now, version=task.base_version)
         return _assignment(records, task)
 
-    def _lease_deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool, leased_at: float) -> float:
-        """Three missed heartbeats, but for training never beyond what the round allows."""
-        now, beats = self._clock.now(), MISSED_HEARTBEATS * self._heartbeat_seconds
-        if kind is not TaskKind.TRAIN:
-            return now + max(beats, EVALUATION_SECONDS)
-        latest = round_.latest_end(leased_at=leased_at)
-        if latest is None:
-            latest = now + beats
-        return min(now + beats, latest) if heartbeats else latest
+    def _extend(self, records: Records, task: Task) -> Task:
+        """Store a live lease with the time that it has from now on, which is never less than it had."""
+        round_ = records.rounds.get(task.round_id)
+        deadline = self._deadline(task.kind, round_, heartbeats=task.heartbeats, leased_at=task.leased_at)
+        task = replace(task, deadline=max(task.deadline, deadline))
+        records.tasks.put(task)
+        return task
+
+    def _deadline(self, kind: TaskKind, round_: Round, *, heartbeats: bool, leased_at: float) -> float:
+        now, every = self._clock.now(), self._heartbeat_seconds
+        return lease_deadline(
+            kind, round_, heartbeats=heartbeats, heartbeat_seconds=every, leased_at=leased_at, now=now
+        )
 
     def _end(self, records: Records, task: Task, state: TaskState) -> Task:
         """End a lease, and look at its round, which may have waited for it."""
@@ -260,22 +260,24 @@ class TaskAssigner:
         return task
 
     def _close(self, records: Records, task: Task, state: TaskState) -> Task:
-        task = replace(task, state=state, ended_at=self._clock.now())
+        now = self._clock.now()
+        task = replace(task, state=state, ended_at=now)
         records.tasks.put(task)
-        self._note(records, f"task_{state}", task)
+        _note(records, f"task_{state}", task, at=now)
         return task
 
-    def _note(self, records: Records, kind: str, task: Task, **payload: Any) -> None:
-        records.journal.append(
-            kind,
-            at=self._clock.now(),
-            job_id=task.job_id,
-            round_id=task.round_id,
-            client_id=task.client_id,
-            task_id=task.task_id,
-            task=task.kind,
-            **payload,
-        )
+
+def _note(records: Records, kind: str, task: Task, *, at: float, **payload: Any) -> None:
+    records.journal.append(
+        kind,
+        at=at,
+        job_id=task.job_id,
+        round_id=task.round_id,
+        client_id=task.client_id,
+        task_id=task.task_id,
+        task=task.kind,
+        **payload,
+    )
 
 
 def own_task(records: Records, client_id: ClientId, task_id: TaskId) -> Task:
@@ -318,6 +320,18 @@ def _new_task(
         progress_at=now,
         soft_deadline=expected_by,
     )
+
+
+def _why_nothing(jobs: Sequence[Job], window: Window, *, rest_seconds: float, gathering: bool) -> tuple[str, Window]:
+    """Return why a client finds no work in some jobs, and when it may look again; `window` is the usual time."""
+    states = {job.state for job in jobs}
+    if states and states <= set(OVER_JOB_STATES):
+        return JOB_FINISHED, window.at_least(FINISHED_SECONDS)
+    if states and states <= {*OVER_JOB_STATES, *RESTING_JOB_STATES}:
+        return "job_paused", window
+    if rest_seconds > 0:
+        return "quota_used", window.after(min(rest_seconds, LONGEST_REST_SECONDS))
+    return "gathering" if gathering else "waiting", window
 
 
 def _nothing(reason: str, window: Window, client_id: ClientId, *, now: float) -> NothingToDo:

@@ -17,7 +17,7 @@ At the body's first bytes, and on the whole of it:
    for, not the model itself; and at the commit, not a copy of another client's update of this round
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fed_compute.coordinator.auth import AuthManager
@@ -26,9 +26,13 @@ from fed_compute.coordinator.rate_limiter import RateLimiter
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.errors import (
     BufferBusy,
+    ClientBanned,
     ClientNotFound,
+    ClientPending,
+    FedComputeError,
     LeaseExpired,
     NotAssigned,
+    RateLimited,
     RoundNotFound,
     RoundOver,
     SampleCountInvalid,
@@ -37,12 +41,22 @@ from fed_compute.errors import (
     UpdateIsModel,
     UpdateTooStale,
 )
-from fed_compute.ids import ClientId, RoundId, TaskId, format_version
+from fed_compute.ids import ClientId, JobId, RoundId, TaskId, format_version
 from fed_compute.learning.privacy.protector import PrivacyProtector
 from fed_compute.protocol.messages import MAX_NUM_SAMPLES
 from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import HEAD_BYTES, DecodedUpdate, check_head, decode_update
-from fed_compute.rounds.records import LIVE_ROUND_STATES, Job, Round, RoundState, Task, TaskKind, TaskState
+from fed_compute.rounds.records import (
+    LIVE_ROUND_STATES,
+    Client,
+    ClientState,
+    Job,
+    Round,
+    RoundState,
+    Task,
+    TaskKind,
+    TaskState,
+)
 from fed_compute.storage.sql.store import Records, Store
 
 TOO_LATE = (RoundOver, LeaseExpired, UpdateTooStale)
@@ -102,6 +116,36 @@ class UpdateValidator:
             return next(in_hand, tasks[0])
 
         return self._admit(find)
+
+    def admit_all(self, senders: Sequence[tuple[ClientId, TaskId]]) -> list[Admission | FedComputeError]:
+        """Run checks 2 to 4 for the tasks of senders that are known to be who they say: check 1 is the caller's.
+
+        Cost: three statements for thousands of them. What `admit_by_task` would raise stands in its sender's place.
+        """
+        with self._store.snapshot() as records:
+            clients = records.bulk.clients([client_id for client_id, _ in senders])
+            tasks = records.bulk.tasks([task_id for _, task_id in senders])
+            found: list[tuple[Task, Job] | FedComputeError] = []
+            rounds, jobs = dict[RoundId, Round](), dict[JobId, Job]()
+            for client_id, task_id in senders:
+                task = tasks.get(task_id)
+                if (refusal := _no_sender(clients.get(client_id), client_id)) is not None:
+                    found.append(refusal)
+                elif task is None or task.client_id != client_id or task.kind is not TaskKind.TRAIN:
+                    found.append(TaskNotFound(task_id))
+                else:
+                    if task.round_id not in rounds:
+                        rounds[task.round_id] = counting_round(records, task)
+                        jobs[task.job_id] = records.jobs.get(task.job_id)
+                    found.append(_open_or_refusal(task, rounds[task.round_id]) or (task, jobs[task.job_id]))
+        return [one if isinstance(one, FedComputeError) else self._within_rate(*one) for one in found]
+
+    def _within_rate(self, task: Task, job: Job) -> Admission | RateLimited:
+        try:
+            self._rate_limiter.update(task.client_id)
+        except RateLimited as refusal:
+            return refusal
+        return Admission(task, job, self._limits.of(job, task.round_id))
 
     def check_head(self, admission: Admission, head: bytes, *, total_bytes: int | None) -> None:
         """Run the first part of check 5 on a body's first bytes; `total_bytes` is its whole length, if it is known.
@@ -188,6 +232,26 @@ class UpdateValidator:
             job = records.jobs.get(task.job_id)
         self._rate_limiter.update(task.client_id)
         return Admission(task, job, self._limits.of(job, task.round_id))
+
+
+def _no_sender(client: Client | None, client_id: ClientId) -> FedComputeError | None:
+    """Return why nobody of this name may send anything, None if somebody may."""
+    if client is None:
+        return ClientNotFound(client_id)
+    match client.state:
+        case ClientState.BANNED:
+            return ClientBanned()
+        case ClientState.PENDING:
+            return ClientPending()
+    return None
+
+
+def _open_or_refusal(task: Task, round_: Round) -> FedComputeError | None:
+    try:
+        require_open(task, round_)
+    except (RoundOver, LeaseExpired, UpdateTooStale, BufferBusy) as refusal:
+        return refusal
+    return None
 
 
 def counting_round(records: Records, task: Task) -> Round:

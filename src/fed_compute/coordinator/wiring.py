@@ -13,6 +13,7 @@ from fed_compute.coordinator.async_round_manager import AsyncRoundManager
 from fed_compute.coordinator.audits import AuditDesk, AuditPlanner
 from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
+from fed_compute.coordinator.bulk import BulkAssigner, BulkPipeline, Enrolment
 from fed_compute.coordinator.client_desk import ClientDesk
 from fed_compute.coordinator.contribution import ContributionReader
 from fed_compute.coordinator.controls import ControlDesk
@@ -36,6 +37,7 @@ from fed_compute.coordinator.reputation import ReputationManager
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.sessions import SessionDesk
 from fed_compute.coordinator.settings import CoordinatorSettings
+from fed_compute.coordinator.steering import JobSteering
 from fed_compute.coordinator.sweeper import Sweeper
 from fed_compute.coordinator.task_assigner import TaskAssigner
 from fed_compute.coordinator.teams import TeamDesk
@@ -43,14 +45,24 @@ from fed_compute.coordinator.update_validator import UpdateValidator
 from fed_compute.coordinator.worker import Duty, Worker
 from fed_compute.errors import SettingInvalid
 from fed_compute.rounds.records import Scope
-from fed_compute.storage.blob_stores import open_blobs
+from fed_compute.storage.blob_stores import IN_PROCESS, open_blobs
 from fed_compute.storage.blobs import BlobStore
+from fed_compute.storage.counted_blobs import CountedBlobs
 from fed_compute.storage.model_store import ModelStore
 from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.store import Store
 
 ALONE = "alone"
 """The name of a worker that shares its database with nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """The same work for many clients in one transaction, for whoever has them in its own process."""
+
+    enrolment: Enrolment
+    tasks: BulkAssigner
+    pipeline: BulkPipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +73,7 @@ class Coordinator:
     clock: Clock
     data_dir: DataDir
     store: Store
-    blobs: BlobStore
+    blobs: CountedBlobs
     models: ModelStore
     bell: Bell
     presence: Presence
@@ -80,6 +92,7 @@ class Coordinator:
     pipeline: UpdatePipeline
     evaluations: EvaluationRecorder
     jobs: JobDesk
+    steering: JobSteering
     metrics: MetricsCollector
     reputation: ReputationManager
     incentives: IncentiveManager
@@ -87,6 +100,8 @@ class Coordinator:
     contributions: ContributionReader
     teams: TeamDesk
     recovery: Recovery
+    bulk: Bulk
+    publisher: VersionPublisher
     worker: Worker
     slow_worker: Worker
     """Duties that may take long over one thing; a thread of their own, so that no round waits for them."""
@@ -123,6 +138,7 @@ def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = Non
         SettingInvalid, ExtraMissing: if a setting cannot be used, or needs a part that is not installed.
         StorageUnreachable, BlobStoreUnusable, RateStoreUnreachable: if a service that it relies on does not serve.
     """
+    _require_one_memory(settings)
     data_dir = DataDir(settings.data_dir)
     data_dir.claim()
     with ExitStack() as undo:
@@ -136,8 +152,21 @@ def open_coordinator(settings: CoordinatorSettings, *, clock: Clock | None = Non
     return coordinator
 
 
+def _require_one_memory(settings: CoordinatorSettings) -> None:
+    """Refuse records that outlive their blobs: what was accepted would be lost with the process.
+
+    Raises:
+        SettingInvalid: if blobs are kept in the process and records elsewhere.
+    """
+    if settings.blob_url == IN_PROCESS and settings.database_url != "sqlite://":
+        raise SettingInvalid(
+            f"blob_url {IN_PROCESS} keeps updates in the process only; set database_url to sqlite://, which forgets "
+            "with it, or leave blob_url out"
+        )
+
+
 def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store: Store) -> Coordinator:
-    blobs = open_blobs(settings.blob_url, data_dir.blobs)
+    blobs = CountedBlobs(open_blobs(settings.blob_url, data_dir.blobs))
     models, bell, presence = ModelStore(blobs), Bell(), Presence(store, clock)
     store.on_commit(bell.ring)
     access = _access(settings, clock, _peppers(settings, data_dir, store), store, presence)
@@ -146,11 +175,8 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
     tasks = _assigner(settings, clock, store, rounds)
     books, limits = _books(settings, clock, store, blobs), _limits(settings, store, models)
     publisher = VersionPublisher(store, blobs, rounds, clock=clock, worker=_worker_name(settings))
-    rounds_duties = [
-        Duty("leases", tasks.expire_leases),
-        Duty("rounds", rounds.look_at_all),
-        Duty("versions", publisher.advance),
-    ]
+    rounds_duties = _duties_of_rounds(tasks, rounds, publisher)
+    validator = UpdateValidator(store, auth, limiter, limits)
     sweep = Duty("sweep", Sweeper(store, blobs, clock).sweep)
     return Coordinator(
         settings=settings,
@@ -173,9 +199,10 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         tasks=tasks,
         controls=ControlDesk(store, models),
         limits=limits,
-        pipeline=UpdatePipeline(store, blobs, UpdateValidator(store, auth, limiter, limits), rounds),
+        pipeline=UpdatePipeline(store, blobs, validator, rounds),
         evaluations=EvaluationRecorder(store, clock),
         jobs=JobDesk(store, models, rounds, clock),
+        steering=JobSteering(store, rounds, tasks, clock),
         metrics=books.metrics,
         reputation=books.reputation,
         incentives=books.incentives,
@@ -183,8 +210,33 @@ def _build(settings: CoordinatorSettings, clock: Clock, data_dir: DataDir, store
         contributions=books.contributions,
         teams=TeamDesk(store, clock),
         recovery=Recovery(store, blobs, tasks, clock),
+        bulk=_bulk(settings, store, blobs, clock, validator, rounds),
+        publisher=publisher,
         worker=Worker([Duty("presence", presence.flush), *rounds_duties, *books.duties(), sweep], bell),
         slow_worker=Worker([Duty("contributions", books.contributions.catch_up)], bell),
+    )
+
+
+def _duties_of_rounds(tasks: TaskAssigner, rounds: RoundManager, publisher: VersionPublisher) -> list[Duty]:
+    return [
+        Duty("leases", tasks.expire_leases),
+        Duty("rounds", rounds.look_at_all),
+        Duty("versions", publisher.advance),
+    ]
+
+
+def _bulk(
+    settings: CoordinatorSettings,
+    store: Store,
+    blobs: BlobStore,
+    clock: Clock,
+    validator: UpdateValidator,
+    rounds: RoundManager,
+) -> Bulk:
+    return Bulk(
+        Enrolment(store, clock),
+        BulkAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds),
+        BulkPipeline(store, blobs, validator, rounds),
     )
 
 

@@ -1,12 +1,14 @@
 """Background duties: one thread that looks whenever something was committed, and once a second."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from fed_compute.coordinator.bell import Bell
+from fed_compute.errors import Broken
 
 STOP_SECONDS = 2.0
 """How long a stop waits for the present duty."""
@@ -22,6 +24,23 @@ class Duty:
     run: Callable[[], bool]
 
 
+@dataclass(slots=True)
+class DutyRecord:
+    """How a duty went since the process began. `error` says why its last run failed, None if it did not."""
+
+    runs: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+    def took(self, seconds: float, *, error: str | None) -> None:
+        """Count one more run."""
+        self.runs += 1
+        self.failures += error is not None
+        self.seconds += seconds
+        self.error = error
+
+
 class Worker:
     """Runs duties in order until nothing is left to do, then waits for the bell.
 
@@ -35,7 +54,7 @@ class Worker:
         self._idle_seconds = idle_seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._failing: dict[str, str] = {}
+        self._records = {duty.name: DutyRecord() for duty in duties}
 
     def start(self) -> None:
         """Start the thread."""
@@ -51,7 +70,11 @@ class Worker:
 
     def failing(self) -> dict[str, str]:
         """Return the duties that failed when they were last run, with the reason."""
-        return dict(self._failing)
+        return {name: record.error for name, record in self._records.items() if record.error is not None}
+
+    def records(self) -> dict[str, DutyRecord]:
+        """Return how each duty went, by name."""
+        return {name: replace(record) for name, record in self._records.items()}
 
     def run_once(self) -> bool:
         """Run each duty once; say whether any did something. For tests and the simulator."""
@@ -64,12 +87,14 @@ class Worker:
                 self._bell.wait(seen, timeout_seconds=self._idle_seconds)
 
     def _guarded(self, duty: Duty) -> bool:
-        try:
-            done = duty.run()
-        except Exception as error:
-            log.exception("duty_failed", duty=duty.name)
-            self._failing[duty.name] = f"{type(error).__name__}: {error}"
-            self._stopping.wait(self._idle_seconds)
-            return False
-        self._failing.pop(duty.name, None)
+        record, began = self._records[duty.name], time.perf_counter()
+        with structlog.contextvars.bound_contextvars(duty=duty.name):
+            try:
+                done = duty.run()
+            except Exception as error:
+                log.exception("duty_failed", duty=duty.name, code=getattr(error, "code", Broken.code))
+                record.took(time.perf_counter() - began, error=f"{type(error).__name__}: {error}")
+                self._stopping.wait(self._idle_seconds)
+                return False
+        record.took(time.perf_counter() - began, error=None)
         return done

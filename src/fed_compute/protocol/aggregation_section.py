@@ -39,28 +39,43 @@ class AggregationSection(Section):
     jobs from before it was there stay what they are.
     """
 
-    rule: RuleName = "fedavg"
-    pre: Annotated[tuple[PreName, ...], Field(max_length=4, strict=False)] = ()
-    f: Annotated[int, Field(ge=0, le=1_000_000)] | Annotated[float, Field(ge=0, lt=0.5, allow_inf_nan=False)] = 0.2
-    clip_norm: Positive | None = None
-    clip_radius: Positive | None = None
-    clip_iterations: Annotated[int, Field(ge=1, le=100)] = 3
-    median_iterations: Annotated[int, Field(ge=1, le=10_000)] = 100
-    median_smoothing: Positive | None = None
-    bucket_size: Annotated[int, Field(ge=2, le=1_000)] = 2
-    trusted_client: str | None = None
-    weighting: Weighting | None = None
-    newcomer_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.2
-    damp_stale: bool = False
-    server_optimizer: ServerOptimizerName = "sgd"
-    server_lr: Positive = 1.0
-    momentum: Fraction = 0.9
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.99
-    tau: Positive = 1e-3
-    control_fraction: Annotated[
-        float, Field(gt=0, le=1, allow_inf_nan=False, exclude_if=lambda fraction: fraction == 1)
-    ] = 1.0
+    rule: RuleName = Field(default="fedavg", description="How updates become one step.")
+    pre: tuple[PreName, ...] = Field(
+        default=(), max_length=4, strict=False, description="What is done to updates first."
+    )
+    f: Annotated[int, Field(ge=0, le=1_000_000)] | Annotated[float, Field(ge=0, lt=0.5, allow_inf_nan=False)] = Field(
+        default=0.2, description="Updates of a round that may lie: a number, or a share."
+    )
+    clip_norm: Positive | None = Field(
+        default=None, description="Norm of `norm_clipping`; the round's median if not given."
+    )
+    clip_radius: Positive | None = Field(
+        default=None, description="Radius of `centered_clipping`; the median distance if not given."
+    )
+    clip_iterations: int = Field(default=3, ge=1, le=100, description="Steps of `centered_clipping`.")
+    median_iterations: int = Field(default=100, ge=1, le=10_000, description="Most steps of `geometric_median`.")
+    median_smoothing: Positive | None = Field(default=None, description="Smoothing of `geometric_median`.")
+    bucket_size: int = Field(default=2, ge=2, le=1_000, description="Updates in one bucket of `bucketing`.")
+    trusted_client: str | None = Field(default=None, description="Client whose update `fltrust` measures others by.")
+    weighting: Weighting | None = Field(default=None, description="`samples`, `equal`, or samples `capped`.")
+    newcomer_share: float = Field(
+        default=0.2, gt=0, le=1, allow_inf_nan=False, description="Most that newcomers together weigh in a round."
+    )
+    damp_stale: bool = Field(default=False, description="Stale updates shorten the whole step under `fedbuff`.")
+    server_optimizer: ServerOptimizerName = Field(default="sgd", description="What makes the next version of the step.")
+    server_lr: Positive = Field(default=1.0, description="Its step size.")
+    momentum: Fraction = Field(default=0.9, description="Momentum of `momentum`.")
+    beta1: Fraction = Field(default=0.9, description="β₁ of `adam` and `yogi`.")
+    beta2: Fraction = Field(default=0.99, description="β₂ of `adam` and `yogi`.")
+    tau: Positive = Field(default=1e-3, description="τ of `adam`, `yogi` and `adagrad`: how adaptive they are.")
+    control_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        exclude_if=lambda fraction: fraction == 1,
+        description="Share of all clients that a round hears, for SCAFFOLD.",
+    )
 
     @property
     def weights_by(self) -> Weighting:

@@ -6,9 +6,9 @@ the same name and checks it against the same schema. Parameter names are those o
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fed_compute.errors import JobFileInvalid
 from fed_compute.protocol.schema import Parameter, ParameterSchema
@@ -30,13 +30,19 @@ class LinearArguments(_Arguments):
 class SimpleMLPArguments(_Arguments):
     """Fully connected layers with ReLU between them: (N, input_dim) to (N, output_dim).
 
-    `hidden_dim = 32` means two hidden layers of 32; `hidden = [128, 64]` names each layer.
+    `hidden_dim = 32` means two hidden layers of 32; `hidden = [128, 64]` names each layer. Without either it is 32.
     """
 
     input_dim: Width
     output_dim: Width
     hidden_dim: Width | None = None
     hidden: tuple[Width, ...] | None = Field(default=None, strict=False, max_length=2_000)
+
+    @model_validator(mode="after")
+    def _one_way_of_saying(self) -> Self:
+        if self.hidden_dim is not None and self.hidden is not None:
+            raise ValueError("give hidden_dim or hidden, not both")
+        return self
 
     def widths(self) -> tuple[int, ...]:
         """Return the width of every layer, input and output included."""

@@ -4,27 +4,27 @@ One TOML file serves `job create`, `serve --job` and `demo`. Unknown keys are an
 the nearest known key, because a misspelt privacy or aggregation key must never be ignored.
 """
 
-import difflib
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from fed_compute.errors import JobFileInvalid
 from fed_compute.ids import is_job_name
 from fed_compute.protocol.aggregation_section import LARGEST_ROUND, AggregationSection
 from fed_compute.protocol.architectures import BUILT_IN, built_in_schema
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.protocol.section import Fraction, Positive
+from fed_compute.protocol.section import Fraction, Positive, explain, key_of
 from fed_compute.protocol.section import Section as _Section
 
 Loss = Literal["cross_entropy", "mse"]
 ClientOptimizer = Literal["sgd", "adam", "adamw"]
 Encoding = Literal["f32", "bf16", "f16", "int8", "topk"]
 Compression = Literal["none", "zstd"]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 MAX_NUM_SAMPLES = 10_000_000
 """The largest sample count one update may claim. Also keeps count × float32 exact in float64."""
 MAX_NUM_STEPS = 1_000 * MAX_NUM_SAMPLES
@@ -34,8 +34,8 @@ MAX_NUM_STEPS = 1_000 * MAX_NUM_SAMPLES
 class ModelSection(_Section):
     """Which model, and its arguments. Built-in names are checked here, plug-ins by their schema."""
 
-    name: str = Field(min_length=1, max_length=80)
-    args: dict[str, Any] = Field(default_factory=dict)
+    name: str = Field(min_length=1, max_length=80, description="Name in the registry of models, built-in or plug-in.")
+    args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the model.")
 
 
 DIGITS_MODEL = ModelSection(name="simple_mlp", args={"input_dim": 64, "hidden_dim": 32, "output_dim": 10})
@@ -51,17 +51,25 @@ class TrainingSection(_Section):
     0 either: each step's gradient gets β (c - cᵢ) of SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378).
     """
 
-    loss: Loss = "cross_entropy"
-    optimizer: ClientOptimizer = "sgd"
-    lr: Positive = 0.1
-    momentum: Fraction = 0.0
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
-    local_epochs: Annotated[int, Field(ge=1, le=1_000)] = 1
-    max_grad_norm: Positive | None = None
-    proximal_mu: Annotated[float, Field(ge=0, allow_inf_nan=False, exclude_if=lambda mu: mu == 0)] = 0.0
-    report_steps: Annotated[bool, Field(exclude_if=lambda reported: not reported)] = False
-    control_variates: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, exclude_if=lambda beta: beta == 0)] = 0.0
+    loss: Loss = Field(default="cross_entropy", description="What a client makes small.")
+    optimizer: ClientOptimizer = Field(default="sgd", description="Optimiser on the client; new in each task.")
+    lr: Positive = Field(default=0.1, description="Step size on the client.")
+    momentum: Fraction = Field(default=0.0, description="Momentum of `sgd` on the client.")
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False, description="Pull of weights to 0.")] = 0.0
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="Samples in one step.")] = 32
+    local_epochs: Annotated[int, Field(ge=1, le=1_000, description="Passes over the client's data in one task.")] = 1
+    max_grad_norm: Positive | None = Field(
+        default=None, description="Largest L2 norm of a gradient; none if not given."
+    )
+    proximal_mu: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, exclude_if=lambda mu: mu == 0, description="μ of FedProx."
+    )
+    report_steps: bool = Field(
+        default=False, exclude_if=lambda reported: not reported, description="Updates say how many steps they took."
+    )
+    control_variates: float = Field(
+        default=0.0, ge=0, le=1, allow_inf_nan=False, exclude_if=lambda beta: beta == 0, description="β of SCAFFOLD."
+    )
 
     def num_steps(self, num_samples: int) -> int:
         """Return how many steps a client takes that has so many samples to train on."""
@@ -90,16 +98,29 @@ class RoundsSection(_Section):
     expected staleness for the other.
     """
 
-    total: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    target_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    min_updates: Annotated[int, Field(ge=1, le=1_000_000)] = 2
-    over_selection: Literal["auto"] | Annotated[float, Field(ge=1, le=10)] = "auto"
-    deadline_seconds: Positive = 300.0
-    start_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    start_wait_seconds: Positive = 60.0
-    mode: Literal["sync", "async", "fedbuff"] = "sync"
-    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    max_staleness: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    total: Count = Field(default=20, description="Rounds to close; then the job is finished.")
+    target_updates: Count = Field(default=10, description="Updates that close a round at once.")
+    min_updates: Count = Field(
+        default=2, description="Fewest updates at the deadline; with fewer the round is given up."
+    )
+    over_selection: Literal["auto"] | Annotated[float, Field(ge=1, le=10)] = Field(
+        default="auto", description="Tasks handed out for each update wanted; `auto` follows measured dropout."
+    )
+    deadline_seconds: Positive = Field(default=300.0, description="From a round's first task to its end.")
+    start_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of `target_updates` clients that must be there before the first task.",
+    )
+    start_wait_seconds: Positive = Field(default=60.0, description="Longest wait for them.")
+    mode: Literal["sync", "async", "fedbuff"] = Field(
+        default="sync", description="`sync`: rounds; `async`: rounds by minimum or time; `fedbuff`: buffers of updates."
+    )
+    concurrency: Count | None = Field(default=None, description="Clients at work at once under `fedbuff`.")
+    max_staleness: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None, description="Versions that an update may be behind under `fedbuff`."
+    )
 
     @model_validator(mode="after")
     def _every_number_has_a_use(self) -> Self:
@@ -129,40 +150,46 @@ class PrivacySection(_Section):
     likely. `max_num_samples` is the largest sample count that an update may claim.
     """
 
-    mode: Literal["open"] = "open"
-    max_update_norm: Positive | None = None
-    adaptive_norm_limit: bool = True
-    max_num_samples: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] | None = None
+    mode: Literal["open"] = Field(default="open", description="`open`: the coordinator sees each update.")
+    max_update_norm: Positive | None = Field(default=None, description="Largest L2 norm of an update.")
+    adaptive_norm_limit: bool = Field(default=True, description="Lower that limit by the updates of the last rounds.")
+    max_num_samples: Annotated[int, Field(ge=1, le=MAX_NUM_SAMPLES)] | None = Field(
+        default=None, description="Largest sample count that an update may claim."
+    )
 
 
 class WireSection(_Section):
     """How an update travels."""
 
-    encoding: Encoding = "f32"
-    compression: Compression = "none"
-    topk_fraction: Annotated[float, Field(gt=0, le=1)] = 0.01
+    encoding: Encoding = Field(default="f32", description="How numbers are written; all but `f32` lose some.")
+    compression: Compression = Field(default="none", description="Compression around the whole.")
+    topk_fraction: float = Field(default=0.01, gt=0, le=1, description="Share of values that `topk` sends.")
 
 
 class EvaluationSection(_Section):
     """Federated evaluation on clients' held-out data."""
 
-    every_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = 1
-    max_clients: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    holdout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    every_rounds: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=1, description="Measure every so many versions; 0 never."
+    )
+    max_clients: Count = Field(default=20, description="Most clients that measure one version.")
+    holdout_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of its data that a client never trains on."
+    )
 
 
 class AuditSection(_Section):
     """Looks at updates by other clients. Each one shows a single update to strangers, so it is off unless asked for."""
 
-    auditors: Annotated[int, Field(ge=0, le=15)] = 0
+    auditors: int = Field(default=0, ge=0, le=15, description="Clients that measure one update; 0 shows it to nobody.")
 
 
 class JobSpec(_Section):
     """A whole job. `schema` describes a plug-in model's parameters; built-in models need none."""
 
-    name: str = "default"
-    description: str = Field(default="", max_length=2_000)
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    name: str = Field(default="default", description="Lower-case letters, digits, - and _, at most 64.")
+    description: str = Field(default="", max_length=2_000, description="What volunteers read about it.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="First weights and the order of samples follow from it.")
     model: ModelSection = DIGITS_MODEL
     training: TrainingSection = Field(default_factory=TrainingSection)
     rounds: RoundsSection = Field(default_factory=RoundsSection)
@@ -277,7 +304,7 @@ def parse_job(data: Mapping[str, Any]) -> JobSpec:
     try:
         spec = JobSpec.model_validate(data)
     except ValidationError as error:
-        raise JobFileInvalid(_explain(error), key=_key(error)) from error
+        raise JobFileInvalid(explain(error, JobSpec, whole="job"), key=key_of(error)) from error
     if spec.model.name in BUILT_IN:
         spec.schema_of_model()
     return spec
@@ -308,51 +335,3 @@ def load_job(path: Path) -> JobSpec:
         raise JobFileInvalid(f"job file {path} cannot be read: {error}") from error
     except JobFileInvalid as error:
         raise JobFileInvalid(f"{path}: {error.message}", **error.details) from error
-
-
-def _key(error: ValidationError) -> str:
-    return ".".join(str(part) for part in error.errors()[0]["loc"])
-
-
-def _explain(error: ValidationError) -> str:
-    """One line per problem, at most three: key, problem, nearest known key."""
-    lines = []
-    for problem in error.errors()[:3]:
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {where!r}{_nearest(where)}")
-        else:
-            found = f", found {_shown(problem['input'])}" if problem["loc"] else ""
-            lines.append(f"{where or 'job'}: {problem['msg'].removeprefix('Value error, ')}{found}")
-    return "; ".join(lines)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, int) and abs(value) >= 2**64:  # Python refuses to write very long ones
-        return "a number of more than 64 bits"
-    return repr(value)[:60]
-
-
-def _nearest(key: str) -> str:
-    """Suggest a known key for an unknown one: the nearest spelling, in its own section first."""
-    known = list(_known_keys(JobSpec))
-    section, _, leaf = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == section]
-    by_leaf = {name.rpartition(".")[2]: name for name in known}
-    match = (
-        [by_leaf[leaf]]
-        if leaf in by_leaf
-        else difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
-        or [by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)]
-    )
-    if match:
-        return f", did you mean {match[0]!r}?"
-    return f"; known here: {', '.join(sorted(name.rpartition('.')[2] for name in siblings))}" if siblings else ""
-
-
-def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield prefix + name
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _known_keys(kind, f"{prefix}{name}.")

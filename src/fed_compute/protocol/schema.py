@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -62,7 +63,7 @@ class Parameter:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what it is asked for each update is worked out once
 class ParameterSchema:
     """The tensors of one model, in the order in which they lie in the flat vector."""
 
@@ -77,13 +78,17 @@ class ParameterSchema:
         if self.num_parameters > _MAX_PARAMETERS:
             raise JobFileInvalid(f"the model has {self.num_parameters} values, at most {_MAX_PARAMETERS} can travel")
 
-    @property
+    @cached_property
     def num_parameters(self) -> int:
         """Number of values in the flat vector (P in the docstrings of this project)."""
         return sum(parameter.size for parameter in self.parameters)
 
     def digest(self) -> Digest:
         """Return the SHA-256 of names and shapes. Initial values do not count."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> Digest:
         text = json.dumps([[p.name, list(p.shape)] for p in self.parameters], separators=(",", ":"))
         return Digest(hashlib.sha256(text.encode()).hexdigest())
 

@@ -1,15 +1,77 @@
-"""What every section of a job file has in common."""
+"""What every section of a TOML file of ours has in common, and what is said about a mistake in one."""
 
-from typing import Annotated
+import difflib
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A table of the job file: unknown keys and values of another type are mistakes."""
+    """A table of the file: unknown keys and values of another type are mistakes."""
 
     # strict: TOML has types, so `total = "5"` or `lr = true` is a mistake and not a number
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def key_of(error: ValidationError) -> str:
+    """Return the key of the first mistake, its sections before it, with dots between."""
+    return ".".join(str(part) for part in error.errors()[0]["loc"])
+
+
+def explain(error: ValidationError, file: type[BaseModel], *, whole: str) -> str:
+    """Say what is wrong with a file of this type, at most three mistakes: key, problem, nearest known key.
+
+    `whole` names the file where the mistake is in no single key.
+    """
+    lines = []
+    for problem in error.errors()[:3]:
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {where!r}{_nearest(problem['loc'], file)}")
+        else:
+            found = f", found {_shown(problem['input'])}" if problem["loc"] else ""
+            lines.append(f"{where or whole}: {problem['msg'].removeprefix('Value error, ')}{found}")
+    return "; ".join(lines)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, int) and abs(value) >= 2**64:  # Python refuses to write very long ones
+        return "a number of more than 64 bits"
+    return repr(value)[:60]
+
+
+def _nearest(place: tuple[int | str, ...], file: type[BaseModel]) -> str:
+    """Suggest a known key for an unknown one: the nearest spelling, in its own section first."""
+    key = ".".join(part for part in place if isinstance(part, str))  # without the numbers of a list's entries
+    known = list(_known_keys(file))
+    section, _, leaf = key.rpartition(".")
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    by_leaf = {name.rpartition(".")[2]: name for name in known}
+    match = (
+        [by_leaf[leaf]]
+        if leaf in by_leaf
+        else difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
+        or [by_leaf[name] for name in difflib.get_close_matches(leaf, list(by_leaf), n=1, cutoff=0.6)]
+    )
+    if match:
+        return f", did you mean {match[0]!r}?"
+    return f"; known here: {', '.join(sorted(name.rpartition('.')[2] for name in siblings))}" if siblings else ""
+
+
+def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        for kind in _kinds(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _known_keys(kind, f"{prefix}{name}.")
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield an annotation and everything that it is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)

@@ -16,11 +16,9 @@ def load_strict_json(text: str | bytes, *, what: str, non_finite: bool = False) 
         UpdateMalformed: if the text is not one JSON document in UTF-8, or uses what is refused.
     """
     try:
-        return json.loads(  # bytes are decoded here, since json would also take UTF-16 and UTF-32
-            text if isinstance(text, str) else text.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=float if non_finite else _refuse_constant,
-        )
+        # Bytes are decoded here, since json would also take UTF-16 and UTF-32.
+        written = text if isinstance(text, str) else text.decode("utf-8")
+        return (_FORGIVING if non_finite else _STRICT).decode(written)
     except RecursionError as error:
         raise UpdateMalformed(f"{what} is nested too deeply") from error
     except ValueError as error:
@@ -37,3 +35,8 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(token: str) -> object:
     raise ValueError(f"{token} is not a JSON number")
+
+
+# Made once: a decoder costs as much as the reading of a short text.
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+_FORGIVING = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=float)

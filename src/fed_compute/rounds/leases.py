@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fed_compute.rounds.records import ClientState, JobState, Round, RoundState, Task, TaskState
+from fed_compute.rounds.records import ClientState, JobState, Round, RoundState, Task, TaskKind, TaskState
 
 SHORTEST_SOFT_SECONDS = 10.0
 """Work is never expected sooner: a busy network must not make anybody late."""
@@ -23,6 +23,26 @@ LEAST_OF_JOB, LEAST_OF_CLIENT = 5, 3
 """So many measured times say something about a job, and about one client."""
 STANDSTILL = 4.0
 """A lease whose progress rests for so many times as long as the whole work should take is over."""
+MISSED_HEARTBEATS = 3
+EVALUATION_SECONDS = 60.0
+"""The shortest lease of an evaluation or an audit."""
+
+
+def lease_deadline(
+    kind: TaskKind, round_: Round, *, heartbeats: bool, heartbeat_seconds: float, leased_at: float, now: float
+) -> float:
+    """Return until when a lease lasts, as of now: three missed heartbeats, for training never beyond its round.
+
+    Without heartbeats it lasts as long as the round allows. While that cannot be said, because the round's
+    deadline does not run, it is three heartbeats.
+    """
+    beats = MISSED_HEARTBEATS * heartbeat_seconds
+    if kind is not TaskKind.TRAIN:
+        return now + max(beats, EVALUATION_SECONDS)
+    latest = round_.latest_end(leased_at=leased_at)
+    if latest is None:
+        latest = now + beats
+    return min(now + beats, latest) if heartbeats else latest
 
 
 def soft_seconds(measured_seconds: Sequence[float], *, least: int) -> float | None:
@@ -66,8 +86,13 @@ class Ending:
     reason: str
 
 
-def ending_of(task: Task, round_: Round, *, job_state: JobState, client_state: ClientState) -> Ending:
-    """Return why a lease that is no longer live is over, by what is known of its surroundings now."""
+def ending_of(
+    task: Task, round_: Round, *, live: Round | None, job_state: JobState, client_state: ClientState
+) -> Ending:
+    """Return why a lease that is no longer live is over, by what is known of its surroundings now.
+
+    `live` is the job's round that is not over, if there is one.
+    """
     if client_state is not ClientState.ACTIVE:
         return Ending("client_banned", f"this client is {client_state}; ask whoever runs the coordinator")
     match task.state:
@@ -81,10 +106,18 @@ def ending_of(task: Task, round_: Round, *, job_state: JobState, client_state: C
             return Ending("no_progress", f"no progress came for {task.ended_at - task.progress_at:.0f} s")
         case TaskState.EXPIRED | TaskState.OVERDUE:
             return Ending("lease_expired", "the lease ran out before a heartbeat or the update came")
+    if job_state is JobState.STOPPED:
+        return Ending("job_stopped", f"the job was stopped, and round {round_.round_id} with it")
     if round_.state is RoundState.ABANDONED:
         return Ending("round_abandoned", f"round {round_.round_id} was given up: {round_.reason}")
     if job_state is JobState.FINISHED:
         return Ending("job_finished", f"round {round_.round_id} has its updates, and the job has finished")
-    if round_.state in (RoundState.AGGREGATING, RoundState.CLOSED):
+    if round_.is_buffer and live is not None and not live.takes(task.base_version):
+        return Ending(
+            "update_too_stale",
+            f"the task began at v{task.base_version} and the model is v{live.base_version} now; "
+            f"at most {live.max_staleness} version(s) behind are taken",
+        )
+    if not round_.is_buffer and round_.state in (RoundState.AGGREGATING, RoundState.CLOSED):
         return Ending("round_closed", f"round {round_.round_id} has its updates")
     return Ending("lease_cancelled", "the coordinator took the lease back; ask for a new task")

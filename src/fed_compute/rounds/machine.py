@@ -10,6 +10,10 @@ minimum is met, or at its maximum duration with at least one update. A fedbuff r
 its target is met, whoever is still at work, and at the deadline with its minimum. A round without
 clients waits for ever: the deadline starts to run with the first lease, or with the first update of a
 lease that began in an earlier round.
+
+While its job is paused a round grants no lease, its deadline stands still, and that nobody is at work is
+no reason to close it. Updates still come, and those that it waits for close it. A job that is stopped
+takes its live round with it, whatever its state.
 """
 
 from collections.abc import Callable
@@ -48,6 +52,23 @@ class CloseRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class JobPaused:
+    """The round's time stands still from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobResumed:
+    """The round's time runs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStopped:
+    """Nothing will come of the round."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionPublished:
     """The round's result is stored."""
 
@@ -61,7 +82,17 @@ class ResultUnusable:
     reason: str
 
 
-RoundEvent = LeaseGranted | UpdateArrived | Looked | CloseRequested | VersionPublished | ResultUnusable
+RoundEvent = (
+    LeaseGranted
+    | UpdateArrived
+    | Looked
+    | CloseRequested
+    | JobPaused
+    | JobResumed
+    | JobStopped
+    | VersionPublished
+    | ResultUnusable
+)
 
 
 def step(round_: Round, event: RoundEvent, progress: Progress, *, now: float) -> Round:
@@ -71,10 +102,19 @@ def step(round_: Round, event: RoundEvent, progress: Progress, *, now: float) ->
     states are never left.
     """
     match round_.state, event:
+        case RoundState.OPEN, LeaseGranted() if round_.is_paused:
+            return round_
         case RoundState.OPEN, LeaseGranted() | UpdateArrived():
-            return replace(round_, state=RoundState.COLLECTING, started_at=now, deadline=now + round_.deadline_seconds)
+            deadline = None if round_.is_paused else now + round_.deadline_seconds
+            return replace(round_, state=RoundState.COLLECTING, started_at=now, deadline=deadline)
         case RoundState.COLLECTING, Looked() | CloseRequested():
             return _look(round_, progress, now=now, asked=isinstance(event, CloseRequested))
+        case RoundState.OPEN | RoundState.COLLECTING, JobPaused():
+            return _paused(round_, now=now)
+        case RoundState.OPEN | RoundState.COLLECTING, JobResumed():
+            return _resumed(round_, now=now)
+        case RoundState.OPEN | RoundState.COLLECTING | RoundState.AGGREGATING, JobStopped(reason):
+            return _moved(round_, RoundState.ABANDONED, now=now, reason=reason)
         case RoundState.AGGREGATING, VersionPublished(version):
             return replace(round_, state=RoundState.CLOSED, closed_at=now, result_version=version)
         case RoundState.AGGREGATING, ResultUnusable(reason):
@@ -82,14 +122,34 @@ def step(round_: Round, event: RoundEvent, progress: Progress, *, now: float) ->
     return round_
 
 
+def _paused(round_: Round, *, now: float) -> Round:
+    if round_.is_paused:
+        return round_
+    left = round_.deadline_seconds if round_.deadline is None else max(0.0, round_.deadline - now)
+    return replace(round_, deadline=None, left_seconds=left, gathering_since=None)
+
+
+def _resumed(round_: Round, *, now: float) -> Round:
+    if round_.left_seconds is None:
+        return round_
+    deadline = None if round_.started_at is None else now + round_.left_seconds
+    return replace(round_, deadline=deadline, left_seconds=None)
+
+
+def _moved(round_: Round, state: RoundState, *, now: float, reason: str | None = None) -> Round:
+    """Return the round in a state in which it collects no more, and so waits for nobody either."""
+    closed_at = now if state is RoundState.ABANDONED else None
+    return replace(_resumed(round_, now=now), state=state, closed_at=closed_at, reason=reason)
+
+
 def _look(round_: Round, progress: Progress, *, now: float, asked: bool) -> Round:
     overdue = round_.deadline is not None and now >= round_.deadline
     may_close, needed = _RULES[round_.mode](round_, progress, overdue)
     if may_close or (asked and progress.num_updates >= round_.min_updates):
-        return replace(round_, state=RoundState.AGGREGATING)
+        return _moved(round_, RoundState.AGGREGATING, now=now)
     if overdue:
         reason = f"{progress.num_updates} of at least {needed} updates by the deadline"
-        return replace(round_, state=RoundState.ABANDONED, closed_at=now, reason=reason)
+        return _moved(round_, RoundState.ABANDONED, now=now, reason=reason)
     return round_
 
 
@@ -97,7 +157,7 @@ def _sync_rule(round_: Round, progress: Progress, overdue: bool) -> tuple[bool, 
     """Target met, or minimum met and nobody else to wait for. Returns (close now, minimum)."""
     enough = progress.num_updates >= round_.min_updates
     full = progress.num_updates >= round_.target_updates
-    all_reported = progress.num_leased == 0 and progress.num_awaited == 0
+    all_reported = progress.num_leased == 0 and progress.num_awaited == 0 and not round_.is_paused
     return full or (enough and (all_reported or overdue)), round_.min_updates
 
 

@@ -11,10 +11,19 @@ from fed_compute.rounds.audits import Verdict
 
 
 class JobState(StrEnum):
-    """Life of a job."""
+    """Life of a job: RUNNING and PAUSED in turns, until it is FINISHED by its last round or STOPPED by an operator."""
 
     RUNNING = "running"
+    PAUSED = "paused"
     FINISHED = "finished"
+    STOPPED = "stopped"
+
+
+RESTING_JOB_STATES = (JobState.PAUSED, JobState.STOPPED)
+"""A job in one of these hands out no work of any kind. A finished one may still want its last version measured."""
+
+OVER_JOB_STATES = (JobState.FINISHED, JobState.STOPPED)
+"""States that a job never leaves."""
 
 
 class RoundState(StrEnum):
@@ -168,7 +177,8 @@ class Round:
     they began in. `deadline_seconds` starts to run with the first lease or update. `max_staleness` is how
     many versions behind the round's base an update may have started. `soft_seconds` is how long its work
     should take by what was measured, None if nothing was; `gathering_since` is when somebody first asked
-    for work that waited for more clients to be there.
+    for work that waited for more clients to be there. `left_seconds` is what is left of `deadline_seconds`
+    while the job is paused and the deadline does not run; it is None at any other time.
     """
 
     round_id: RoundId
@@ -190,6 +200,12 @@ class Round:
     soft_seconds: float | None = None
     gathering_since: float | None = None
     max_staleness: int = 0
+    left_seconds: float | None = None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the round waits for its job to be resumed: its deadline stands still, it grants no lease."""
+        return self.left_seconds is not None
 
     @property
     def is_buffer(self) -> bool:
@@ -205,12 +221,22 @@ class Round:
         return self.is_buffer and self.takes(lease.base_version)
 
     def latest_end(self, *, leased_at: float) -> float | None:
-        """Return when a lease to train must be over, None while the round's deadline does not run yet.
+        """Return when a lease to train must be over, None while the round's deadline does not run.
 
         That is the round's deadline. A lease that outlives its round may last as long as one: rounds come
-        and go meanwhile.
+        and go meanwhile, and are paused.
         """
         return leased_at + self.deadline_seconds if self.is_buffer else self.deadline
+
+    def lasted_seconds(self, *, now: float) -> float | None:
+        """Return how long the round has lasted, or did, without the pauses; None before it started."""
+        if self.started_at is None:
+            return None
+        until = now if self.closed_at is None else self.closed_at
+        if self.left_seconds is not None:
+            return self.deadline_seconds - self.left_seconds
+        paused_seconds = 0.0 if self.deadline is None else self.deadline - self.started_at - self.deadline_seconds
+        return until - self.started_at - paused_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class AsyncStatsAnswer(Answer):
 
 
 class JobAnswer(Answer):
-    """One job in short."""
+    """One job in short. `mode` is on record; `mode_in_force` is how this coordinator opens the job's next rounds."""
 
     name: str
     description: str
@@ -92,6 +92,8 @@ class JobAnswer(Answer):
     rounds_closed: int
     current_round_id: int | None
     latest_version: str
+    mode: str
+    mode_in_force: str
 
 
 class VersionAnswer(Answer):
@@ -117,6 +119,26 @@ class JobDetailsAnswer(JobAnswer):
     parameters: list[dict[str, Any]]
     rounds: list[dict[str, Any]]
     versions: list[VersionAnswer]
+
+
+class ManifestAnswer(Answer):
+    """What one version was made of: `[[update_id, sha-256 of the update, weight], …]` in folding order, as text.
+
+    `chain` is SHA-256 over the chain of the version before (64 zeros before v1), the SHA-256 of this text, and the
+    model's, joined as hexadecimal text: whoever has the models can check that no version was changed.
+    """
+
+    version: str
+    manifest: str
+    digest: str
+    chain: str
+
+
+class ManifestsAnswer(Answer):
+    """`GET /jobs/{name}/manifests`. `next` is what to say as `after` for the rest, null if this was all."""
+
+    manifests: list[ManifestAnswer]
+    next: str | None
 
 
 class JobsAnswer(Answer):

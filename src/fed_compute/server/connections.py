@@ -6,11 +6,14 @@ Here both are bounded, and what the parser refuses is told as a problem document
 import asyncio
 from typing import Any
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from fed_compute.errors import FedComputeError, HeadersStalled, HeadersTooLarge, RequestMalformed
 from fed_compute.server.logs import SPOKEN
 from fed_compute.server.problems import problem_response
+
+log = structlog.get_logger(__name__)
 
 MAX_HEAD_BYTES = 64 << 10
 """The longest head of a request: its line and its header fields."""
@@ -104,6 +107,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deaf = True
         self._end_waiting()
         cycle = self._answering()
+        log.info("request_unread", code=error.code)
         if cycle is None or not cycle.response_started:
             response = problem_response(error)
             lines = [STATUS_LINE[response.status_code]]

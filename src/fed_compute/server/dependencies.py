@@ -13,7 +13,9 @@ from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import AuthenticationFailed, ProtocolUnsupported
 from fed_compute.ids import ClientId
 from fed_compute.protocol.messages import PROTOCOL_HEADER, PROTOCOL_VERSION
+from fed_compute.server.instruments import Instruments
 from fed_compute.server.limits import charge_sender
+from fed_compute.server.log_context import concerns
 from fed_compute.server.news import News
 from fed_compute.server.seats import Seats
 from fed_compute.server.uploads import Uploads
@@ -33,6 +35,7 @@ class ServerState:
     news: News
     uploads: Uploads
     seats: Seats
+    instruments: Instruments = field(default_factory=Instruments)
     asking: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     """Looks for a task: waiting clients wake together, and must not take every thread."""
     reading_json: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(4))
@@ -96,6 +99,17 @@ async def spoken_protocol(
     return int(match.group(1))
 
 
+async def note_path(request: Request) -> None:
+    """Let the request's log lines say which round, task or job its path names."""
+    route, named = request.scope.get("route"), request.path_params
+    round_id = str(named.get("round_id", ""))
+    concerns(
+        round_id=int(round_id) if round_id.isascii() and round_id.isdigit() and len(round_id) <= 16 else None,
+        task_id=named.get("task_id"),
+        job=named["name"] if getattr(route, "path", "").startswith("/jobs/{name}") else None,
+    )
+
+
 Spoken = Annotated[int | None, Depends(spoken_protocol)]
 
 
@@ -105,6 +119,7 @@ def welcome(request: Request, core: Coordinator, client_id: ClientId) -> ClientI
     Raises:
         RateLimited: if it asks too often.
     """
+    concerns(client_id=client_id)
     charge_sender(core, request, client_id)
     core.presence.note(client_id)
     return client_id
@@ -145,6 +160,7 @@ def signed_in_observer(request: Request, core: Core, key: Key) -> Principal:
 
 
 def _staff(request: Request, core: Coordinator, principal: Principal) -> Principal:
+    concerns(key_id=principal.key_id)
     charge_sender(core, request, f"key:{principal.key_id}")  # no client can be called so
     return principal
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from fed_compute import errors
 from fed_compute.errors import FedComputeError
 from fed_compute.protocol.messages import Problem
+from fed_compute.server.examples import add_examples
 from fed_compute.server.problems import PROBLEM_JSON
 
 _COMPONENTS = "#/components/schemas/{model}"
@@ -129,7 +130,7 @@ def documented_progress() -> dict[str, Any]:
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Let the application's OpenAPI document know what a problem is, and name hand-read bodies."""
+    """Let the application's OpenAPI document know what a problem is, name hand-read bodies, and show examples."""
     original: Callable[[], dict[str, Any]] = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -141,6 +142,7 @@ def describe_problems(app: FastAPI) -> None:
                 schemas.pop(unused, None)
             for operation in _operations(document):
                 _hoist_definitions(operation, schemas)
+            add_examples(document)
         return original()
 
     app.openapi = openapi  # type: ignore[method-assign]

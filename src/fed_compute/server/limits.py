@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fed_compute.coordinator.rate_limiter import Limit
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import FedComputeError, RateLimited, RateStoreUnreachable
+from fed_compute.server.log_context import concerns
 from fed_compute.server.networks import UNKNOWN, network_of
 from fed_compute.server.problems import problem_response
 from fed_compute.server.rate_fields import fields_of
@@ -48,6 +49,7 @@ class NetworkLimits:
         try:
             await apply_limits(self._core, lambda: self._admit(network, brings_key=_brings_key(scope, headers)))
         except FedComputeError as error:
+            concerns(code=error.code)
             await problem_response(error)(scope, receive, send)
             return
         await self._app(scope, receive, tell)

@@ -10,9 +10,10 @@ UNKNOWN = "unknown"
 """The network of whoever has no address, such as a program on the other end of a local socket."""
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
-def network_of(peer: str | None, forwarded_for: str | None, *, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+def network_of(peer: str | None, forwarded_for: str | None, *, trusted: Sequence[Network]) -> str:
     """Return the network prefix of a request's sender, such as `192.0.2.0/24`.
 
     `X-Forwarded-For` is read from its end, where the nearest proxy wrote, and believed only as long
@@ -31,6 +32,12 @@ def network_of(peer: str | None, forwarded_for: str | None, *, trusted: Sequence
     return str(ip_network((address, prefix), strict=False))
 
 
+def is_within(peer: str | None, networks: Sequence[Network]) -> bool:
+    """Say whether an address lies in one of some networks."""
+    address = _address(peer or "")
+    return address is not None and _is_in(address, networks)
+
+
 def _address(text: str) -> Address | None:
     """Read an address; one of IPv4 within IPv6 is one of IPv4. A port, as some proxies write it, is left out."""
     host = text[1:].partition("]")[0] if text.startswith("[") else text
@@ -43,5 +50,5 @@ def _address(text: str) -> Address | None:
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
-def _is_in(address: Address, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)

@@ -35,10 +35,13 @@ from fed_compute.errors import (
     RequestInvalid,
 )
 from fed_compute.protocol.redaction import redact
+from fed_compute.server.log_context import concerns
 from fed_compute.server.rate_fields import fields_of_refusal
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:fed-compute:error:"
+PROBLEM_CODE = "fed_compute.problem_code"
+"""Where an answer that is a problem document leaves its code, in the scope of its request."""
 RESERVED = frozenset({"type", "title", "status", "detail", "code", "instance"})
 SHOWN_ERRORS = 10
 
@@ -87,8 +90,16 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestInvalid:
     return RequestInvalid(sentence, errors=shown)
 
 
-def install_problem_handlers(app: FastAPI, answer: Answer) -> None:
-    """Make every error of the application what `answer` makes of it: a problem document, or a page for people."""
+def install_problem_handlers(app: FastAPI, make_answer: Answer) -> None:
+    """Make every error of the application what `make_answer` makes of it: a problem document, or a page for people.
+
+    The request's log line tells its code.
+    """
+
+    async def answer(request: Request, error: FedComputeError, headers: Mapping[str, str]) -> Response:
+        concerns(code=error.code)
+        return await make_answer(request, error, headers)
+
     app.add_exception_handler(FedComputeError, partial(_on_product_error, answer))
     app.add_exception_handler(RequestValidationError, partial(_on_invalid_request, answer))
     app.add_exception_handler(HTTPException, partial(_on_http_error, answer))
@@ -115,6 +126,7 @@ class UnexpectedErrors:
         except Exception:
             if scope["type"] != "http" or started:
                 raise  # too late for an answer: the server logs it and cuts the connection
+            concerns(code=Broken.code)
             log.exception("request_failed", method=scope["method"], path=redact(scope["path"]))
             await _problem(500, Broken.code, "the coordinator failed; its log says why")(scope, receive, send)
 
@@ -165,6 +177,21 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
+class _ProblemDocument(Response):
+    """An answer that leaves its code in the scope, for whoever counts."""
+
+    media_type = PROBLEM_JSON
+
+    def __init__(self, code: str, document: Mapping[str, object], status: int, headers: Mapping[str, str]) -> None:
+        # ASCII: what a stranger sent may hold lone surrogates, which UTF-8 cannot carry
+        super().__init__(json.dumps(document), status_code=status, headers=headers)
+        self._code = code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PROBLEM_CODE] = self._code
+        await super().__call__(scope, receive, send)
+
+
 def _problem(
     status: int,
     code: str,
@@ -181,8 +208,7 @@ def _problem(
         "code": code,
         **{name: _plain(value) for name, value in (details or {}).items() if name not in RESERVED},
     }
-    # ASCII: what a stranger sent may hold lone surrogates, which UTF-8 cannot carry
-    return Response(json.dumps(document), status_code=status, media_type=PROBLEM_JSON, headers=headers)
+    return _ProblemDocument(code, document, status, headers or {})
 
 
 def _plain(value: object) -> object:

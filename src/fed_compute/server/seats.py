@@ -17,6 +17,11 @@ class Seats:
         self._taken = 0
         self._of_client: Counter[ClientId] = Counter()
 
+    @property
+    def num_taken(self) -> int:
+        """How many updates are arriving. May be asked from any thread."""
+        return self._taken
+
     @contextmanager
     def taken(self, client_id: ClientId | None) -> Iterator[None]:
         """Hold a place while the block runs; None is somebody whose key is in the body that is still to come.

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.coordinator.worker import STOP_SECONDS
 from fed_compute.errors import Broken, PortInUse, SettingInvalid
+from fed_compute.protocol import tracing
 from fed_compute.server.app import create_app
 from fed_compute.server.connections import GuardedProtocol
 from fed_compute.server.dependencies import ServerState
@@ -44,11 +45,13 @@ def serve(coordinator: Coordinator, *, on_ready: Callable[[str], None] | None = 
     Raises:
         PortInUse: if another program listens on the port.
         SettingInvalid: if the address cannot be listened on, or there is no such log level.
+        ExtraMissing: if tracing is wanted and OpenTelemetry is not installed.
         Broken: if the server does not start.
     """
     configure_logging(coordinator.settings.log_level)
     listener = bind(coordinator.settings.host, coordinator.settings.port)
-    with contextlib.closing(listener):
+    traced = tracing.told_by("fed-compute-coordinator", wanted=coordinator.settings.tracing)
+    with contextlib.closing(listener), traced:
         try:
             _Server(coordinator, listener, on_ready).run()
         except SystemExit as left:  # uvicorn's word for a start that failed

@@ -26,6 +26,11 @@ class WaitingRoom:
         """Let everybody who waits be called once more."""
         self._announced += 1
 
+    @property
+    def num_waiting(self) -> int:
+        """How many wait. May be asked from any thread."""
+        return len(self._waiting)
+
     def num_callable(self) -> int:
         """Return how many wait and were not called since the last news."""
         return sum(seen < self._announced for seen in self._waiting.values())

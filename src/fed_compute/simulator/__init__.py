@@ -1,1 +1,32 @@
-"""Many virtual clients on one machine: who attacks, and what the product's own rules make of it."""
+"""Many virtual clients on one machine, around the product's own coordinator, in virtual time.
+
+The names are loaded when they are first used: whoever trains cohorts needs no coordinator.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fed_compute.simulator.report import Report
+    from fed_compute.simulator.run import simulate
+
+__all__ = ["Report", "simulate"]
+
+
+def __getattr__(name: str) -> object:
+    match name:
+        case "Report":
+            from fed_compute.simulator.report import Report
+
+            return Report
+        case "simulate":
+            from fed_compute.simulator.run import simulate
+
+            return simulate
+        case _:
+            raise AttributeError(
+                f"module 'fed_compute.simulator' has no attribute {name!r}; it has {', '.join(__all__)}"
+            )
+
+
+def __dir__() -> list[str]:
+    return __all__

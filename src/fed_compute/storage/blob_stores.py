@@ -4,10 +4,15 @@ from pathlib import Path
 
 from fed_compute.errors import ExtraMissing
 from fed_compute.storage.blobs import BlobStore, LocalBlobStore
+from fed_compute.storage.memory_blobs import MemoryBlobStore
+
+IN_PROCESS = "process://"
 
 
 def open_blobs(url: str | None, folder: Path) -> BlobStore:
     """Open the object store at `url`, or without one the blobs in `folder`, where arriving bodies lie in any case.
+
+    `process://` keeps them in this process, for a simulation: nothing is left of them afterwards.
 
     Raises:
         SettingInvalid: if `url` names no object store.
@@ -16,6 +21,8 @@ def open_blobs(url: str | None, folder: Path) -> BlobStore:
     """
     if url is None:
         return LocalBlobStore(folder)
+    if url == IN_PROCESS:
+        return MemoryBlobStore(folder / "incoming")
     try:
         from fed_compute.storage.object_blobs import open_object_blobs
     except ModuleNotFoundError as error:

@@ -20,7 +20,10 @@ CALLS = {
         say({"client_id": "holder-default", "round_id": 1, "weight_delta": filled(0.1)}),
     ),
     "POST /jobs": ("POST", "/jobs", say({"job": {"name": "mine"}})),
+    "POST /jobs/default/stop": ("POST", "/jobs/default/stop", b""),
 }
+OPERATORS = ("POST /jobs", "POST /jobs/default/stop")
+
 
 KEYS = {
     "no scheme": "{key}",
@@ -52,15 +55,15 @@ def cases() -> Iterator[Case]:
         for what, text in KEYS.items():
             yield case(f"{name} with {what}", _with(method, path, body, text), DENIED)
     for name, (method, path, body) in CALLS.items():
-        if name not in ("POST /jobs", "POST heartbeat"):
+        if name not in (*OPERATORS, "POST heartbeat"):
             wanted = (404, "client_not_found") if name in ("PUT /update", "PATCH /update") else DENIED
             yield case(f"{name} with an operator's key", _with(method, path, body, "Bearer {operator}"), wanted)
         if name != "POST /update":  # which takes the key of its body
             yield case(f"{name} with the key in the body", _with(method, path, b'{"api_key": "{key}"}', None), DENIED)
     yield case("GET /task with another's key", _with("GET", "/task/{client}", None, "Bearer {others_key}"), DENIED)
-    yield case(
-        "POST /jobs with a client's key", _with("POST", "/jobs", b"{}", "Bearer {key}"), (403, "permission_denied")
-    )
+    for name in OPERATORS:
+        method, path, body = CALLS[name]
+        yield case(f"{name} with a client's key", _with(method, path, body, "Bearer {key}"), (403, "permission_denied"))
     for text in ("x", "sk_", "sk_0000000000_" + "0" * 49, "{others_key}", "{operator}", "%00", "%FF", ""):
         yield case(
             f"GET /task with the query key {text[:20]!r}",

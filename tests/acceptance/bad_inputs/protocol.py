@@ -185,6 +185,10 @@ def _unmeasured() -> Build:
     )
 
 
+def _steer(path: str) -> Build:
+    return lambda stage: request("POST", path, b"", key=stage.names["operator"])
+
+
 def _reads() -> Iterator[Case]:
     for path in ("/status/{}", "/aggregate/{}", "/metrics/round/{}", "/async/round/{}/stats"):
         for number in BAD_NUMBERS:
@@ -213,7 +217,15 @@ def _reads() -> Iterator[Case]:
         yield case(f"GET /jobs/{job[:40]}", get(f"/jobs/{job}"), INVALID, NOT_FOUND)
         for path in ("/task/{client}", "/model/v1", "/events"):
             yield case(f"GET {path} of the job {job[:40]!r}", get(f"{path}?job={job}", key=True), INVALID)
-    for path in ("/jobs/nobody", "/model/v1?job=nobody", "/events?job=nobody"):
+    for act in ("pause", "resume", "stop"):
+        for job in BAD_JOBS:
+            yield case(f"POST /jobs/{job[:40]}/{act}", _steer(f"/jobs/{job}/{act}"), INVALID, NOT_FOUND)
+        yield case(f"POST /jobs/nobody/{act}", _steer(f"/jobs/nobody/{act}"), NO_JOB)
+        yield case(f"POST /jobs/ended/{act}, which is over", _steer(f"/jobs/ended/{act}"), (409, "job_over"))
+        yield case(f"GET /jobs/default/{act}", get(f"/jobs/default/{act}"), (405, "method_not_allowed"))
+    for query in ("after=0", "after=v0", "after=latest", "limit=0", "limit=101", "limit=x"):
+        yield case(f"GET /jobs/default/manifests?{query}", get(f"/jobs/default/manifests?{query}"), INVALID)
+    for path in ("/jobs/nobody", "/jobs/nobody/manifests", "/model/v1?job=nobody", "/events?job=nobody"):
         yield case(f"GET {path}", get(path), NO_JOB)
     for wait in ("-1", "31", "nan", "inf", "soon", "1e9", "", "0x1", "1_0_0"):
         yield case(f"GET /task waiting {wait!r}", get("/task/{client}?wait=" + wait, key=True), INVALID)

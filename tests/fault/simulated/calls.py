@@ -88,6 +88,11 @@ def close_round(round_id: int, key: str) -> Request:
     return Request("GET", f"/aggregate/{round_id}", headers=bearer(key))
 
 
+def steer(job: str, act: str, key: str) -> Request:
+    """Pause, resume or stop a job, as an operator."""
+    return Request("POST", f"/jobs/{job}/{act}", headers=bearer(key))
+
+
 def ban(name: str, key: str) -> Request:
     """Shut a client out, as an operator."""
     return Request("POST", f"/admin/clients/{name}/ban", headers=bearer(key))

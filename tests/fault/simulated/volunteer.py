@@ -10,10 +10,11 @@ from tests.fault.simulated import calls
 from tests.fault.simulated.exchange import Answer, Request
 from tests.fault.simulated.marks import NUM_SAMPLES, Marks
 
-TOO_LATE = ("round_over", "lease_expired")
+TOO_LATE = ("round_over", "lease_expired", "update_too_stale")
 NOT_NOW = (
     "body_stalled",
     "body_too_slow",
+    "buffer_busy",
     "digest_mismatch",
     "too_many_uploads",
     "upload_busy",

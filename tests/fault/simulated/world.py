@@ -24,6 +24,7 @@ from tests.fault.simulated.machine import Machine, machine
 from tests.fault.simulated.marks import Marks
 from tests.fault.simulated.mishaps import DAY_SECONDS, Mishaps
 from tests.fault.simulated.network import Network, Trouble
+from tests.fault.simulated.steering import STEER_SECONDS, Steering, is_steered
 from tests.fault.simulated.trace import Trace
 from tests.fault.simulated.volunteer import Intent, Volunteer
 
@@ -31,6 +32,8 @@ EXACT: tuple[Encoding, ...] = ("f32", "bf16", "f16", "topk")
 """The encodings in which a mark arrives as it was."""
 COMPRESSIONS: tuple[Compression, ...] = ("none", "zstd")
 MODES = ("sync", "async")
+BUFFERED_SHARE = 0.3
+"""The share of histories whose job has buffers. Drawn apart, so that seeds from before it stay what they were."""
 WORK_SECONDS = 5.0
 MISHAP_SECONDS = 10.0
 DOWN_SECONDS = 20.0
@@ -79,6 +82,7 @@ class World:
         self._agenda = Agenda(clock)
         self._network = Network(made, self._agenda, self._stream("network"))
         self._mishaps = Mishaps(made, self._volunteers, self._marks, clock, self._stream("mishaps"))
+        self._steering = Steering(made, self._stream("steering"))
         self._is_starting = False
         self._num_passes = 0
         self._trace = Trace()
@@ -96,7 +100,7 @@ class World:
         return random.Random(f"{self._seed}: {name}")
 
     def _operations(self) -> int:
-        return self._network.num_delivered + self._mishaps.num_happened + self._num_passes
+        return self._network.num_delivered + self._mishaps.num_happened + self._steering.num_acts + self._num_passes
 
     # --- the history --------------------------------------------------------------------------
 
@@ -104,14 +108,20 @@ class World:
         self._machine.start()
         target = self._chance.randint(1, len(self._volunteers) - 1)
         every = self._chance.choice([0, 1, 3])
-        rounds = {"target_updates": target, "min_updates": self._chance.randint(1, target), "over_selection": 2}
-        job = self._marks.job(**rounds, mode=self._chance.choice(MODES))
+        rounds = {"target_updates": target, "min_updates": self._chance.randint(1, target)}
+        mode = self._chance.choice(MODES)
+        if self._stream("training mode").random() < BUFFERED_SHARE:
+            job = self._marks.job(**rounds, mode="fedbuff")
+        else:
+            job = self._marks.job(**rounds, mode=mode, over_selection=2)
         evaluation = job.evaluation.model_copy(update={"every_rounds": every})
         self._machine.core.jobs.create(job.model_copy(update={"evaluation": evaluation}))
         for volunteer in self._volunteers:
             self._agenda.after(self._chance.uniform(0, 5), lambda volunteer=volunteer: self._act(volunteer))
         self._agenda.after(WORK_SECONDS, self._work)
         self._agenda.after(MISHAP_SECONDS, self._mishap)
+        if is_steered(self._seed):
+            self._agenda.after(STEER_SECONDS, self._steer)
 
     def _next(self) -> None:
         """Let the next thing happen. A machine that stops starts again after a while."""
@@ -153,6 +163,10 @@ class World:
         self._agenda.after(self._chance.expovariate(1 / MISHAP_SECONDS), self._mishap)
         self._mishaps.happen()
 
+    def _steer(self) -> None:
+        self._agenda.after(STEER_SECONDS, self._steer)
+        self._steering.steer()
+
     # --- its end ------------------------------------------------------------------------------
 
     def _settle(self) -> None:
@@ -164,6 +178,7 @@ class World:
                 volunteer.hear(Intent.SEND, self._machine.ask(volunteer.update()), self._clock.monotonic())
         self._machine.cut_power(Loss.ALL)
         self._machine.start()
+        self._steering.let_go_on()
         for _ in range(2):  # every lease and every round ends, then all that nobody refers to is swept away
             self._machine.work_until_quiet()
             self._clock.advance(2 * DAY_SECONDS)
@@ -172,7 +187,7 @@ class World:
     def _judged(self) -> History:
         core = self._machine.core
         self._trace.note(journal_digest(core))
-        found = [*self._network.failures, *self._mishaps.breaches]
+        found = [*self._network.failures, *self._mishaps.breaches, *self._steering.breaches]
         found += breaches(core, self._marks, self._volunteers)
         return History(self._seed, tuple(found), self._trace.digest(), self._counts(core))
 
@@ -186,6 +201,7 @@ class World:
             "updates of rounds that were given up": late,
             "versions": num_versions,
             "crashes": self._machine.num_crashes,
+            "acts of an operator on the job": self._steering.num_acts,
             "failed persistence calls": self._machine.num_errors,
             **{f"{trouble} messages": self._network.troubles[trouble] for trouble in Trouble},
         }

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fed_compute.client.behavior import Behavior
+from fed_compute.client.behavior import DAY_SECONDS, Behavior, Course, is_on, seconds_until_on
 
 
 def stream(seed: int) -> np.random.Generator:
@@ -62,3 +62,38 @@ def test_the_same_seed_decides_the_same() -> None:
 
     assert story(3) == story(3)
     assert story(3) != story(4)
+
+
+def test_a_course_adds_up_what_fetching_training_and_sending_take() -> None:
+    """1 MB at 8 Mbit/s is a second, at 4 Mbit/s two; work at a third of the speed takes three times as long."""
+    plain = Behavior(speed_factor=3.0, down_mbps=8.0, up_mbps=4.0)
+    course = plain.decide_course(stream(1), work_seconds=10.0, down_bytes=10**6, up_bytes=10**6)
+    assert course == Course(1.0 + 30.0 + 2.0)
+    at_once = Behavior().decide_course(stream(1), work_seconds=0.0, down_bytes=10**9, up_bytes=10**9)
+    assert at_once == Course(0.0)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_course_that_is_lost_is_lost_on_the_way_and_variation_stays_in_its_range(seed: int) -> None:
+    shaky = Behavior(dropout_probability=1.0, speed_variation=0.5)
+    course = shaky.decide_course(stream(seed), work_seconds=10.0, down_bytes=0, up_bytes=0)
+    assert 5.0 <= course.seconds <= 15.0
+    assert course.lost_after is not None
+    assert 0.0 <= course.lost_after < course.seconds
+
+
+def test_updates_are_late_as_often_and_by_as_much_as_they_should() -> None:
+    """2000 draws at 0.3 with a mean of 60 s: outside 520 to 680, or of 50 to 70 s, something is wrong."""
+    slow, rng = Behavior(lateness_probability=0.3, lateness_seconds=60.0), stream(3)
+    late = [seconds for seconds in (slow.decide_lateness(rng) for _ in range(2000)) if seconds]
+    assert 520 < len(late) < 680
+    assert 50 < float(np.mean(late)) < 70
+
+
+@given(now=st.floats(0, 1e9), start=st.floats(-DAY_SECONDS, DAY_SECONDS), fraction=st.floats(0.01, 1.0))
+def test_whoever_is_off_is_on_again_when_it_says(now: float, start: float, fraction: float) -> None:
+    starts = np.array([start])
+    wait = float(seconds_until_on(now, starts, fraction=fraction)[0])
+    assert 0.0 <= wait <= DAY_SECONDS
+    assert bool(is_on(now, starts, fraction=fraction)[0]) == (wait == 0.0)
+    assert is_on(now + wait + 1.0, starts, fraction=max(fraction, 0.01))[0] or fraction * DAY_SECONDS < 2.0 or wait == 0

@@ -9,17 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fed_compute.coordinator.folding import (
-    FIRST_CHAIN,
     FoldedRound,
     RoundFold,
-    chain_digest,
     read_manifest,
     write_manifest,
 )
 from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import AggregateNotFinite, BlobCorrupt, BlobMissing, InvariantBroken, NothingToAggregate
-from fed_compute.ids import Digest, UpdateId
+from fed_compute.ids import UpdateId
 from fed_compute.rounds.records import Update
 from tests.contract.samples import task_of, update_of
 from tests.unit.coordinator.conftest import OpenStand
@@ -165,15 +163,3 @@ def test_a_manifest_is_read_back_as_it_was_written(stand: Stand, assignment: Ass
     text = write_manifest(updates, [7.0, 0.1])
     assert read_manifest(text) == [(1, updates[0].digest, 7), (2, updates[1].digest, 0.1)]
     assert write_manifest(updates, [7.0, 0.1]) == text == json.dumps(json.loads(text), separators=(",", ":"))
-
-
-def test_a_chain_digest_depends_on_all_that_came_before() -> None:
-    a, b = Digest("a" * 64), Digest("b" * 64)
-    chain = chain_digest(FIRST_CHAIN, manifest="[]", model=a)
-    others = [
-        chain_digest(FIRST_CHAIN, manifest="[]", model=b),
-        chain_digest(FIRST_CHAIN, manifest="[[1]]", model=a),
-        chain_digest(chain, manifest="[]", model=a),
-    ]
-    assert len({chain, *others}) == 4
-    assert chain_digest(FIRST_CHAIN, manifest="[]", model=a) == chain

@@ -9,6 +9,7 @@ from fed_compute.coordinator.queries import (
     last_seq,
     live_round,
     population,
+    seq_before,
     view_round,
 )
 from fed_compute.errors import RoundNotFound, TaskNotFound
@@ -81,3 +82,16 @@ def test_the_journal_is_read_in_portions(stand: Stand) -> None:
     assert everything[-1].seq == last_seq(store)
     assert [*entries_after(store, 0, limit=3), *entries_after(store, everything[2].seq, limit=100)] == everything
     assert entries_after(store, last_seq(store), limit=5) == []
+
+
+@pytest.mark.parametrize("moment", [0.0, 4.0, 9.5, 10.0, 15.0, 19.0, 99.0])
+def test_the_entry_before_a_moment_is_found_where_many_have_one_time(stand: Stand, moment: float) -> None:
+    """What one transaction writes has one time."""
+    store = stand.core.store
+    with store.transaction() as records:
+        first = records.journal.last_seq()
+        for number in range(30):
+            records.journal.append("x", at=stand.clock.now() + 1000 + number // 3 * 2)
+    begun = stand.clock.now() + 1000
+    older = [entry.seq for entry in entries_after(store, 0, limit=1000) if entry.at < begun + moment]
+    assert seq_before(store, begun + moment) == max(older) >= first

@@ -123,3 +123,12 @@ def test_every_limit_is_a_setting_of_its_own() -> None:
     settings = load_settings(**{field.name: 7 for field in dataclasses.fields(Quotas)})
     assert set(settings.quotas().policies()) == set(Limit)
     assert {policy.quota for policy in settings.quotas().policies().values()} == {7, 7 << 20}
+
+
+def test_refusals_are_counted_by_limit_and_never_by_who_was_refused() -> None:
+    limits = RateLimiter(Quotas(requests_per_minute=1, updates_per_minute=1))
+    for name in ("anna", "bob"):
+        limits.request(name)
+        with pytest.raises(RateLimited):
+            limits.request(name)
+    assert limits.refusals.read() == {Limit.REQUESTS: 2}

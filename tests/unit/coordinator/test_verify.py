@@ -254,6 +254,12 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
             " WHERE kind = 'round_closed' LIMIT 1"
         ),
     ),
+    "a stopped job has a live round": ({"I4"}, sql("UPDATE jobs SET state = 'stopped' WHERE job_id = 1")),
+    "a paused job's round runs on": ({"I4"}, sql("UPDATE jobs SET state = 'paused' WHERE job_id = 1")),
+    "a round waits although its job runs": (
+        {"I4"},
+        sql("UPDATE rounds SET left_seconds = 5 WHERE state IN ('OPEN', 'COLLECTING')"),
+    ),
     "the end of a round is not in the journal": ({"I4"}, sql("DELETE FROM journal WHERE kind = 'round_abandoned'")),
     "a client holds two leases": (
         {"I8"},

@@ -74,8 +74,14 @@ def test_two_coordinators_never_work_on_one_folder(open_stand: OpenStand) -> Non
 
 @pytest.mark.parametrize(
     "unusable",
-    [{"database_url": "mysql://host/db"}, {"rate_limit_url": "nowhere"}, {"pepper": "short"}, {"blob_url": "ftp://x"}],
-    ids=lambda unusable: next(iter(unusable)),
+    [
+        {"database_url": "mysql://host/db"},
+        {"rate_limit_url": "nowhere"},
+        {"pepper": "short"},
+        {"blob_url": "ftp://x"},
+        {"blob_url": "process://"},  # records would outlive their updates
+    ],
+    ids=lambda unusable: "-".join(*unusable.items()),
 )
 def test_a_start_that_fails_gives_the_folder_back(tmp_path: Path, unusable: dict[str, str]) -> None:
     with pytest.raises(SettingInvalid) as failure:

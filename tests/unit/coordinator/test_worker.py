@@ -111,6 +111,21 @@ def test_a_duty_that_recovers_is_no_longer_reported() -> None:
     assert worker.failing() == {}
 
 
+def test_runs_and_failures_of_a_duty_are_counted() -> None:
+    broken, healthy = Watched(), Watched()
+    broken.errors.append(OSError("disk"))
+    worker = Worker([Duty("broken", broken.run), Duty("healthy", healthy.run)], Bell(), idle_seconds=0.001)
+    assert worker.records()["healthy"].runs == 0
+    with capture_logs():
+        worker.start()
+        healthy.wait_for(3)
+        worker.stop()
+    told = worker.records()
+    assert (told["broken"].runs, told["broken"].failures) == (broken.runs, broken.runs)
+    assert (told["healthy"].runs, told["healthy"].failures) == (healthy.runs, 0)
+    assert told["healthy"].seconds > 0
+
+
 def test_stopping_waits_for_the_present_duty() -> None:
     begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 

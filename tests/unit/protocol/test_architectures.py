@@ -35,6 +35,28 @@ def test_hidden_layers_can_be_named_one_by_one() -> None:
     assert [shape for name, shape in found.items() if name.endswith("weight")] == [(8, 4), (6, 8), (2, 6)]
 
 
+def test_the_mlp_of_the_throughput_benchmark_is_784_128_64_10() -> None:
+    found = built_in_schema("simple_mlp", {"input_dim": 784, "hidden": [128, 64], "output_dim": 10})
+    assert found.num_parameters == 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
+
+
+def test_a_width_and_a_list_of_layers_exclude_each_other() -> None:
+    """One of them would be ignored in silence."""
+    with pytest.raises(JobFileInvalid, match="hidden_dim or hidden, not both"):
+        shapes("simple_mlp", input_dim=4, hidden_dim=8, hidden=[8, 6], output_dim=2)
+
+
+def test_a_small_cnn_has_16_and_32_kernels_of_3_by_3_and_64_units() -> None:
+    found = shapes("small_cnn", channels=1, height=28, width=28, output_dim=10)
+    weights = {name.split(".")[0]: shape for name, shape in found.items() if name.endswith("weight")}
+    assert weights == {
+        "conv1": (16, 1, 3, 3),
+        "conv2": (32, 16, 3, 3),
+        "dense": (64, 32 * 7 * 7),
+        "output": (10, 64),
+    }
+
+
 def test_a_small_cnn_halves_the_picture_twice() -> None:
     assert shapes("small_cnn", channels=3, height=28, width=30, output_dim=10)["dense.weight"] == (64, 32 * 7 * 7)
 

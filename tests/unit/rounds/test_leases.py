@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
-from fed_compute.rounds.leases import SHORTEST_SOFT_SECONDS, ending_of, soft_deadline, soft_seconds, stands_still
+from fed_compute.rounds.leases import (
+    SHORTEST_SOFT_SECONDS,
+    ending_of,
+    lease_deadline,
+    soft_deadline,
+    soft_seconds,
+    stands_still,
+)
 from fed_compute.rounds.records import ClientState, JobState, RoundMode, RoundState, Task, TaskKind, TaskState
 from tests.unit.rounds.samples import DEADLINE, NOW, a_round
 
@@ -108,13 +115,68 @@ def test_a_lease_that_is_over_says_why(
     state: TaskState, round_state: RoundState, fields: dict[str, float], code: str
 ) -> None:
     task = a_task(state=state, **{"ended_at": NOW + 31, **fields})
-    ending = ending_of(task, a_round(round_state), job_state=JobState.RUNNING, client_state=ClientState.ACTIVE)
+    ending = ending_of(
+        task, a_round(round_state), live=None, job_state=JobState.RUNNING, client_state=ClientState.ACTIVE
+    )
     assert ending.code == code
     assert ending.reason
 
 
 def test_a_finished_job_and_a_ban_are_told_before_the_round() -> None:
     task, closed = a_task(state=TaskState.CANCELLED, ended_at=NOW + 5), a_round(RoundState.CLOSED)
-    finished = ending_of(task, closed, job_state=JobState.FINISHED, client_state=ClientState.ACTIVE)
-    banned = ending_of(task, closed, job_state=JobState.FINISHED, client_state=ClientState.BANNED)
+    finished = ending_of(task, closed, live=None, job_state=JobState.FINISHED, client_state=ClientState.ACTIVE)
+    banned = ending_of(task, closed, live=None, job_state=JobState.FINISHED, client_state=ClientState.BANNED)
     assert (finished.code, banned.code) == ("job_finished", "client_banned")
+
+
+@pytest.mark.parametrize(
+    ("version", "code"), [(3, "lease_cancelled"), (4, "update_too_stale")], ids=["two behind", "three behind"]
+)
+def test_a_buffered_lease_that_outlived_its_round_says_how_stale_it_became(version: int, code: str) -> None:
+    """Its round is closed all the while; that is not why it ends."""
+    began = replace(a_round(RoundState.CLOSED), mode=RoundMode.FEDBUFF, base_version=1, max_staleness=2)
+    live = replace(began, round_id=RoundId(9), base_version=version, state=RoundState.COLLECTING)
+    task = a_task(state=TaskState.CANCELLED, ended_at=NOW + 5, base_version=1)
+    ending = ending_of(task, began, live=live, job_state=JobState.RUNNING, client_state=ClientState.ACTIVE)
+    assert ending.code == code
+    assert ("v1" in ending.reason) is (code == "update_too_stale")
+
+
+def test_a_stopped_job_is_told_before_the_round_that_it_took_with_it() -> None:
+    task = a_task(state=TaskState.CANCELLED, ended_at=NOW + 5)
+    stopped = ending_of(
+        task, a_round(RoundState.ABANDONED), live=None, job_state=JobState.STOPPED, client_state=ClientState.ACTIVE
+    )
+    assert stopped.code == "job_stopped"
+
+
+@pytest.mark.parametrize(
+    ("kind", "heartbeats", "deadline", "expected"),
+    [
+        (TaskKind.TRAIN, True, DEADLINE, NOW + 30),
+        (TaskKind.TRAIN, True, NOW + 7, NOW + 7),  # never beyond the round
+        (TaskKind.TRAIN, False, DEADLINE, DEADLINE),
+        (TaskKind.TRAIN, True, None, NOW + 30),  # no deadline runs
+        (TaskKind.TRAIN, False, None, NOW + 30),
+        (TaskKind.EVALUATE, True, NOW + 7, NOW + 60),
+        (TaskKind.AUDIT, False, NOW + 7, NOW + 60),
+    ],
+)
+def test_a_lease_lasts_three_heartbeats_and_never_longer_than_its_round(
+    kind: TaskKind, heartbeats: bool, deadline: float | None, expected: float
+) -> None:
+    end = lease_deadline(
+        kind, a_round(deadline=deadline), heartbeats=heartbeats, heartbeat_seconds=10.0, leased_at=NOW, now=NOW
+    )
+    assert end == expected
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(RoundMode.SYNC, NOW + 60), (RoundMode.FEDBUFF, NOW + 50)])
+def test_in_a_pause_a_lease_lasts_as_long_as_heartbeats_come_unless_it_has_a_time_of_its_own(
+    mode: RoundMode, expected: float
+) -> None:
+    """A machine works on in a pause, so the time of a lease that outlives rounds runs on with it."""
+    paused = a_round(mode=mode, deadline=None, left_seconds=1.0)
+    leased_at = NOW + 50 - paused.deadline_seconds
+    end = lease_deadline(TaskKind.TRAIN, paused, heartbeats=True, heartbeat_seconds=20.0, leased_at=leased_at, now=NOW)
+    assert end == expected

@@ -9,6 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from fed_compute.rounds.machine import (
     CloseRequested,
+    JobPaused,
+    JobResumed,
+    JobStopped,
     LeaseGranted,
     Looked,
     Progress,
@@ -22,6 +25,7 @@ from fed_compute.rounds.records import Round, RoundMode, RoundState
 from tests.unit.rounds.samples import DEADLINE, DEADLINE_SECONDS, NOW, a_round, got
 
 LEASE, UPDATE, LOOK, CLOSE = LeaseGranted(), UpdateArrived(), Looked(), CloseRequested()
+PAUSE, RESUME, STOP = JobPaused(), JobResumed(), JobStopped("an operator stopped the job")
 PUBLISHED, UNUSABLE = VersionPublished(2), ResultUnusable("too large")
 TERMINAL = (RoundState.CLOSED, RoundState.ABANDONED)
 FITTING = {
@@ -31,9 +35,17 @@ FITTING = {
     (RoundState.COLLECTING, CLOSE),
     (RoundState.AGGREGATING, PUBLISHED),
     (RoundState.AGGREGATING, UNUSABLE),
+    (RoundState.OPEN, STOP),
+    (RoundState.COLLECTING, STOP),
+    (RoundState.AGGREGATING, STOP),
 }
-EVENTS = (LEASE, UPDATE, LOOK, CLOSE, PUBLISHED, UNUSABLE)
-NOT_FITTING = [pair for pair in product(RoundState, EVENTS) if pair not in FITTING]
+COLLECTS = (RoundState.OPEN, RoundState.COLLECTING)
+EVENTS = (LEASE, UPDATE, LOOK, CLOSE, PAUSE, RESUME, STOP, PUBLISHED, UNUSABLE)
+NOT_FITTING = [
+    (state, event)
+    for state, event in product(RoundState, EVENTS)
+    if (state, event) not in FITTING and not (state in COLLECTS and event is PAUSE)
+]
 
 
 @pytest.mark.parametrize(("state", "event"), NOT_FITTING, ids=lambda value: str(value))
@@ -135,6 +147,78 @@ def test_a_buffer_with_too_few_updates_is_given_up_at_its_deadline() -> None:
     assert (after.state, after.reason) == (RoundState.ABANDONED, "1 of at least 2 updates by the deadline")
 
 
+@pytest.mark.parametrize("state", COLLECTS)
+def test_a_pause_takes_nothing_from_a_rounds_time(state: RoundState) -> None:
+    paused = step(a_round(state), PAUSE, got(0), now=NOW + 20)
+    assert (paused.state, paused.is_paused, paused.deadline) == (state, True, None)
+    assert step(paused, LOOK, got(0), now=NOW + 1e9) == paused
+    resumed = step(paused, RESUME, got(0), now=NOW + 5_000)
+    assert resumed == a_round(state, **({} if state is RoundState.OPEN else {"deadline": NOW + 5_040}))
+
+
+def test_a_round_that_is_paused_twice_has_no_less_time_and_one_resumed_twice_no_more() -> None:
+    paused = step(a_round(), PAUSE, got(0), now=NOW + 20)
+    assert step(paused, PAUSE, got(0), now=NOW + 30) == paused
+    resumed = step(paused, RESUME, got(0), now=NOW + 5_000)
+    assert step(resumed, RESUME, got(0), now=NOW + 5_010) == resumed
+
+
+def test_a_paused_round_grants_no_lease() -> None:
+    paused = step(a_round(RoundState.OPEN), PAUSE, got(0), now=NOW)
+    assert step(paused, LEASE, got(0), now=NOW + 1) == paused
+
+
+def test_a_buffer_that_gets_its_first_update_in_a_pause_starts_and_its_time_begins_with_the_resumption() -> None:
+    paused = step(a_round(RoundState.OPEN, mode=RoundMode.FEDBUFF), PAUSE, got(0), now=NOW)
+    started = step(paused, UPDATE, got(1), now=NOW + 7)
+    assert (started.state, started.started_at, started.deadline) == (RoundState.COLLECTING, NOW + 7, None)
+    resumed = step(started, RESUME, got(1), now=NOW + 500)
+    assert resumed.deadline == NOW + 500 + DEADLINE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("mode", "closing", "waiting"),
+    [(RoundMode.SYNC, 3, 2), (RoundMode.ASYNC, 2, 1), (RoundMode.FEDBUFF, 3, 2)],
+)
+def test_a_paused_round_closes_with_the_updates_it_waits_for_and_not_because_nobody_is_at_work(
+    mode: RoundMode, closing: int, waiting: int
+) -> None:
+    """In a pause everybody runs out of work; that is no reason to close with less."""
+    paused = step(a_round(mode=mode), PAUSE, got(0), now=NOW + 20)
+    assert step(paused, LOOK, got(waiting, awaited=0), now=NOW + 1e9) == paused
+    closed = step(paused, LOOK, got(closing, awaited=0), now=NOW + 1e9)
+    assert (closed.state, closed.is_paused) == (RoundState.AGGREGATING, False)
+
+
+def test_an_operator_closes_a_paused_round_that_has_its_minimum() -> None:
+    paused = step(a_round(), PAUSE, got(0), now=NOW)
+    assert step(paused, CLOSE, got(2), now=NOW + 9).state is RoundState.AGGREGATING
+    assert step(paused, CLOSE, got(1), now=NOW + 9) == paused
+
+
+def test_a_round_that_closes_in_a_pause_has_lasted_as_long_as_it_ran() -> None:
+    paused = step(a_round(), PAUSE, got(0), now=NOW + 20)
+    assert paused.lasted_seconds(now=NOW + 900) == 20
+    closing = step(paused, LOOK, got(3), now=NOW + 1_000)
+    closed = step(closing, PUBLISHED, got(3), now=NOW + 1_001)
+    assert closed.lasted_seconds(now=NOW + 9e9) == 21
+
+
+def test_a_round_without_pauses_lasts_from_its_first_lease_to_its_end() -> None:
+    assert a_round(RoundState.OPEN).lasted_seconds(now=NOW + 10) is None
+    assert a_round().lasted_seconds(now=NOW + 10) == 10
+    assert a_round(RoundState.CLOSED, closed_at=NOW + 30).lasted_seconds(now=NOW + 1e9) == 30
+
+
+@pytest.mark.parametrize("state", [*COLLECTS, RoundState.AGGREGATING])
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_a_job_that_is_stopped_takes_its_live_round_with_it(state: RoundState, is_paused: bool) -> None:
+    round_ = step(a_round(state), PAUSE, got(0), now=NOW) if is_paused else a_round(state)
+    after = step(round_, STOP, got(3), now=NOW + 9)
+    assert (after.state, after.closed_at, after.is_paused) == (RoundState.ABANDONED, NOW + 9, False)
+    assert after.reason == "an operator stopped the job"
+
+
 def test_a_published_version_closes_the_round() -> None:
     after = step(a_round(RoundState.AGGREGATING), VersionPublished(7), got(3), now=NOW + 9)
     assert (after.state, after.result_version, after.closed_at) == (RoundState.CLOSED, 7, NOW + 9)
@@ -161,6 +245,7 @@ class RoundLife(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now, self.updates, self.leased, self.awaited = NOW, 0, 0, 3
+        self.ran_seconds = 0.0
         self.history: list[Round] = []
 
     @initialize(mode=st.sampled_from(RoundMode), minimum=st.integers(1, 3), extra=st.integers(0, 2))
@@ -177,6 +262,11 @@ class RoundLife(RuleBasedStateMachine):
         self.history.append(step(self.round, event, progress, now=self.now))
         if self.round.state not in (RoundState.OPEN, RoundState.COLLECTING):
             self.leased = 0
+
+    def _wait_until(self, now: float) -> None:
+        if self.round.state is RoundState.COLLECTING and not self.round.is_paused:
+            self.ran_seconds += now - self.now
+        self.now = now
 
     @rule()
     def a_client_takes_a_lease(self) -> None:
@@ -200,13 +290,13 @@ class RoundLife(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 40))
     def time_passes(self, seconds: float) -> None:
-        self.now += seconds
+        self._wait_until(self.now + seconds)
         self._step(LOOK)
 
     @rule()
     def a_look_after_the_deadline_ends_the_collecting(self) -> None:
         if self.round.deadline is not None:
-            self.now = max(self.now, self.round.deadline)
+            self._wait_until(max(self.now, self.round.deadline))
             self._step(LOOK)
             assert self.round.state is not RoundState.COLLECTING
 
@@ -214,7 +304,7 @@ class RoundLife(RuleBasedStateMachine):
     def clients_come_and_go(self, awaited: int) -> None:
         self.awaited = awaited
 
-    @rule(event=st.sampled_from([LEASE, UPDATE, CLOSE, PUBLISHED, UNUSABLE]))
+    @rule(event=st.sampled_from([LEASE, UPDATE, CLOSE, PAUSE, RESUME, STOP, PUBLISHED, UNUSABLE]))
     def a_message_comes_at_any_time_and_perhaps_twice(self, event: RoundEvent) -> None:
         self._step(event)
 
@@ -235,11 +325,14 @@ class RoundLife(RuleBasedStateMachine):
         assert places == sorted(places)
 
     @invariant()
-    def the_deadline_is_set_by_the_first_lease_and_stays(self) -> None:
-        started = {(round_.started_at, round_.deadline) for round_ in self.history if round_.started_at is not None}
-        assert len(started) <= 1
-        assert all(start is not None and end == start + DEADLINE_SECONDS for start, end in started)
-        assert all((round_.started_at is None) == (round_.state is RoundState.OPEN) for round_ in self.history)
+    def a_round_starts_once_and_has_all_its_time_however_often_it_is_paused(self) -> None:
+        assert len({round_.started_at for round_ in self.history} - {None}) <= 1
+        if self.round.state is RoundState.OPEN:
+            assert (self.round.started_at, self.round.deadline) == (None, None)
+        if self.round.state is RoundState.COLLECTING:
+            left = self.round.left_seconds if self.round.deadline is None else self.round.deadline - self.now
+            assert left is not None
+            assert max(0.0, left) == pytest.approx(max(0.0, DEADLINE_SECONDS - self.ran_seconds))
 
     @invariant()
     def only_enough_updates_make_a_model(self) -> None:

@@ -1,7 +1,7 @@
 """Data of this machine: specifications as text, sources, partitions, held-out parts."""
 
-from fed_compute.client.datasets.dataset import Dataset, RawSamples, holdout_sizes, split_holdout
-from fed_compute.client.datasets.registry import DATASETS_GROUP, load_dataset, source_names
+from fed_compute.client.datasets.dataset import Dataset, RawSamples, holdout_sizes, settle, split_holdout
+from fed_compute.client.datasets.registry import DATASETS_GROUP, load_dataset, register_dataset, source_names
 from fed_compute.client.datasets.spec import DataSpec, parse_spec
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "holdout_sizes",
     "load_dataset",
     "parse_spec",
+    "register_dataset",
+    "settle",
     "source_names",
     "split_holdout",
 ]

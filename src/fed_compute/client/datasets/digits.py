@@ -1,4 +1,4 @@
-"""The digits that scikit-learn ships: 1797 real handwritten digits of 8×8 pixels (UCI, Alpaydin and Kaynak 1998)."""
+"""Real data that scikit-learn ships: handwritten digits (UCI, Alpaydin and Kaynak 1998) and tumours (Wolberg 1995)."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fed_compute.client.datasets.dataset import RawSamples
-from fed_compute.errors import DatasetMissing, ExtraMissing
+from fed_compute.errors import DatasetInvalid, DatasetMissing, ExtraMissing
 
 
 def load_digits(path: str | None, options: Mapping[str, str]) -> RawSamples:
@@ -19,13 +19,36 @@ def load_digits(path: str | None, options: Mapping[str, str]) -> RawSamples:
         ExtraMissing: if scikit-learn is not installed.
         DatasetMissing: if this scikit-learn does not hold the file.
     """
+    table = np.loadtxt(_shipped("digits", "digits.csv.gz"), delimiter=",")  # each line: 64 pixels, then the digit
+    return RawSamples((table[:, :-1] / 16.0).astype(np.float32), table[:, -1].astype(np.int64))
+
+
+def load_breast_cancer(path: str | None, options: Mapping[str, str]) -> RawSamples:
+    """Return x, shape (569, 30), and the classes 0 (malignant) and 1 (benign): measured cell nuclei.
+
+    Each feature is shifted and scaled to mean 0 and deviation 1 over the whole set. With `features=20` only the means
+    and standard errors of the ten measures are kept, and their largest values left out.
+
+    Raises:
+        DatasetInvalid: if `features` is neither 20 nor 30.
+        ExtraMissing: if scikit-learn is not installed.
+        DatasetMissing: if this scikit-learn does not hold the file.
+    """
+    wanted = options.get("features", "30")
+    if wanted not in ("20", "30"):
+        raise DatasetInvalid(f"features={wanted[:40]} is not usable; wanted 20 or 30")
+    table = np.loadtxt(_shipped("breast-cancer", "breast_cancer.csv"), delimiter=",", skiprows=1)
+    x = table[:, : int(wanted)]
+    return RawSamples(((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32), table[:, -1].astype(np.int64))
+
+
+def _shipped(name: str, file_name: str) -> Path:
     library = find_spec("sklearn")
     if library is None or library.origin is None:
-        raise ExtraMissing(what="the data set digits", extra="client")
-    file = Path(library.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        raise ExtraMissing(what=f"the data set {name}", extra="client")
+    file = Path(library.origin).parent / "datasets" / "data" / file_name
     if not file.is_file():
         raise DatasetMissing(
-            f"scikit-learn is here without its digits, looked for {file}; install scikit-learn anew", path=str(file)
+            f"scikit-learn is here without its {name}, looked for {file}; install scikit-learn anew", path=str(file)
         )
-    table = np.loadtxt(file, delimiter=",")  # each line: 64 pixels, then the digit
-    return RawSamples((table[:, :-1] / 16.0).astype(np.float32), table[:, -1].astype(np.int64))
+    return file

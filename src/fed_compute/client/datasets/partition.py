@@ -71,6 +71,39 @@ def sorted_parts(labels: npt.NDArray[Any], parts: int, *, seed: int) -> list[Row
     return [np.sort(rows) for rows in np.array_split(order, parts)]
 
 
+def shard_parts(labels: npt.NDArray[Any], parts: int, *, shards: int, seed: int) -> list[Rows]:
+    """Return the rows of each part, ascending: `shards` pieces of the data sorted by label (McMahan et al. 2017).
+
+    Pieces differ by at most one in size; who gets which is chance. With one piece it is `sorted_parts`.
+
+    Raises:
+        DatasetInvalid: if there are fewer samples than pieces, or a sample has more than one label.
+    """
+    pieces = sorted_parts(labels, parts * shards, seed=seed)
+    order = np.random.Generator(np.random.PCG64([seed, 1])).permutation(len(pieces))
+    return [
+        np.sort(np.concatenate([pieces[place] for place in order[part * shards : (part + 1) * shards]]))
+        for part in range(parts)
+    ]
+
+
+def quantity_parts(count: int, parts: int, *, beta: float, seed: int) -> list[Rows]:
+    """Return the rows of each part, ascending: sizes from Dirichlet(beta), mixtures alike (Li et al. 2022).
+
+    No part is left with fewer than min(10, N // parts) samples.
+
+    Raises:
+        DatasetInvalid: if there are fewer samples than parts.
+    """
+    _check_count(count, parts)
+    stream = np.random.Generator(np.random.PCG64(seed))
+    order, shares = stream.permutation(count), stream.dirichlet(np.full(parts, beta))
+    cuts = (np.cumsum(shares)[:-1] * count).round().astype(int)
+    groups = [piece.tolist() for piece in np.split(order, cuts)]
+    _top_up(groups, smallest=min(SMALLEST_PART, count // parts))
+    return [np.sort(np.array(group, dtype=np.intp)) for group in groups]
+
+
 def _check_count(count: int, parts: int) -> None:
     if count < parts:
         raise DatasetInvalid(f"{count} samples cannot be cut into {parts} parts; no part may be empty")

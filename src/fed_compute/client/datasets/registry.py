@@ -4,23 +4,27 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fed_compute.client.datasets.dataset import Dataset, RawSamples, settle
-from fed_compute.client.datasets.digits import load_digits
+from fed_compute.client.datasets.digits import load_breast_cancer, load_digits
 from fed_compute.client.datasets.idx import load_fashion_mnist
 from fed_compute.client.datasets.imagefolder import load_imagefolder
+from fed_compute.client.datasets.parquet import load_parquet
 from fed_compute.client.datasets.partition import Rows, dirichlet_parts, iid_parts, sorted_parts
 from fed_compute.client.datasets.spec import DataSpec, parse_spec, refuse_unknown_options
 from fed_compute.client.datasets.tables import load_csv, load_npz
-from fed_compute.errors import DatasetInvalid
+from fed_compute.errors import DatasetInvalid, NameReserved
 
 DATASETS_GROUP = "fed_compute.datasets"
-"""Entry point group of plug-in sources: name → callable(path, options) returning `RawSamples`."""
+"""Entry point group of plug-in sources: name → callable(path, options) returning (x, y) or `RawSamples`."""
 
 LoadSource = Callable[[str | None, Mapping[str, str]], RawSamples]
+Arrays = tuple[npt.ArrayLike, npt.ArrayLike]
+Load = TypeVar("Load", bound=Callable[[str | None, Mapping[str, str]], RawSamples | Arrays])
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,40 @@ class _Source:
 
 _BUILT_IN: Mapping[str, _Source] = {
     "digits": _Source(load_digits, "none"),
+    "breast-cancer": _Source(load_breast_cancer, "none", frozenset({"features"})),
     "csv": _Source(load_csv, "required", frozenset({"label"})),
     "npz": _Source(load_npz, "required"),
+    "parquet": _Source(load_parquet, "required", frozenset({"label"})),
     "imagefolder": _Source(load_imagefolder, "required", frozenset({"size", "gray"})),
     "fashion-mnist": _Source(load_fashion_mnist, "optional", frozenset({"subset"})),
 }
 
+_REGISTERED: dict[str, Callable[[str | None, Mapping[str, str]], RawSamples | Arrays]] = {}
+
+
+def register_dataset(name: str) -> Callable[[Load], Load]:
+    """Make a function the data source `name` of this process; for use as a decorator.
+
+    It is called with the path behind the colon and the options of the data specification, and returns samples and
+    labels: (x, y), each with one row per sample. A package that brings a source declares an entry point in the group
+    `fed_compute.datasets` instead. The last registration of a name counts, so a notebook's cell may run again.
+
+    Raises:
+        NameReserved: if a built-in source has the name.
+    """
+    if name in _BUILT_IN:
+        raise NameReserved("data source", name, reserved=_BUILT_IN)
+
+    def register(load: Load) -> Load:
+        _REGISTERED[name] = load
+        return load
+
+    return register
+
 
 def source_names() -> list[str]:
     """Return the names of all sources that this machine knows, sorted."""
-    return sorted({*_BUILT_IN, *_plugins()})
+    return sorted({*_BUILT_IN, *_REGISTERED, *_plugins()})
 
 
 def load_dataset(spec: str | DataSpec) -> Dataset:
@@ -74,19 +102,28 @@ def _read(spec: DataSpec) -> RawSamples:
 
 
 def _read_plugin(spec: DataSpec) -> RawSamples:
-    point = _plugins().get(spec.source)
-    if point is None:
+    match _plugin(spec.source)(spec.path, spec.options):
+        case RawSamples(x=x, y=y) | (x, y):
+            return RawSamples(np.asarray(x), np.asarray(y))
+        case other:
+            raise DatasetInvalid(
+                f"plug-in source {spec.source!r} returned a {type(other).__name__}, wanted (x, y) or RawSamples"
+            )
+
+
+def _plugin(name: str) -> Callable[[str | None, Mapping[str, str]], Any]:
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if (point := _plugins().get(name)) is None:
         names = source_names()
-        nearest = difflib.get_close_matches(spec.source, names, n=1, cutoff=0.5)
+        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
         raise DatasetInvalid(
-            f"data source {spec.source[:80]!r} is unknown{hint} known: {', '.join(names)}; "
+            f"data source {name[:80]!r} is unknown{hint} known: {', '.join(names)}; "
             f"a package with an entry point in the group {DATASETS_GROUP!r} adds one"
         )
-    raw = point.load()(spec.path, spec.options)
-    if not isinstance(raw, RawSamples):
-        raise DatasetInvalid(f"plug-in source {spec.source!r} returned a {type(raw).__name__}, wanted RawSamples")
-    return RawSamples(np.asarray(raw.x), np.asarray(raw.y))
+    load: Callable[[str | None, Mapping[str, str]], Any] = point.load()
+    return load
 
 
 def _plugins() -> dict[str, EntryPoint]:

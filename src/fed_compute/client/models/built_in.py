@@ -78,8 +78,9 @@ class SmallCNN(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         images = inputs.float().reshape(-1, *self.image)
-        maps = F.max_pool2d(F.relu(self.conv1(images)), 2)
-        maps = F.max_pool2d(F.relu(self.conv2(maps)), 2)
+        # Pooled before ReLU: the same numbers as the other way round, from a quarter of the comparisons.
+        maps = F.relu(F.max_pool2d(self.conv1(images), 2))
+        maps = F.relu(F.max_pool2d(self.conv2(maps), 2))
         outputs: torch.Tensor = self.output(F.relu(self.dense(maps.flatten(1))))
         return outputs
 

@@ -1,39 +1,22 @@
 """What operators do on pages. Each act is a form of an own page; the answer leads back to where it was sent from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from fed_compute.coordinator.sessions import Session
-from fed_compute.errors import FedComputeError, JobFileInvalid
+from fed_compute.errors import FedComputeError, PathNotFound, RequestInvalid
 from fed_compute.ids import ClientId, RoundId
-from fed_compute.protocol.job import parse_job_text
-from fed_compute.server.dashboard.render import Notice, render
+from fed_compute.server.dashboard.render import render
 from fed_compute.server.dashboard.visitors import Form, OperatorVisitor
-from fed_compute.server.dependencies import ClientName, Core, RoundNumber
+from fed_compute.server.dependencies import ClientName, Core, JobName, RoundNumber
 
-EXAMPLE = """name = "my-job"
-description = "What is trained, in a sentence."
+OVERLAP_HOURS = 24
+"""So long the old keys of a client stay good beside a new one, unless they are ended at once."""
 
-[model]
-name = "simple_mlp"
-args = { input_dim = 64, hidden_dim = 32, output_dim = 10 }
-
-[training]
-lr = 0.1
-batch_size = 32
-local_epochs = 1
-
-[rounds]
-total = 20
-target_updates = 10
-min_updates = 2
-deadline_seconds = 300
-
-[aggregation]
-rule = "robust"
-"""
+_Act = tuple[Callable[[], object], str]
+"""What to do, and the word that the next page says it with."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -46,66 +29,71 @@ def close_round(request: Request, core: Core, visitor: OperatorVisitor, form: Fo
     )
 
 
+@router.post("/ui/jobs/{name}/{act}")
+def steer_job(request: Request, core: Core, visitor: OperatorVisitor, form: Form, name: JobName, act: str) -> Response:
+    """Pause a job, let it go on, or stop it for good."""
+    by = visitor.principal.key_id
+    acts: Mapping[str, _Act] = {
+        "pause": (lambda: core.steering.pause(name, by=by), "paused"),
+        "resume": (lambda: core.steering.resume(name, by=by), "resumed"),
+        "stop": (lambda: core.steering.stop(name, by=by), "stopped"),
+    }
+    run, done = _known(request, acts, act)
+    return _act(request, visitor, run, f"/ui/jobs/{name}", done)
+
+
+@router.post("/ui/clients/{client_id}/rotate")
+def rotate_key(request: Request, core: Core, visitor: OperatorVisitor, form: Form, client_id: ClientName) -> Response:
+    """Make a new key for a client and show it, this once."""
+    at_once = form.get("at_once") == "yes"
+    issued = core.keys.rotate_client(
+        ClientId(client_id), overlap_seconds=0 if at_once else OVERLAP_HOURS * 3600.0, by=visitor.principal.key_id
+    )
+    return render(
+        request,
+        "new_key.html",
+        visitor,
+        client_id=client_id,
+        key=issued.text,
+        overlap_hours=0 if at_once else OVERLAP_HOURS,
+    )
+
+
 @router.post("/ui/clients/{client_id}/{act}")
 def move_client(
     request: Request, core: Core, visitor: OperatorVisitor, form: Form, client_id: ClientName, act: str
 ) -> Response:
     """Approve a client, shut it out, or let it in again."""
     by, client = visitor.principal.key_id, ClientId(client_id)
-    acts: dict[str, tuple[Callable[[], object], str]] = {
+    reason, with_invited = _reason(form), form.get("with_invited") == "yes"
+    acts: Mapping[str, _Act] = {
         "approve": (lambda: core.clients.approve(client, by=by), "approved"),
-        "ban": (
-            lambda: core.clients.ban(client, reason=form.get("reason") or None, with_invited=False, by=by),
-            "banned",
-        ),
+        "ban": (lambda: core.clients.ban(client, reason=reason, with_invited=with_invited, by=by), "banned"),
         "unban": (lambda: core.clients.unban(client, by=by), "unbanned"),
     }
-    if act not in acts:
-        return render(request, "error.html", visitor, status=404, title="Not Found", message="There is no such act.")
-    run, done = acts[act]
+    run, done = _known(request, acts, act)
     return _act(request, visitor, run, f"/ui/clients/{client_id}", done)
 
 
-@router.get("/ui/new-job")
-def new_job_page(request: Request, visitor: OperatorVisitor) -> Response:
-    """Show a form with a job file to change."""
-    return render(request, "new_job.html", visitor, text=EXAMPLE, checked=None)
+def _known(request: Request, acts: Mapping[str, _Act], act: str) -> _Act:
+    if act not in acts:
+        raise PathNotFound(request.url.path)
+    return acts[act]
 
 
-@router.post("/ui/new-job/check")
-def check_job(request: Request, visitor: OperatorVisitor, form: Form) -> Response:
-    """Say whether a job file could be used, without creating anything."""
-    return render(request, "new_job.html", visitor, text=form.get("job", ""), checked=_check(form.get("job", "")))
-
-
-@router.post("/ui/new-job")
-def create_job(request: Request, core: Core, visitor: OperatorVisitor, form: Form) -> Response:
-    """Create a job from a job file."""
-    text = form.get("job", "")
-    try:
-        job = core.jobs.create(parse_job_text(text))
-    except FedComputeError as error:
-        notice = Notice("bad", error.message)
-        return render(request, "new_job.html", visitor, status=error.status, notice=notice, text=text, checked=None)
-    return RedirectResponse(f"/ui/jobs/{job.name}?did=created", status_code=303)
-
-
-def _check(text: str) -> Notice:
-    try:
-        spec = parse_job_text(text)
-        schema = spec.schema_of_model()
-    except JobFileInvalid as error:
-        return Notice("bad", error.message)
-    return Notice(
-        "good", f"{spec.name}: {schema.num_parameters:,} parameters, {spec.rounds.total} rounds. It can be created."
-    )
+def _reason(form: dict[str, str]) -> str | None:
+    text = form.get("reason", "").strip()
+    if len(text) > 200:
+        raise RequestInvalid(f"the reason has {len(text)} characters, wanted at most 200")
+    return text or None
 
 
 def _act(request: Request, visitor: Session, act: Callable[[], object], back: str, done: str) -> Response:
     try:
         act()
     except FedComputeError as error:
+        ways = (("Back", back),)
         return render(
-            request, "error.html", visitor, status=error.status, title="Not done", message=error.message, back=back
+            request, "error.html", visitor, status=error.status, title="Not done", message=error.message, ways=ways
         )
     return RedirectResponse(f"{back}?did={done}", status_code=303)

@@ -14,11 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.responses import HTMLResponse, Response
 
 from fed_compute.coordinator.sessions import Session
+from fed_compute.server.dashboard.meanings import meaning
 
 VERSION = version("fed-compute")
 STATIC = files("fed_compute.server.dashboard") / "static"
 PAGES = (
     ("Overview", "/"),
+    ("Jobs", "/ui/jobs"),
     ("Clients", "/ui/clients"),
     ("Leaderboard", "/ui/leaderboard"),
     ("Events", "/ui/events"),
@@ -53,6 +55,10 @@ DONE = {
     "approved": "The client may take part.",
     "banned": "The client is shut out, and its lease is taken back.",
     "unbanned": "The client may take part again.",
+    "paused": "The job is paused; no more tasks of it are given until it goes on.",
+    "resumed": "The job goes on.",
+    "stopped": "The job is stopped for good. Its versions stay.",
+    "revoked": "The invitation opens nothing any more.",
 }
 """What a page says after an act, by the word in its address."""
 
@@ -75,6 +81,7 @@ def render(
         .render(
             pages=PAGES,
             here=request.url.path,
+            here_whole=f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path,
             version=VERSION,
             visitor=visitor,
             is_operator=visitor is not None and visitor.is_operator,
@@ -103,7 +110,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "count": count, "tokens": tokens, "percent": percent, "decimal": decimal, "moment": moment,
-        "duration": duration,
+        "duration": duration, "size": size, "place": place, "ticked": ticked, "meaning": meaning,
     }  # fmt: skip
     environment.globals["asset"] = asset
     return environment
@@ -147,9 +154,34 @@ def decimal(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
+def size(num_bytes: float | None) -> str:
+    """Write a number of bytes in the unit that suits it, of 1024 each."""
+    if num_bytes is None:
+        return "–"
+    if num_bytes < 1024:
+        return f"{num_bytes:.0f} B"
+    units = ("KiB", "MiB", "GiB", "TiB")
+    power = next((power for power in range(1, len(units)) if num_bytes < 1000 * 1024**power), len(units))
+    amount = num_bytes / 1024**power
+    return f"{amount:,.{2 if amount < 10 else 1 if amount < 100 else 0}f} {units[power - 1]}"
+
+
+def place(share: float) -> str:
+    """Write a place from 0 to 1 as a coordinate within a drawing: it fits whatever width the drawing has."""
+    return f"{share * 100:.2f}%"
+
+
 def moment(value: float | None) -> str:
     """Write a Unix time in UTC."""
     return "–" if value is None else datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def ticked(seconds: float) -> str:
+    """Write a round number of seconds as short as it goes."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s"
 
 
 def duration(seconds: float | None) -> str:

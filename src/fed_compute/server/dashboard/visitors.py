@@ -1,6 +1,7 @@
 """Who looks at a page: logging in and out, and what must be true of a form before it acts."""
 
 import hmac
+import re
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
@@ -8,15 +9,20 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from fed_compute.coordinator.sessions import SESSION_SECONDS, Session
-from fed_compute.errors import AuthenticationFailed, ClientBanned, PermissionDenied
+from fed_compute.errors import AuthenticationFailed, ClientBanned, PermissionDenied, RequestInvalid
 from fed_compute.server.bodies import read_body, require_type
 from fed_compute.server.dashboard.render import Notice, render
 from fed_compute.server.dependencies import Core
 from fed_compute.server.limits import charge_sender, note_failure, sender_network
 
+PLAIN = r"^[^\x00]*$"
+"""What text in an address looks like: no database keeps a NUL."""
+
 SESSION_COOKIE = "fed-compute-session"
 FORM = "application/x-www-form-urlencoded"
 LONGEST_FORM_BYTES = 256 << 10
+MOST_FIELDS = 100
+_OWN_PAGE = re.compile(r"/(ui/[A-Za-z0-9._/-]{0,200})?")
 
 router = APIRouter(include_in_schema=False)
 
@@ -70,22 +76,24 @@ OperatorVisitor = Annotated[Session, Depends(operator_of)]
 
 @router.get("/ui/login")
 def login_page(request: Request, visitor: Visitor) -> Response:
-    """Show the form that takes a key."""
-    return render(request, "login.html", visitor)
+    """Show the form that takes a key, and goes on to the page `next`."""
+    return render(request, "login.html", visitor, next=own_page(request.query_params.get("next", "/")))
 
 
 @router.post("/ui/login")
 async def login(request: Request, core: Core) -> Response:
     """Exchange a key for a session. The key is kept nowhere."""
     _require_own_origin(request)
-    key = (await _fields(request)).get("key", "").strip()
+    fields = await _fields(request)
+    key, goes_on = fields.get("key", "").strip(), own_page(fields.get("next", "/"))
     try:
         token = core.sessions.open(key)
+        is_client = core.sessions.read(token).principal.client_id is not None
     except (AuthenticationFailed, ClientBanned) as error:
         note_failure(core, sender_network(request))
         notice = Notice("bad", f"This key opens nothing here: {error.message}")
-        return render(request, "login.html", None, status=401, notice=notice)
-    response = RedirectResponse("/", status_code=303)
+        return render(request, "login.html", None, status=401, notice=notice, next=goes_on)
+    response = RedirectResponse("/ui/me" if is_client and goes_on == "/" else goes_on, status_code=303)
     response.set_cookie(
         SESSION_COOKIE,
         token,
@@ -106,10 +114,19 @@ def logout(form: Form) -> Response:
     return response
 
 
+def own_page(path: str) -> str:
+    """Return an address if it is one of our pages, else that of the overview: nobody is led elsewhere."""
+    return path if _OWN_PAGE.fullmatch(path) else "/"
+
+
 async def _fields(request: Request) -> dict[str, str]:
     require_type(request, FORM)
     body = await read_body(request, limit=LONGEST_FORM_BYTES)
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
+    try:
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError as error:
+        raise RequestInvalid(f"the form has more than {MOST_FIELDS} fields") from error
+    return {name: value.replace("\x00", "\N{REPLACEMENT CHARACTER}") for name, value in fields}
 
 
 def _require_own_origin(request: Request) -> None:

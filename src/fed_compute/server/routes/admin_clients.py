@@ -32,7 +32,9 @@ OfInvite = Annotated[
 def list_clients(
     core: Core,
     _: Observer,
-    state: Literal["active", "pending", "banned"] | None = None,
+    state: Annotated[
+        Literal["active", "pending", "banned"] | None, Query(description="Only clients in this state.")
+    ] = None,
     invite_id: OfInvite = None,
     inviter: OfClient = None,
     after: OfClient = None,

@@ -31,7 +31,9 @@ AfterKey = Annotated[
 def list_keys(
     core: Core,
     _: Observer,
-    scope: Literal["client", "observer", "operator"] | None = None,
+    scope: Annotated[
+        Literal["client", "observer", "operator"] | None, Query(description="Only keys of this scope.")
+    ] = None,
     client_id: OfClient = None,
     after: AfterKey = None,
     limit: PageSize = 100,

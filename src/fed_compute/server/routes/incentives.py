@@ -98,7 +98,7 @@ def incentive(
     core: Core,
     client_id: ClientName,
     after: Annotated[int, Query(ge=0, le=2**53, description="Only entries after this group.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = LONGEST_PAGE,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE, description="Entries on the page.")] = LONGEST_PAGE,
 ) -> IncentiveDetailsAnswer:
     """Return what one client has earned, with every reason and the numbers behind it."""
     balance = core.incentives.of(client_id, after=after, limit=limit)

@@ -3,11 +3,11 @@
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from fed_compute.coordinator.evaluations import VersionQuality
@@ -20,20 +20,32 @@ from fed_compute.errors import (
     JobExists,
     JobFileInvalid,
     JobNotFound,
+    JobOver,
     ModelMalformed,
     PermissionDenied,
     RequestInvalid,
 )
-from fed_compute.ids import format_version
+from fed_compute.ids import format_version, parse_version
 from fed_compute.protocol.job import JobSpec, parse_job, parse_job_text
 from fed_compute.protocol.messages import Request as Message
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.server.answers import JobAnswer, JobDetailsAnswer, JobsAnswer, VersionAnswer
+from fed_compute.server.answers import (
+    JobAnswer,
+    JobDetailsAnswer,
+    JobsAnswer,
+    ManifestAnswer,
+    ManifestsAnswer,
+    VersionAnswer,
+)
 from fed_compute.server.bodies import JSON, TOML, parse_json, read_body, require_type
-from fed_compute.server.dependencies import Core, JobName, Operator
-from fed_compute.server.documentation import BLOBS, BODY, DISK, RECORDS, refusals, takes
+from fed_compute.server.dependencies import Core, JobName, Operator, PageSize
+from fed_compute.server.documentation import BLOBS, BODY, DISK, RECORDS, STAFF, refusals, takes
 
 router = APIRouter(tags=["jobs"])
+
+AfterVersion = Annotated[
+    str | None, Query(pattern=r"^v[1-9][0-9]{0,8}$", description="Only the versions after this one.")
+]
 
 
 class JobRequest(Message):
@@ -73,6 +85,27 @@ def get_job(core: Core, name: JobName) -> JobDetailsAnswer:
     )
 
 
+@router.get(
+    "/jobs/{name}/manifests",
+    summary="Get what each version of a job was made of",
+    responses=refusals(*RECORDS, JobNotFound),
+)
+def get_manifests(core: Core, name: JobName, after: AfterVersion = None, limit: PageSize = 100) -> ManifestsAnswer:
+    """Return the versions' updates, by digest, with their weights, oldest version first. Whose they are is not told."""
+    versions = core.jobs.view(name).versions
+    start = 0 if after is None else parse_version(after)
+    page = versions[start : start + limit]
+    return ManifestsAnswer(
+        manifests=[
+            ManifestAnswer(
+                version=format_version(one.version), manifest=one.manifest, digest=one.digest, chain=one.chain
+            )
+            for one in page
+        ],
+        next=format_version(page[-1].version) if start + len(page) < len(versions) and page else None,
+    )
+
+
 @router.post(
     "/jobs",
     summary="Create a job",
@@ -102,6 +135,36 @@ async def create_job(request: Request, core: Core, _: Operator) -> Response:
     kind = require_type(request, JSON, TOML)
     body = await read_body(request, limit=core.settings.json_max_bytes)
     return await anyio.to_thread.run_sync(_create, core, body, kind == TOML)
+
+
+@router.post(
+    "/jobs/{name}/pause",
+    summary="Pause a job",
+    responses=refusals(*STAFF, *DISK, JobNotFound, JobOver),
+)
+def pause_job(core: Core, by: Operator, name: JobName) -> JobAnswer:
+    """Hand out no more work of the job. Work in progress may still be delivered, deadlines stand still. Repeatable."""
+    return _short(core, core.jobs.view(core.steering.pause(name, by=by.key_id).name))
+
+
+@router.post(
+    "/jobs/{name}/resume",
+    summary="Resume a paused job",
+    responses=refusals(*STAFF, *DISK, JobNotFound, JobOver),
+)
+def resume_job(core: Core, by: Operator, name: JobName) -> JobAnswer:
+    """Go on: the job's round has as much time left as it had when the job was paused. Repeatable."""
+    return _short(core, core.jobs.view(core.steering.resume(name, by=by.key_id).name))
+
+
+@router.post(
+    "/jobs/{name}/stop",
+    summary="Stop a job for good",
+    responses=refusals(*STAFF, *DISK, JobNotFound, JobOver),
+)
+def stop_job(core: Core, by: Operator, name: JobName) -> JobAnswer:
+    """End the job. Its live round is given up and its leases end; its models stay readable. Repeatable."""
+    return _short(core, core.jobs.view(core.steering.stop(name, by=by.key_id).name))
 
 
 def _create(core: Coordinator, body: bytes, is_toml: bool) -> Response:
@@ -143,6 +206,8 @@ def _short(core: Coordinator, view: JobView) -> JobAnswer:
         rounds_closed=sum(round_.state == "CLOSED" for round_ in view.rounds),
         current_round_id=None if live is None else live.round_id,
         latest_version=format_version(view.versions[-1].version),
+        mode=spec.rounds.mode,
+        mode_in_force=core.settings.applied_to(spec).rounds.mode,
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from fed_compute.coordinator.metrics import RoundMetrics
 from fed_compute.coordinator.queries import population
 from fed_compute.coordinator.reputation import PartView, Reputation
 from fed_compute.coordinator.wiring import Coordinator
@@ -18,7 +17,7 @@ from fed_compute.server.credit_answers import (
     ReputationAnswer,
     ReputationsAnswer,
 )
-from fed_compute.server.dependencies import ClientName, Core, RoundNumber
+from fed_compute.server.dependencies import ClientName, Core, RoundNumber, ServerState, State
 from fed_compute.server.documentation import RECORDS, refusals
 from fed_compute.server.prometheus import OPENMETRICS, PLAIN_TEXT, exposition
 from fed_compute.server.ranges import accepts
@@ -35,13 +34,31 @@ router = APIRouter(tags=["measures"])
         **refusals(*RECORDS),
     },
 )
-def metrics(request: Request, core: Core) -> Response:
+def metrics(request: Request, state: State) -> Response:
     """Return counts of the whole system and of each round; for Prometheus as text, if `Accept` asks for that."""
     accept = request.headers.get("accept")
     if accepts(accept, PLAIN_TEXT) or accepts(accept, OPENMETRICS):
-        text, kind = exposition(core, accept=accept or "")
-        return Response(text, headers={"Content-Type": kind, "Vary": "Accept"})
-    return JSONResponse(_all_metrics(core).model_dump(), headers={"Vary": "Accept"})
+        return _text(state, accept)
+    return JSONResponse(_all_metrics(state.coordinator).model_dump(), headers={"Vary": "Accept"})
+
+
+@router.get(
+    "/metrics/prometheus",
+    summary="Get all metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"content": {PLAIN_TEXT: {}, OPENMETRICS: {}}, "description": "OpenMetrics if `Accept` names it"},
+        **refusals(*RECORDS),
+    },
+)
+def prometheus_metrics(request: Request, state: State) -> Response:
+    """Return the metrics as text, whatever `Accept` says: Prometheus' format, or OpenMetrics if that is asked for."""
+    return _text(state, request.headers.get("accept"))
+
+
+def _text(state: ServerState, accept: str | None) -> Response:
+    text, kind = exposition(state, accept=accept or "")
+    return Response(text, headers={"Content-Type": kind, "Vary": "Accept", "Cache-Control": "no-store"})
 
 
 def _all_metrics(core: Coordinator) -> MetricsAnswer:
@@ -70,9 +87,7 @@ def _all_metrics(core: Coordinator) -> MetricsAnswer:
 def latest_metrics(core: Core) -> dict[str, Any]:
     """Return the newest round in which a task was handed out; before the first task, the newest round."""
     core.jobs.default()  # without any job there is no round either, and this says so
-    rounds = core.metrics.rounds()
-    newest: RoundMetrics = next((r for r in reversed(rounds) if r.started_at is not None), rounds[-1])
-    return newest.summary()
+    return core.metrics.latest().summary()
 
 
 @router.get("/metrics/round/{round_id}", summary="Get one round's metrics", responses=refusals(*RECORDS, RoundNotFound))

@@ -53,7 +53,7 @@ def get_model(
     caching = _ASK_AGAIN if version == "latest" else _FOREVER
     named = format_version(found.version)
     if accepts(request.headers.get("accept"), SAFETENSORS):
-        return _raw(request, core, found.digest, {"Cache-Control": caching, "Fed-Compute-Version": named})
+        return model_file(request, core, found.digest, {"Cache-Control": caching, "Fed-Compute-Version": named})
     if schema.num_parameters > core.settings.json_max_parameters:
         raise ModelTooLargeForJson(num_parameters=schema.num_parameters, limit=core.settings.json_max_parameters)
     answer = ModelAnswer(
@@ -74,7 +74,12 @@ def weights_as_json(core: Coordinator, digest: Digest, schema: ParameterSchema) 
     return {name: tensor.tolist() for name, tensor in tensors.items()}
 
 
-def _raw(request: Request, core: Coordinator, digest: Digest, headers: dict[str, str]) -> Response:
+def model_file(request: Request, core: Coordinator, digest: Digest, headers: dict[str, str]) -> Response:
+    """Return a model's safetensors file, or the part of it that was asked for, with further `headers`.
+
+    Raises:
+        RangeNotSatisfiable: if there is no such part.
+    """
     etag = f'"{digest}"'
     headers |= {"ETag": etag, "Vary": "Accept"}
     if is_known(request.headers.get("if-none-match"), etag):

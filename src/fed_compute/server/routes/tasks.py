@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from fed_compute.coordinator.queries import why_over
 from fed_compute.coordinator.recipes import recipe_of, spec_of
-from fed_compute.coordinator.task_assigner import Assignment, NothingToDo
+from fed_compute.coordinator.task_assigner import JOB_FINISHED, Assignment, NothingToDo
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, Digest, TaskId, format_version
@@ -43,6 +43,7 @@ from fed_compute.server.dependencies import (
     welcome,
 )
 from fed_compute.server.documentation import BLOBS, BODY, CLIENT, DISK, RECORDS, binary, refusals, takes_json
+from fed_compute.server.log_context import concerns
 
 LONGEST_WAIT_SECONDS = 30.0
 SIGN_OF_LIFE_SECONDS = 5.0
@@ -67,7 +68,7 @@ router = APIRouter(tags=["tasks"])
                     "schema": {"type": "string"},
                 },
                 REASON_HEADER: {
-                    "description": "Why: waiting, gathering, quota_used or job_finished.",
+                    "description": "Why: waiting, gathering, quota_used, job_paused or job_finished (or stopped).",
                     "schema": {"type": "string"},
                 },
             },
@@ -82,7 +83,15 @@ async def get_task(
     key: Key,
     spoken: Spoken,
     job: OfJob = None,
-    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS, allow_inf_nan=False)] = 0.0,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=LONGEST_WAIT_SECONDS,
+            allow_inf_nan=False,
+            description="Seconds to wait for a task if there is none.",
+        ),
+    ] = 0.0,
     evaluate: Annotated[bool, Query(description="Whether tasks of kind `evaluate` are welcome")] = True,
     audit: Annotated[bool, Query(description="Whether tasks of kind `audit` are welcome")] = False,
 ) -> Response:
@@ -104,6 +113,7 @@ async def get_task(
     found = await _ask_until(request, state, owner, look, wait=wait)
     if isinstance(found, NothingToDo):
         return Response(status_code=204, headers=_headers_of(found))
+    concerns(job=found.job.name, round_id=found.round.round_id, task_id=found.task.task_id)
     control = await anyio.to_thread.run_sync(state.coordinator.controls.digest, found)
     answer = _task_answer(state.coordinator, found, control)
     return JSONResponse(answer.model_dump(mode="json"), headers={"Cache-Control": "no-store"})
@@ -124,7 +134,9 @@ async def _ask_until(
             if state.news.closing:  # the server stops: of hundreds who wait, nobody looks once more
                 return state.coordinator.tasks.nothing_yet(owner)
             found = await anyio.to_thread.run_sync(look)
-        if isinstance(found, Assignment) or anyio.current_time() >= give_up_at or state.news.closing:
+        if isinstance(found, Assignment) or found.reason == JOB_FINISHED:
+            return found  # a job that is finished is nothing to wait for
+        if anyio.current_time() >= give_up_at or state.news.closing:
             return found
         with state.news.waiting_room.place(announced) as called:
             while not called.done() and (left := give_up_at - anyio.current_time()) > 0:
@@ -200,6 +212,7 @@ def heartbeat(
 ) -> HeartbeatAnswer:
     """Extend the lease. `abort` as action says that the work has become useless, `reason` why."""
     task = core.tasks.heartbeat(client_id, TaskId(task_id), progress=body.progress)
+    concerns(round_id=task.round_id)
     ending = None if task.state == "leased" else why_over(core.store, task)
     return HeartbeatAnswer(
         task_id=task.task_id,
@@ -227,6 +240,7 @@ def evaluation(
     task = core.evaluations.record(
         client_id, TaskId(task_id), num_samples=body.num_samples, loss=body.loss, accuracy=body.accuracy
     )
+    concerns(round_id=task.round_id)
     version = format_version(task.base_version)
     return TaskDone(success=True, message=f"Evaluation of {version} by {client_id} recorded", task_id=task.task_id)
 
@@ -283,6 +297,7 @@ def audit(
     task = core.audits.record(
         client_id, TaskId(task_id), num_samples=body.num_samples, base_loss=body.base_loss, loss=body.loss
     )
+    concerns(round_id=task.round_id)
     return TaskDone(success=True, message=f"Audit by {client_id} recorded", task_id=task.task_id)
 
 
@@ -297,5 +312,6 @@ def release(state: State, client_id: SignedIn, task_id: TaskName) -> TaskDone:
     What has arrived of the task's update is forgotten.
     """
     task = state.coordinator.tasks.release(client_id, TaskId(task_id))
+    concerns(round_id=task.round_id)
     state.uploads.abandon(task.task_id)
     return TaskDone(success=True, message=f"Task {task.task_id} was given back", task_id=task.task_id)

@@ -35,6 +35,7 @@ from fed_compute.server.documentation import (
     takes_json,
 )
 from fed_compute.server.limits import apply_limits, charge_update
+from fed_compute.server.log_context import concerns
 from fed_compute.server.uploads import (
     PARTIAL_UPLOAD,
     Piece,
@@ -46,7 +47,9 @@ from fed_compute.server.uploads import (
     require_offset,
 )
 
-Offset = Annotated[int, Header(alias="Upload-Offset", ge=0, le=2**53)]
+Offset = Annotated[
+    int, Header(alias="Upload-Offset", ge=0, le=2**53, description="Bytes of the whole before this piece.")
+]
 LastPiece = Annotated[
     Literal["?0", "?1"], Header(alias="Upload-Complete", description="`?1` with the last piece (a structured boolean).")
 ]
@@ -92,11 +95,14 @@ def _accept_json(request: Request, core: Coordinator, key: str | None, body: byt
     update = parse_json(body, UpdateRequest)
     if key is None:
         key = update.api_key
-    charge_update(core, request, core.auth.require_client(key, update.client_id), num_bytes=len(body))
+    client_id = core.auth.require_client(key, update.client_id)
+    concerns(client_id=client_id, round_id=update.round_id)
+    charge_update(core, request, client_id, num_bytes=len(body))
     if not 1 <= update.round_id <= MAX_ROUND_ID:
         raise RoundNotFound(update.round_id)
     accepted = core.pipeline.accept_json(key, update, max_bytes=core.settings.json_max_bytes)
-    core.presence.note(accepted.update.client_id)
+    concerns(task_id=accepted.update.task_id)
+    core.presence.note(client_id)
     return JSONResponse(_update_answer(accepted).model_dump(mode="json"))
 
 
@@ -199,6 +205,7 @@ async def continue_update(
 async def _admit(state: ServerState, key: str | None, task_id: str) -> Admission:
     pipeline, presence = state.coordinator.pipeline, state.coordinator.presence
     admission = await anyio.to_thread.run_sync(pipeline.admit, key, TaskId(task_id))
+    concerns(client_id=admission.task.client_id, job=admission.job.name, round_id=admission.task.round_id)
     presence.note(admission.task.client_id)
     return admission
 

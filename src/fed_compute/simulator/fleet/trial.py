@@ -5,33 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fed_compute.client import trainer
-from fed_compute.client.datasets import load_dataset, split_holdout
-from fed_compute.client.datasets.partition import dirichlet_parts
-from fed_compute.client.models.built_in import BUILT_IN_MODULES
 from fed_compute.clock import ManualClock
-from fed_compute.coordinator.recipes import recipe_of, schema_of, spec_of
+from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.settings import load_settings
-from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.coordinator.verify import verify
 from fed_compute.coordinator.wiring import Coordinator, open_coordinator
-from fed_compute.ids import ClientId
-from fed_compute.learning.privacy import PrivacyProtector
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.models import decode_model
-from fed_compute.protocol.schema import Vector
-from fed_compute.protocol.updates import encode_update
-from fed_compute.rounds.records import Version
-from fed_compute.simulator.fleet.setting import Setting
-from fed_compute.simulator.fleet.world import World
-from fed_compute.simulator.stacked import StackedModel
+from fed_compute.rounds.records import Job
+from fed_compute.simulator.cohort import CohortEngine
+from fed_compute.simulator.cohort.training import recipe_of
+from fed_compute.simulator.engines import steady_plan
+from fed_compute.simulator.fleet.setting import HEARTBEAT_SECONDS, LOOK_SECONDS, Setting
+from fed_compute.simulator.population import Population
+from fed_compute.simulator.roster import Roster
+from fed_compute.simulator.samples import Samples, load_samples
+from fed_compute.simulator.splits import Holdings, Split
+from fed_compute.simulator.training import Workshop
+from fed_compute.simulator.world import Tally, World
 
-HOLDOUT_FRACTION, HOLDOUT_SEED = 0.2, 0
 SMOOTHED_OVER = 5
 """The target is reached at the middle one of the first so many versions in a row whose mean accuracy is there."""
-HEARTBEAT_SECONDS = 20.0
 UNLIMITED = 10**9
 
 
@@ -74,88 +70,55 @@ def run_trial(spec: JobSpec, setting: Setting, folder: Path, *, seed: int) -> Tr
         heartbeat_seconds=HEARTBEAT_SECONDS,
         newcomer_quota=UNLIMITED,
         daily_quota=UNLIMITED,
-        requests_per_minute=UNLIMITED,
         updates_per_minute=UNLIMITED,
-        upload_mib_per_hour=UNLIMITED,
     )
     core = open_coordinator(settings, clock=clock)
     try:
-        core.jobs.create(spec)
-        return _run(core, clock, setting, seed=seed)
+        return _run(core, core.jobs.create(spec), clock, setting, seed=seed)
     finally:
         core.close()
 
 
-def _run(core: Coordinator, clock: ManualClock, setting: Setting, *, seed: int) -> Trial:
-    machines, began = setting.machines(seed=seed), clock.now()
-    school = _School(core, [machine.name for machine in machines], setting, seed=seed)
-    world = World(core, clock, setting, school.train, np.random.default_rng([seed, 1]))
-    points, reached_at = list[Point](), None
-    world.join(machines)
-    while reached_at is None and clock.now() - began < setting.longest_seconds:
-        world.step()
-        if (accuracy := school.news()) is not None:
-            points.append(Point(round(clock.now() - began, 1), round(accuracy, 4)))
-            recent = [point.accuracy for point in points[-SMOOTHED_OVER:]]
-            if len(recent) == SMOOTHED_OVER and sum(recent) / SMOOTHED_OVER >= setting.target_accuracy:
-                reached_at = points[-1 - SMOOTHED_OVER // 2].seconds
-    tally = world.tally
+def _run(core: Coordinator, job: Job, clock: ManualClock, setting: Setting, *, seed: int) -> Trial:
+    samples, spec, schema = load_samples("digits"), spec_of(job), schema_of(job)
+    split = Split("dirichlet", setting.alpha)
+    holdings = Holdings(samples.training, setting.num_clients, split, seed=seed)
+    population = Population(setting.fleet(), setting.num_clients, seed=seed, began_at=clock.now())
+    roster = Roster(population, rng=np.random.default_rng([seed, 31]))
+    with CohortEngine((samples.training,), processes=1, plan=steady_plan(spec, schema)) as engine:
+        workshop = Workshop(spec, schema, population, holdings, engine)
+        world = World(core, clock, roster, workshop, job=job.job_id, look_seconds=LOOK_SECONDS, seed=seed)
+        points, tallies, reached_at, began_at = list[Point](), list[Tally](), None, world.begin()
+        while reached_at is None and clock.now() - began_at < setting.longest_seconds and world.step():
+            if ended := world.take_ended():
+                tallies += [tally for _, tally in ended]
+                points.append(Point(round(clock.now() - began_at, 1), _accuracy(core, job, samples)))
+                reached_at = _reached_at(points, setting.target_accuracy)
+    staleness = [versions for tally in tallies for versions in tally.staleness]
     return Trial(
         points=tuple(points),
         reached_at=reached_at,
-        updates=tally.updates,
-        mean_staleness=tally.staleness_sum / max(1, tally.updates),
-        late=tally.late,
-        vanished=tally.vanished,
-        contributors=tally.contributors,
+        updates=len(staleness),
+        mean_staleness=sum(staleness) / max(1, len(staleness)),
+        late=sum(tally.late + tally.stopped for tally in tallies),
+        vanished=sum(tally.vanished for tally in tallies),
+        contributors=roster.num_contributors,
         breaches=len(verify(core.store, core.blobs).breaches),
     )
 
 
-class _School:
-    """Trains each machine's part of the digits with the client's own trainer, and examines the versions."""
+def _reached_at(points: list[Point], target_accuracy: float) -> float | None:
+    """Return when the target was reached, if the last versions have it in the mean."""
+    recent = [point.accuracy for point in points[-SMOOTHED_OVER:]]
+    if len(recent) < SMOOTHED_OVER or sum(recent) / SMOOTHED_OVER < target_accuracy:
+        return None
+    return points[-1 - SMOOTHED_OVER // 2].seconds
 
-    def __init__(self, core: Coordinator, names: list[ClientId], setting: Setting, *, seed: int) -> None:
-        training, self._held_out = split_holdout(load_dataset("digits"), HOLDOUT_FRACTION, HOLDOUT_SEED)
-        rows = dirichlet_parts(training.y, len(names), alpha=setting.alpha, seed=seed)
-        self._parts = {name: training.take(part) for name, part in zip(names, rows, strict=True)}
-        self._core, self._job = core, core.jobs.default()
-        model, self._schema = spec_of(self._job).model, schema_of(self._job)
-        self._model = StackedModel(BUILT_IN_MODULES[model.name](model.args), self._schema)
-        self._examined = 0
 
-    def train(self, work: Assignment) -> bytes:
-        """Do the work of a task and return the update."""
-        limits = self._core.limits.of(work.job, work.round.round_id)
-        recipe = recipe_of(
-            work.job,
-            work.task,
-            round_number=work.round.number,
-            max_norm=limits.max_norm,
-            max_num_samples=limits.max_num_samples,
-        )
-        done = trainer.train(recipe, self._vector(work.version), self._parts[work.task.client_id])
-        return encode_update(
-            PrivacyProtector.clip(done.delta, limits.max_norm),
-            encoding=recipe.encoding,
-            compression=recipe.compression,
-            topk_fraction=recipe.topk_fraction,
-            schema_digest=recipe.schema_digest,
-            num_samples=done.num_samples,
-            loss=done.loss,
-            train_seconds=None,
-            rng=np.random.default_rng(recipe.seed),
-        )
-
-    def news(self) -> float | None:
-        """Return the accuracy of the newest version on held-out digits, None if it was examined already."""
-        with self._core.store.snapshot() as records:
-            version = records.versions.latest(self._job.job_id)
-        if version.version == self._examined:
-            return None
-        self._examined = version.version
-        inputs, classes = torch.from_numpy(self._held_out.x), torch.from_numpy(self._held_out.y)
-        return float(self._model.accuracies(self._vector(version)[None].copy(), inputs, classes)[0]) / 100.0
-
-    def _vector(self, version: Version) -> Vector:
-        return decode_model(self._core.models.get(version.digest), self._schema)
+def _accuracy(core: Coordinator, job: Job, samples: Samples) -> float:
+    """Return the share of held-out digits that the newest version gets right."""
+    with core.store.snapshot() as records:
+        version = records.versions.latest(job.job_id)
+    vector = decode_model(core.models.get(version.digest), schema_of(job))
+    found = trainer.evaluate(recipe_of(spec_of(job), schema_of(job)), vector, samples.held_out)
+    return round(found.accuracy or 0.0, 4)

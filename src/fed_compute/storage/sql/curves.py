@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, cast, func, select
 
 from fed_compute.ids import JobId
 from fed_compute.rounds.records import RoundState
 from fed_compute.storage.sql import tables
+
+NO_ROUND = 2**53
+"""A number that no round reaches."""
 
 _R, _U, _E = tables.rounds.c, tables.updates.c, tables.evaluations.c
 
@@ -18,7 +21,7 @@ def _mean(value: ColumnElement[float | None], weight: ColumnElement[int]) -> Col
 
 _ROUNDS = (
     select(_R.round_id, _R.number, _R.state, _R.result_version, _R.opened_at, _R.started_at, _R.closed_at)
-    .where(_R.job_id == bindparam("job_id"))
+    .where(_R.job_id == bindparam("job_id"), _R.round_id < bindparam("before"))
     .order_by(_R.round_id.desc())
     .limit(bindparam("limit"))
     .subquery()
@@ -27,7 +30,7 @@ _UPDATES = (
     select(
         _U.round_id,
         func.count().label("num_updates"),
-        func.sum(_U.num_samples).label("num_samples"),
+        cast(func.sum(_U.num_samples), BigInteger).label("num_samples"),  # PostgreSQL sums to NUMERIC
         _mean(_U.loss, _U.num_samples).label("train_loss"),
     )
     .where(_U.round_id.in_(select(_ROUNDS.c.round_id)))
@@ -89,9 +92,9 @@ class CurveRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def of_job(self, job_id: JobId, *, limit: int) -> list[RoundPoint]:
-        """Return the last `limit` rounds of a job, oldest first."""
-        rows = self._connection.execute(_POINTS, {"job_id": job_id, "limit": limit})
+    def of_job(self, job_id: JobId, *, limit: int, before: int = NO_ROUND) -> list[RoundPoint]:
+        """Return the last `limit` rounds of a job that are before the round `before`, oldest first."""
+        rows = self._connection.execute(_POINTS, {"job_id": job_id, "limit": limit, "before": before})
         return [RoundPoint(**row._mapping) for row in rows]
 
     def count_received_since(self, moment: float, *, among: int) -> int:

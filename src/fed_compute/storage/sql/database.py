@@ -11,8 +11,10 @@ default.
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import StaticPool
 
-from fed_compute.errors import ExtraMissing, SchemaUnsupported, SettingInvalid, StorageBusy
+from fed_compute.errors import ExtraMissing, FedComputeError, SchemaUnsupported, SettingInvalid, StorageBusy
 from fed_compute.storage.sql.failures import translated
+from fed_compute.storage.tally import Tally
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MILLISECONDS = 10_000
@@ -36,10 +39,33 @@ WRITER_LOCK = 0x6665_6463
 POSTGRESQL_DRIVER = "postgresql+psycopg"
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The shape of a database's tables: the one found (None for no tables), the one wanted, by their numbers.
+
+    `is_known` is false if a newer version of the product made it.
+    """
+
+    found: str | None
+    wanted: str | None
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLoad:
+    """What one process asked of its database: `begun` transactions by access, `failed` ones by the error's code."""
+
+    begun: Tally[str] = field(default_factory=Tally)
+    failed: Tally[str] = field(default_factory=Tally)
+    waited_seconds: Tally[str] = field(default_factory=Tally)
+    """How long those of an access waited for their turn."""
+
+
 class Database:
     """Opens transactions on one database. Safe to share between threads."""
 
     def __init__(self, engine: Engine) -> None:
+        self.load = DatabaseLoad()
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._begin_writing = "BEGIN IMMEDIATE" if self._is_sqlite else f"SELECT pg_advisory_xact_lock({WRITER_LOCK})"
@@ -63,12 +89,16 @@ class Database:
             StorageBusy: if others hold the write lock too long, or the database undid the transaction.
             StorageUnreachable, DiskFull, DiskFailed, RecordConflict, StorageFailed: as `failures.translated`.
         """
+        asked_at = time.perf_counter()
         # Threads of one process queue here, so that each process asks the database for one connection only.
         if not self._write_lock.acquire(timeout=BUSY_TIMEOUT_MILLISECONDS / 1000):
+            self.load.failed.add(StorageBusy.code)
             raise StorageBusy()
         try:
-            with translated(), self._engine.begin() as connection:
+            with translated(self._note_failure), self._engine.begin() as connection:
                 connection.exec_driver_sql(self._begin_writing)
+                self.load.begun.add("write")
+                self.load.waited_seconds.add("write", time.perf_counter() - asked_at)
                 yield connection
         finally:
             self._write_lock.release()
@@ -80,7 +110,8 @@ class Database:
         Raises:
             StorageBusy, StorageUnreachable, DiskFailed, StorageFailed: as `failures.translated`.
         """
-        with translated(), self._read_lock, self._reading.connect() as connection:
+        self.load.begun.add("read")
+        with translated(self._note_failure), self._read_lock, self._reading.connect() as connection:
             if self._is_sqlite:
                 connection.exec_driver_sql("BEGIN")
             yield connection
@@ -92,9 +123,8 @@ class Database:
         Raises:
             SchemaUnsupported: if a newer version of the product wrote the database.
         """
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        config = _migrations()
+        known = _revisions(config)
         with self.write() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
             if current is not None and current not in known:
@@ -105,9 +135,34 @@ class Database:
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 
+    def schema(self) -> Schema:
+        """Return which shape the tables have, and which this version of the product gives them. Changes nothing.
+
+        Raises:
+            StorageBusy, StorageUnreachable, DiskFailed, StorageFailed: as `failures.translated`.
+        """
+        config = _migrations()
+        with self.read() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        wanted = ScriptDirectory.from_config(config).get_current_head()
+        return Schema(found, wanted, is_known=found is None or found in _revisions(config))
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    def _note_failure(self, error: FedComputeError) -> None:
+        self.load.failed.add(error.code)
+
+
+def _migrations() -> alembic.config.Config:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+def _revisions(config: alembic.config.Config) -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
 
 
 def open_database(url: str) -> Database:

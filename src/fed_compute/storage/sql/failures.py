@@ -1,7 +1,7 @@
 """What a database's error means in the words of the product. No exception of a driver leaves the storage room."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -28,8 +28,8 @@ _UNIQUE_SQLITE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PR
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Run a block, with every error of the database turned into one of the product's.
+def translated(note: Callable[[FedComputeError], None] = lambda error: None) -> Iterator[None]:
+    """Run a block, with every error of the database turned into one of the product's, which `note` is told.
 
     Raises:
         StorageBusy: if the same again may succeed.
@@ -42,7 +42,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise meaning(error) from error
+        told = meaning(error)
+        note(told)
+        raise told from error
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The journal: one line per state change, written in the transaction that makes the change."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -12,7 +12,35 @@ from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record
 
 _ENTRY = columns(tables.journal, Entry)
+_J = tables.journal.c
 _INSERT = insert(tables.journal)
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: that costs as much as a line
+
+Line = dict[str, Any]
+"""One entry that is not written yet: `line` makes it."""
+
+
+def line(
+    kind: str,
+    *,
+    at: float,
+    job_id: JobId | None = None,
+    round_id: RoundId | None = None,
+    client_id: ClientId | None = None,
+    task_id: TaskId | None = None,
+    **payload: Any,
+) -> Line:
+    """Return an entry to be written. `payload` must be plain JSON data without secrets or model values."""
+    return {
+        "kind": kind,
+        "at": at,
+        "job_id": job_id,
+        "round_id": round_id,
+        "client_id": client_id,
+        "task_id": task_id,
+        "payload": _ENCODER.encode(payload),
+    }
 
 
 class JournalRows:
@@ -20,6 +48,11 @@ class JournalRows:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._num_appended = 0
+
+    def appended(self) -> list[Entry]:
+        """Return what this transaction has appended so far, oldest first. There is one writer at a time."""
+        return self.newest(limit=self._num_appended)[::-1] if self._num_appended else []
 
     def append(
         self,
@@ -33,36 +66,52 @@ class JournalRows:
         **payload: Any,
     ) -> None:
         """Write one entry. `payload` must be plain JSON data without secrets or model values."""
-        self._connection.execute(
-            _INSERT,
-            {
-                "kind": kind,
-                "at": at,
-                "job_id": job_id,
-                "round_id": round_id,
-                "client_id": client_id,
-                "task_id": task_id,
-                "payload": json.dumps(payload, separators=(",", ":"), allow_nan=False),
-            },
+        self.append_all(
+            [line(kind, at=at, job_id=job_id, round_id=round_id, client_id=client_id, task_id=task_id, **payload)]
         )
+
+    def append_all(self, lines: Sequence[Line]) -> None:
+        """Write entries in their order, in one statement; none is fine."""
+        if lines:
+            self._connection.execute(_INSERT, lines)
+            self._num_appended += len(lines)
 
     def after(self, seq: int, *, limit: int = 1000) -> list[Entry]:
         """Return the entries after number `seq`, oldest first, at most `limit`."""
         query = select(*_ENTRY).where(tables.journal.c.seq > seq).order_by(tables.journal.c.seq).limit(limit)
         return [record(Entry, row) for row in self._connection.execute(query)]
 
-    def of_round(self, round_id: RoundId) -> list[Entry]:
-        """Return the entries about one round, oldest first."""
-        query = select(*_ENTRY).where(tables.journal.c.round_id == round_id).order_by(tables.journal.c.seq)
+    def of_round(self, round_id: RoundId, *, after: int = 0, kinds: Collection[str] = ()) -> list[Entry]:
+        """Return the entries about one round after number `after`, all or those of some kinds, oldest first."""
+        query = select(*_ENTRY).where(_J.round_id == round_id, _J.seq > after).order_by(_J.seq)
+        if kinds:
+            query = query.where(_J.kind.in_(list(kinds)))
         return [record(Entry, row) for row in self._connection.execute(query)]
 
-    def newest(self, *, limit: int, kind: str | None = None, client_id: str | None = None) -> list[Entry]:
-        """Return the newest entries, newest first, at most `limit`: all, or those of a kind or a client."""
-        query = select(*_ENTRY).order_by(tables.journal.c.seq.desc()).limit(limit)
-        if kind is not None:
-            query = query.where(tables.journal.c.kind == kind)
-        if client_id is not None:
-            query = query.where(tables.journal.c.client_id == client_id)
+    def newest(
+        self,
+        *,
+        limit: int,
+        above: int = 0,
+        below: int | None = None,
+        kind: str | None = None,
+        client_id: str | None = None,
+        job_id: int | None = None,
+        without: Collection[str] = (),
+    ) -> list[Entry]:
+        """Return the newest entries, newest first, at most `limit`: of a kind, a client, a job, without some kinds.
+
+        Only numbers above `above` and below `below` are looked at. There is an index on the client; entries of a
+        rare kind or job are searched for one by one, so bound the numbers.
+        """
+        query = select(*_ENTRY).where(_J.seq > above).order_by(_J.seq.desc()).limit(limit)
+        if below is not None:
+            query = query.where(_J.seq < below)
+        for column, wanted in ((_J.kind, kind), (_J.client_id, client_id), (_J.job_id, job_id)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        if without:
+            query = query.where(_J.kind.not_in(list(without)))
         return [record(Entry, row) for row in self._connection.execute(query)]
 
     def last_seq(self) -> int:
@@ -74,6 +123,11 @@ class JournalRows:
         query = select(tables.cursors.c.seq, tables.cursors.c.state).where(tables.cursors.c.reader == reader)
         row = self._connection.execute(query).one_or_none()
         return (0, {}) if row is None else (row.seq, json.loads(row.state))
+
+    def cursors(self) -> dict[str, int]:
+        """Return how far each reader got, by name."""
+        query = select(tables.cursors.c.reader, tables.cursors.c.seq).order_by(tables.cursors.c.reader)
+        return {reader: seq for reader, seq in self._connection.execute(query)}
 
     def move_cursor(self, reader: str, seq: int, state: Mapping[str, Any]) -> None:
         """Record how far a reader got. Do it in the transaction that stores what it read."""

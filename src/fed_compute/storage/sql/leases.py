@@ -11,6 +11,7 @@ _T = tables.tasks.c
 _TRAINING = (_T.job_id == bindparam("job_id"), _T.kind == TaskKind.TRAIN, _T.state == TaskState.LEASED)
 _LIVE = select(*columns(tables.tasks, Task)).where(*_TRAINING).order_by(_T.leased_at, _T.task_id)
 _COUNT = select(func.count()).where(*_TRAINING)
+_COUNT_ALL = select(func.count()).where(*_TRAINING[1:])
 
 
 class LeaseRows:
@@ -26,3 +27,7 @@ class LeaseRows:
     def count(self, job_id: JobId) -> int:
         """Return how many live leases a job has."""
         return self._connection.execute(_COUNT, {"job_id": job_id}).scalar_one()
+
+    def count_all(self) -> int:
+        """Return how many live leases there are."""
+        return self._connection.execute(_COUNT_ALL).scalar_one()

@@ -1,5 +1,6 @@
 """The credit ledger: double entry, append only, idempotent. Amounts are whole micro-tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,13 +106,16 @@ class LedgerRows:
         row = self._connection.execute(_BALANCE, {"accounts": [account]}).one_or_none()
         return 0 if row is None else int(row.micro_tokens)
 
-    def balances(self) -> dict[str, int]:
-        """Return the balance of every account, in micro-tokens."""
-        rows = self._connection.execute(select(_A.account, _A.micro_tokens))
+    def balances(self, accounts: Sequence[str] | None = None) -> dict[str, int]:
+        """Return the balance of every account, or of those of some that there are, in micro-tokens."""
+        query = select(_A.account, _A.micro_tokens)
+        rows = self._connection.execute(query if accounts is None else query.where(_A.account.in_(accounts)))
         return {account: int(balance) for account, balance in rows}
 
-    def lines_of(self, client_id: ClientId, *, after: int = 0, limit: int = 1_000_000) -> list[LedgerLine]:
-        """Return why a client has what it has, oldest first: the groups after number `after`, at most `limit`."""
+    def lines_of(
+        self, client_id: ClientId, *, after: int = 0, limit: int = 1_000_000, newest_first: bool = False
+    ) -> list[LedgerLine]:
+        """Return why a client has what it has, oldest first if not told otherwise: groups after number `after`."""
         own, escrow = tables.ledger_entries.alias(), tables.ledger_entries.alias()
         group = [_G.group_id, _G.kind, _G.reason, _G.client_id, _G.round_id, _G.task_id, _G.at, _G.terms, _G.refers_to]
         query = (
@@ -120,7 +124,7 @@ class LedgerRows:
             .outerjoin(escrow, (escrow.c.group_id == _G.group_id) & (escrow.c.account == escrow_of(client_id)))
             .where(_G.client_id == client_id, _G.group_id > after)
             .where((own.c.micro_tokens.is_not(None)) | (escrow.c.micro_tokens.is_not(None)))
-            .order_by(_G.group_id)
+            .order_by(_G.group_id.desc() if newest_first else _G.group_id)
             .limit(limit)
         )
         return [LedgerLine(*row) for row in self._connection.execute(query)]

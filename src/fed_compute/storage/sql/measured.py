@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from fed_compute.ids import ClientId, JobId
-from fed_compute.rounds.records import RoundState, TaskKind, TaskState
+from fed_compute.ids import ClientId, JobId, RoundId
+from fed_compute.rounds.records import ClientState, RoundState, TaskKind, TaskState
 from fed_compute.storage.sql import tables
 
 _T, _R = tables.tasks.c, tables.rounds.c
@@ -38,6 +38,13 @@ _OVERTIME = select(func.count()).where(
     _T.state == TaskState.LEASED,
     _T.soft_deadline < bindparam("now"),
 )
+_LEASES = (
+    select(_T.job_id, _T.kind, func.count(), func.count().filter(_T.deadline < bindparam("now")))
+    .where(_T.state == TaskState.LEASED)
+    .group_by(_T.job_id, _T.kind)
+)
+_CLIENTS = select(tables.clients.c.state, func.count()).group_by(tables.clients.c.state)
+_NEWEST = select(_R.round_id).order_by(_R.round_id.desc()).limit(1)
 _LAST_SIGN = select(func.max(tables.clients.c.last_seen_at))
 
 
@@ -64,6 +71,20 @@ class MeasuredRows:
     def count_overtime(self, job_id: JobId, *, now: float) -> int:
         """Return how many live leases to train are past their soft deadline."""
         return self._connection.execute(_OVERTIME, {"job_id": job_id, "now": now}).scalar_one()
+
+    def count_leases(self, *, now: float) -> dict[tuple[JobId, TaskKind], tuple[int, int]]:
+        """Return by job and kind how many leases nobody has ended, and how many of them are past their deadline."""
+        rows = self._connection.execute(_LEASES, {"now": now})
+        return {(JobId(job_id), kind): (live, overdue) for job_id, kind, live, overdue in rows}
+
+    def count_clients(self) -> dict[ClientState, int]:
+        """Return how many clients there are of each state that any has."""
+        return {state: count for state, count in self._connection.execute(_CLIENTS)}
+
+    def newest_round(self) -> RoundId:
+        """Return the newest round in which a task was handed out; before the first task, the newest round."""
+        started = self._connection.execute(_NEWEST.where(_R.started_at.is_not(None))).scalar()
+        return RoundId(started or self._connection.execute(_NEWEST).scalar_one())
 
     def last_sign_of_life(self) -> float | None:
         """Return when any client was last heard of."""

@@ -1,7 +1,7 @@
 """Rows that journal readers keep: one JSON text per key, rebuilt from the journal at any time."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
@@ -22,6 +22,15 @@ class Projection:
         """Return what is kept under a key."""
         text = self._connection.execute(select(self._text).where(self._key == key)).scalar()
         return None if text is None else json.loads(text)
+
+    def some(self, keys: Collection[str | int]) -> dict[Any, Any]:
+        """Return what is kept under some keys, by key: one statement for each thousand of them."""
+        found, wanted = dict[Any, Any](), list(keys)
+        for start in range(0, len(wanted), _MOST_PARAMETERS):
+            some = self._key.in_(wanted[start : start + _MOST_PARAMETERS])
+            rows = self._connection.execute(select(self._key, self._text).where(some))
+            found |= {key: json.loads(text) for key, text in rows}
+        return found
 
     def all(self) -> dict[Any, Any]:
         """Return everything, by key."""

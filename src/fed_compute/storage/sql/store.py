@@ -1,15 +1,17 @@
 """All repositories of one transaction, in one hand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from fed_compute.rounds.records import Entry
 from fed_compute.storage.sql.audits import AuditReportRows, AuditRows
+from fed_compute.storage.sql.bulk import BulkRows
 from fed_compute.storage.sql.clients import ClientRows
 from fed_compute.storage.sql.curves import CurveRows
-from fed_compute.storage.sql.database import Database
+from fed_compute.storage.sql.database import Database, DatabaseLoad
 from fed_compute.storage.sql.evaluations import EvaluationRows
 from fed_compute.storage.sql.invites import ChallengeRows, InviteRows
 from fed_compute.storage.sql.jobs import JobRows
@@ -28,6 +30,7 @@ from fed_compute.storage.sql.projections import (
 )
 from fed_compute.storage.sql.rankings import RankingRows
 from fed_compute.storage.sql.rounds import RoundRows
+from fed_compute.storage.sql.sent import SentRows
 from fed_compute.storage.sql.tasks import TaskRows
 from fed_compute.storage.sql.teams import TeamRows
 from fed_compute.storage.sql.updates import UpdateRows
@@ -48,6 +51,7 @@ class Records:
     leases: LeaseRows
     measured: MeasuredRows
     updates: UpdateRows
+    sent: SentRows
     evaluations: EvaluationRows
     curves: CurveRows
     versions: VersionRows
@@ -62,6 +66,7 @@ class Records:
     audit_reports: AuditReportRows
     round_contributions: Projection
     importances: Importances
+    bulk: BulkRows
 
 
 def _records(connection: Connection) -> Records:
@@ -76,6 +81,7 @@ def _records(connection: Connection) -> Records:
         leases=LeaseRows(connection),
         measured=MeasuredRows(connection),
         updates=UpdateRows(connection),
+        sent=SentRows(connection),
         evaluations=EvaluationRows(connection),
         curves=CurveRows(connection),
         versions=VersionRows(connection),
@@ -90,6 +96,7 @@ def _records(connection: Connection) -> Records:
         audit_reports=AuditReportRows(connection),
         round_contributions=round_contributions(connection),
         importances=Importances(connection),
+        bulk=BulkRows(connection),
     )
 
 
@@ -99,16 +106,31 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._listeners: list[Callable[[], None]] = []
+        self._readers: list[Callable[[Sequence[Entry]], None]] = []
+
+    @property
+    def load(self) -> DatabaseLoad:
+        """What this process asked of the database."""
+        return self._database.load
 
     def on_commit(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every committed transaction, on the thread that committed."""
         self._listeners.append(listener)
 
+    def on_entries(self, reader: Callable[[Sequence[Entry]], None]) -> None:
+        """Call `reader` with what a committed transaction has appended to the journal. It must not raise."""
+        self._readers.append(reader)
+
     @contextmanager
     def transaction(self) -> Iterator[Records]:
         """Run a block that changes records: durable as a whole afterwards, or not at all."""
         with self._database.write() as connection:
-            yield _records(connection)
+            records = _records(connection)
+            yield records
+            entries = records.journal.appended() if self._readers else []
+        if entries:
+            for reader in self._readers:
+                reader(entries)
         for listener in self._listeners:
             listener()
 

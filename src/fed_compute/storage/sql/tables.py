@@ -151,6 +151,7 @@ rounds = Table(
     Column("soft_seconds", Double),
     Column("gathering_since", Double),
     Column("max_staleness", Integer, nullable=False, server_default="0"),
+    Column("left_seconds", Double),
     Column("worker", String(64)),
     Column("worker_until", Double),
     sqlite_autoincrement=True,
@@ -259,6 +260,7 @@ journal = Table(
     Column("payload", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+Index("ix_journal_client_id_seq", journal.c.client_id, journal.c.seq)
 
 cursors = Table(
     "cursors",

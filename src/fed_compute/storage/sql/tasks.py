@@ -1,14 +1,14 @@
 """Rows of tasks, which are the leases."""
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
-from fed_compute.rounds.records import Task, TaskKind, TaskState
+from fed_compute.rounds.records import RoundMode, Task, TaskKind, TaskState
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record, required, values
 
 _TASK = columns(tables.tasks, Task)
-_T = tables.tasks.c
+_T, _R = tables.tasks.c, tables.rounds.c
 # Statements are built once: building one costs several times as much as running it.
 _INSERT = insert(tables.tasks)
 _PUT = update(tables.tasks).where(_T.task_id == bindparam("key"))
@@ -31,7 +31,12 @@ _COUNT = (
 )
 _OVERDUE = (
     select(*_TASK)
-    .where(_T.state == TaskState.LEASED, _T.deadline < bindparam("now"))
+    .join(tables.rounds, _R.round_id == _T.round_id)
+    .where(
+        _T.state == TaskState.LEASED,
+        _T.deadline < bindparam("now"),
+        or_(_T.heartbeats, _T.kind != TaskKind.TRAIN, _R.left_seconds.is_(None), _R.mode == RoundMode.FEDBUFF),
+    )
     .order_by(_T.deadline)
     .limit(bindparam("limit"))
 )
@@ -87,7 +92,10 @@ class TaskRows:
         return {state: count for state, count in rows}
 
     def overdue(self, now: float, *, limit: int) -> list[Task]:
-        """Return live leases that ran out before `now`."""
+        """Return live leases that ran out before `now`.
+
+        One without heartbeats that lasts as long as its round cannot run out while the round is paused.
+        """
         rows = self._connection.execute(_OVERDUE, {"now": now, "limit": limit})
         return [record(Task, row) for row in rows]
 

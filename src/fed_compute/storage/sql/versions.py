@@ -41,6 +41,14 @@ class VersionRows:
         row = self._connection.execute(select(*_VERSION).where(tables.versions.c.round_id == round_id)).one_or_none()
         return None if row is None else record(Version, row)
 
+    def page(self, job_id: JobId, *, limit: int, before: int | None = None) -> list[Version]:
+        """Return a job's versions, newest first, at most `limit`, those before version `before`."""
+        query = select(*_VERSION).where(tables.versions.c.job_id == job_id)
+        if before is not None:
+            query = query.where(tables.versions.c.version < before)
+        rows = self._connection.execute(query.order_by(tables.versions.c.version.desc()).limit(limit))
+        return [record(Version, row) for row in rows]
+
     def of_job(self, job_id: JobId) -> list[Version]:
         """Return every version of a job in order."""
         query = select(*_VERSION).where(tables.versions.c.job_id == job_id).order_by(tables.versions.c.version)

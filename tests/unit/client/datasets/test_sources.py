@@ -226,7 +226,7 @@ def test_a_missing_file_is_an_error_that_names_it(spec: str) -> None:
     ("spec", "says"),
     [
         ("digitz", "did you mean 'digits'"),
-        ("nothing-like-it", "known: csv, digits"),
+        ("nothing-like-it", "known: breast-cancer, csv, digits"),
         ("digits,prt=1/2", "did you mean 'part'"),
         ("digits:/some/path", "takes no path"),
         ("csv", "needs a path"),

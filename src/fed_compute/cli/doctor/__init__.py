@@ -1,0 +1,1 @@
+"""`fed-compute doctor`: what is wrong with a machine, and what to do about it."""

@@ -1,0 +1,73 @@
+"""Makes updates in cohorts: those that arrive now, and with them those that will arrive next from the same base."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from fed_compute.coordinator.recipes import schema_of
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.ids import JobId, TaskId
+from fed_compute.learning.vectors import Vector
+from fed_compute.protocol.models import decode_model
+from fed_compute.rounds.records import Job, TaskState
+from fed_compute.simulator.timeline import Shift, Timeline
+from fed_compute.simulator.training import Order, Workshop
+
+AHEAD_BYTES = 256 << 20
+"""So many bytes of updates are made ahead of their arrival at most."""
+
+
+class Ahead:
+    """Keeps the updates that were made and have not arrived yet."""
+
+    def __init__(self, core: Coordinator, timeline: Timeline, workshop: Workshop) -> None:
+        self._core = core
+        self._timeline = timeline
+        self._workshop = workshop
+        self._bodies: dict[TaskId, bytes | None] = {}
+
+    def body(self, shift: Shift) -> bytes | None:
+        """Return the update of a shift: empty if nobody waits for it, None if its training diverged."""
+        return self._bodies.get(shift.task.task_id, b"")
+
+    def forget(self, shift: Shift) -> None:
+        """Throw the update of a shift away."""
+        self._bodies.pop(shift.task.task_id, None)
+
+    def make(self, shifts: Sequence[Shift], *, job: JobId, most: int) -> None:
+        """Make the updates of these shifts that somebody waits for, and those that are likely next.
+
+        `most` is how many updates the round can still take: more are not made.
+        """
+        missing = self._awaited([shift for shift in shifts if shift.task.task_id not in self._bodies])
+        for base_version in sorted({shift.task.base_version for shift in missing}):
+            group = [shift for shift in missing if shift.task.base_version == base_version]
+            found, base = self._base(job, base_version)
+            room = min(most, max(1, AHEAD_BYTES // (4 * base.size))) - len(group)
+            group += self._next_ones(base_version, max(0, room))
+            orders = [self._order(found, shift) for shift in group]
+            for shift, body in zip(group, self._workshop.bodies(base, orders), strict=True):
+                self._bodies[shift.task.task_id] = body
+
+    def _awaited(self, shifts: Sequence[Shift]) -> list[Shift]:
+        """Return those whose lease is still live."""
+        with self._core.store.snapshot() as records:
+            tasks = records.bulk.tasks([shift.task.task_id for shift in shifts])
+        return [shift for shift in shifts if tasks[shift.task.task_id].state is TaskState.LEASED]
+
+    def _next_ones(self, base_version: int, count: int) -> list[Shift]:
+        """Return the shifts that are next to arrive with updates of the same base."""
+        waiting = (
+            shift
+            for shift in self._timeline.later_arrivals()
+            if shift.task.base_version == base_version and shift.task.task_id not in self._bodies
+        )
+        return list(islice(waiting, count))
+
+    def _base(self, job_id: JobId, number: int) -> tuple[Job, Vector]:
+        with self._core.store.snapshot() as records:
+            job, version = records.jobs.get(job_id), records.versions.get(job_id, number)
+        return job, decode_model(self._core.models.get(version.digest), schema_of(job))
+
+    def _order(self, job: Job, shift: Shift) -> Order:
+        limits = self._core.limits.of(job, shift.task.round_id)
+        return Order(shift.client, shift.task.client_id, shift.round_number, limits.max_norm, limits.max_num_samples)

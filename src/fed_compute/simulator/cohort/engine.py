@@ -1,0 +1,248 @@
+"""Trains the clients of a round at the speed of the hardware, with the results of the client's own trainer."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from fed_compute.client.datasets import Dataset
+from fed_compute.client.models import build_model
+from fed_compute.client.trainer import Device, choose_device, set_threads
+from fed_compute.client.trainer_checks import check_data
+from fed_compute.errors import CohortUnsupported, ModelMismatch
+from fed_compute.protocol.job import JobSpec, Loss, ModelSection
+from fed_compute.protocol.schema import ParameterSchema, Vector
+from fed_compute.simulator.cohort.arranging import arrange
+from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients
+from fed_compute.simulator.cohort.calls import Call, Task, groups_of
+from fed_compute.simulator.cohort.crew import Crew
+from fed_compute.simulator.cohort.memory import Lender, Place, Segment
+from fed_compute.simulator.cohort.plan import Plan
+from fed_compute.simulator.cohort.shards import Shard
+from fed_compute.simulator.cohort.training import Trainers, recipe_of
+
+_WORTH_MORE_PROCESSES_SECONDS = 1.0
+_Lent = tuple[Segment, Place]
+
+
+@dataclass(frozen=True, eq=False)
+class CohortResult:
+    """What n clients' training gave, in the order of their shards.
+
+    `deltas`, shape (n, P), float32, is trained minus base. `losses`, shape (n,), float64, is each client's mean loss
+    per sample over its last epoch. Both are NaN for a client whose loss or parameters stopped being finite, where
+    `client.trainer` raises `TrainingDiverged`.
+    """
+
+    deltas: npt.NDArray[np.float32]
+    losses: npt.NDArray[np.float64]
+
+
+class CohortEngine:
+    """Many virtual clients' local training, each within 1e-5 of what `client.trainer.train` gives from the same seed.
+
+    Save where rounding decides: a ReLU of an input that is zero but for it may fall to either side, and Adam makes a
+    step of a gradient that is nothing else.
+
+    Which path trains them is measured at the first call of a job, see `calibration`, unless `plan` says it. Which one
+    it is shows only in the rounding, but there it does. So for the same bytes again, give the plan of the first run:
+    `str(engine.calibration.plan)` belongs into every report and every command that is to repeat a run. Nothing
+    else that is measured or that depends on the machine's load has a part in the result: not the number of processes,
+    not which of them trained whom. Other hardware or another PyTorch may round otherwise.
+
+    `datasets` are laid into shared memory once; shards of other data sets cost a copy in each call. `processes` counts
+    this one, None takes as many as there are cores, started as soon as a second of training was done; CUDA takes this
+    one only, and the whole cohort at once. Use it in a `with`: at its end the other processes are gone. They, and their
+    memory, go with this process as well, however it ends. Not for several threads at once.
+
+    Raises:
+        CohortUnsupported: if more processes than one are asked for where there cannot be.
+        ExtraMissing: if CUDA is asked for and this torch finds none.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset] = (),
+        *,
+        processes: int | None = None,
+        device: Device = "cpu",
+        plan: Plan | None = None,
+    ) -> None:
+        self._device = choose_device(device)
+        self._processes = _usable_processes(processes, self._device)
+        self._starts_at_once = processes is not None
+        self._datasets = tuple(datasets)
+        self._given_plan = plan
+        self._trainers = Trainers(self._device)
+        self._tasks: list[tuple[Task, Calibration]] = []
+        self._fitting: WeakKeyDictionary[Dataset, list[tuple[ModelSection, Loss]]] = WeakKeyDictionary()
+        self._probe: tuple[ModelSection, nn.Module] | None = None
+        self._lender = Lender()
+        self._crew: Crew | None = None
+        self._seconds_trained = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The plan of the last job that was trained, and why it was chosen; None before the first call."""
+        return self._tasks[-1][1] if self._tasks else None
+
+    def train(
+        self,
+        base: Vector,
+        shards: Sequence[Shard],
+        recipe: JobSpec,
+        seeds: Sequence[int],
+        *,
+        schema: ParameterSchema | None = None,
+        added: npt.NDArray[np.float32] | None = None,
+    ) -> CohortResult:
+        """Train each shard from `base`, shape (P,), with its own seed, as the recipe says.
+
+        `schema` is the model's, needed for a plug-in. `added`, shape (n, P), is added to each step's gradient of each
+        client. The deltas' memory is used again as soon as nobody refers to them, so results are not to be kept
+        for long. Memory beyond them: a stack of parameters in each process, and each client's row numbers.
+
+        Raises:
+            ModelMismatch, ModelUnknown: if model, base and data do not fit together, found and wanted.
+            DatasetInvalid: if a shard is empty.
+            CohortUnsupported: if the plan that was given cannot train this model.
+            WorkerLost: if another process ended before its work was done. The engine can go on with the next call.
+        """
+        schema = schema or recipe.schema_of_model()
+        _check_shapes(base, shards, seeds, added, schema)
+        base = np.require(base, requirements=["C", "W"])  # torch shares no memory that must not be written
+        added = None if added is None else np.require(added, requirements=["C", "W"])
+        if not shards:
+            return CohortResult(np.empty((0, schema.num_parameters), dtype=np.float32), np.empty(0))
+        deltas, losses, lent = self._room(len(shards), schema.num_parameters)
+        call = arrange(
+            base, shards, seeds, recipe.training, known=self._datasets, deltas=deltas, losses=losses, added=added
+        )
+        self._check_data(call, recipe, schema)
+        started = time.perf_counter()
+        with _repeatable(self._device):
+            self._train(self._task_of(recipe, schema, call), call, lent)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+        self._seconds_trained += time.perf_counter() - started
+        return CohortResult(call.deltas, call.losses)
+
+    def close(self) -> None:
+        """End the other processes. The engine can still be used, and starts new ones if it needs them."""
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
+
+    def _train(self, task: Task, call: Call, lent: _Lent | None) -> None:
+        trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.num_clients)
+        if lent is None or not self._is_worth_processes(len(groups)):
+            for group in groups:
+                trainer(call, group)
+            return
+        crew, self._crew = self._crew or Crew(self._processes - 1, self._datasets), None
+        crew.train(task, call, trainer, lent, wait=self._starts_at_once)
+        self._crew = crew
+
+    def _is_worth_processes(self, num_groups: int) -> bool:
+        if self._processes == 1 or num_groups == 1:
+            return False
+        return self._starts_at_once or self._seconds_trained > _WORTH_MORE_PROCESSES_SECONDS
+
+    def _task_of(self, job: JobSpec, schema: ParameterSchema, call: Call) -> Task:
+        """Return the task of a job with its plan, chosen or checked at the job's first call."""
+        for found in self._tasks:
+            known = found[0]
+            if (known.job.model, known.job.training, known.schema) == (job.model, job.training, schema):
+                self._tasks.remove(found)
+                self._tasks.append(found)
+                return known
+        if self._given_plan is None:
+            calibration = calibrate(call, job, schema, self._device)
+        else:
+            calibration = Calibration(self._given_plan.filled(fitting_clients(call, job, schema, self._device)))
+            check(call, Task(job, schema, calibration.plan), self._device)
+        self._tasks.append((Task(job, schema, calibration.plan), calibration))
+        return self._tasks[-1][0]
+
+    def _check_data(self, call: Call, job: JobSpec, schema: ParameterSchema) -> None:
+        """Check each data set that is used, once for each model and loss."""
+        need = (job.model, job.training.loss)
+        used = [call.datasets[number] for number in np.unique(call.sources)]
+        if unchecked := [dataset for dataset in used if need not in self._fitting.get(dataset, [])]:
+            if self._probe is None or self._probe[0] != job.model:
+                self._probe = job.model, build_model(recipe_of(job, schema))
+            for dataset in unchecked:
+                check_data(self._probe[1], job.training.loss, dataset)
+                self._fitting.setdefault(dataset, []).append(need)
+
+    def _room(self, count: int, length: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Lent | None]:
+        """Return room for deltas and losses, and where the deltas lie if other processes can write there."""
+        if self._device.type == "cuda":  # memory that the device can write to directly
+            losses = torch.empty(count, dtype=torch.float64, pin_memory=True)
+            return torch.empty(count, length, pin_memory=True).numpy(), losses.numpy(), None
+        deltas, segment, place = self._lender.lend((count, length))
+        return deltas, np.empty(count), (segment, place)
+
+
+def _usable_processes(wanted: int | None, device: torch.device) -> int:
+    if device.type == "cuda" or not hasattr(socket, "send_fds"):
+        if wanted is not None and wanted > 1:
+            where = "on CUDA, where all clients are trained at once" if device.type == "cuda" else "on this system"
+            raise CohortUnsupported(f"{wanted} processes are not possible {where}; wanted 1")
+        return 1
+    if wanted is not None and wanted < 1:
+        raise CohortUnsupported(f"{wanted} processes cannot train anything; wanted at least 1, or None for each core")
+    return wanted or _usable_cores()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """Let torch compute so that sums come in the same order each time: in one thread, on CUDA in full float32."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    if device.type == "cpu":
+        set_threads(1)
+    precise = cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False)
+    try:
+        with precise if device.type == "cuda" else nullcontext():
+            yield
+    finally:
+        set_threads(threads)
+
+
+def _check_shapes(
+    base: Vector,
+    shards: Sequence[Shard],
+    seeds: Sequence[int],
+    added: npt.NDArray[np.float32] | None,
+    schema: ParameterSchema,
+) -> None:
+    """Raise ModelMismatch unless all belong together."""
+    length, count = schema.num_parameters, len(shards)
+    if base.shape != (length,) or base.dtype != np.float32:
+        raise ModelMismatch(f"base is {base.dtype} of shape {list(base.shape)}, the model takes float32 of [{length}]")
+    if len(seeds) != count:
+        raise ModelMismatch(f"there are {len(seeds)} seeds for {count} clients, wanted one for each")
+    if added is not None and (added.shape != (count, length) or added.dtype != np.float32):
+        raise ModelMismatch(f"added is {added.dtype} of shape {list(added.shape)}, wanted float32 of {[count, length]}")

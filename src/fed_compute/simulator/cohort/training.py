@@ -1,0 +1,232 @@
+"""Training the clients of one group, by whatever path."""
+
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from fed_compute.client.datasets import Dataset
+from fed_compute.client.models import build_model
+from fed_compute.client.trainer import Device, train
+from fed_compute.client.trainer_checks import targets_of
+from fed_compute.errors import CohortUnsupported, TrainingDiverged
+from fed_compute.protocol.job import JobSpec
+from fed_compute.protocol.messages import Recipe
+from fed_compute.protocol.schema import ParameterSchema
+from fed_compute.simulator.cohort.calls import Call, Numbers, Task
+from fed_compute.simulator.cohort.gradients import Gradients, Stacks
+from fed_compute.simulator.cohort.modules import LoopedModule, VmappedModule, why_not_looped
+from fed_compute.simulator.cohort.optimizers import StackedOptimizer
+from fed_compute.simulator.cohort.plan import TrainingPath
+from fed_compute.simulator.cohort.stacked import STACKED_MODELS, stacked_model
+from fed_compute.simulator.cohort.timetable import Timetable, on_device
+
+
+class GroupTrainer(Protocol):
+    """Trains some of a call's clients."""
+
+    def __call__(self, call: Call, group: slice) -> None:
+        """Write deltas and losses of the group's clients into the call; on CUDA this may be done a little later."""
+        ...
+
+
+def make_trainer(task: Task, device: torch.device) -> GroupTrainer:
+    """Return what trains groups by the task's plan.
+
+    Raises:
+        CohortUnsupported: if the plan's path cannot train the model, with the reason.
+    """
+    if task.plan.path is TrainingPath.SEQUENTIAL:
+        return _OneByOne(recipe_of(task.job, task.schema), device)
+    module = build_model(recipe_of(task.job, task.schema))
+    if reason := why_not(task.plan.path, task.job, task.schema, module):
+        raise CohortUnsupported(f"path {task.plan.path} cannot train model {task.job.model.name!r}: {reason}")
+    return _Together(task, _gradients(task, module, device), device)
+
+
+class Trainers:
+    """The trainer of the last task, kept for the next call: its model is built and its memory is warm."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._last: tuple[Task, GroupTrainer] | None = None
+
+    def of(self, task: Task) -> GroupTrainer:
+        """Return the trainer of a task.
+
+        Raises:
+            CohortUnsupported: if the task's path cannot train the model.
+        """
+        if self._last is None or self._last[0] is not task:
+            self._last = task, make_trainer(task, self._device)
+        return self._last[1]
+
+
+def why_not(path: TrainingPath, job: JobSpec, schema: ParameterSchema, module: nn.Module) -> str | None:
+    """Say what keeps a path from training a model, as far as the model's form tells, or None."""
+    if path is TrainingPath.SEQUENTIAL:
+        return None
+    if path is TrainingPath.STACKED:
+        return None if job.model.name in STACKED_MODELS else f"it takes {', '.join(STACKED_MODELS)} only"
+    return why_not_looped(module, schema)
+
+
+def recipe_of(job: JobSpec, schema: ParameterSchema, *, seed: int = 0) -> Recipe:
+    """Return what a client would be told to train."""
+    return Recipe(
+        model=job.model.name,
+        model_args=job.model.args,
+        schema_digest=schema.digest(),
+        parameters=[(parameter.name, list(parameter.shape)) for parameter in schema.parameters],
+        training=job.training,
+        holdout_fraction=job.evaluation.holdout_fraction,
+        encoding=job.wire.encoding,
+        compression=job.wire.compression,
+        topk_fraction=job.wire.topk_fraction,
+        max_update_norm=None,
+        seed=seed,
+    )
+
+
+def _gradients(task: Task, module: nn.Module, device: torch.device) -> Gradients:
+    loss = task.job.training.loss
+    match task.plan.path:
+        case TrainingPath.STACKED:
+            return stacked_model(task.job.model, loss)
+        case TrainingPath.VMAP:
+            return VmappedModule(module.to(device), task.schema, loss)
+        case _:
+            return LoopedModule(module.to(device), task.schema, loss)
+
+
+class _OneByOne:
+    """The client's own trainer."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self._recipe = recipe
+        self._device: Device = "cuda" if device.type == "cuda" else "cpu"
+
+    def __call__(self, call: Call, group: slice) -> None:
+        for client in range(group.start, group.stop):
+            recipe = self._recipe.model_copy(update={"seed": int(call.seeds[client])})
+            dataset = call.datasets[call.sources[client]].take(call.shard(client))
+            place = call.places[client]
+            added = None if call.added is None else call.added[place]
+            try:
+                found = train(recipe, call.base, dataset, device=self._device, added=added)
+            except TrainingDiverged:
+                call.deltas[place], call.losses[place] = np.nan, np.nan
+            else:
+                call.deltas[place], call.losses[place] = found.delta, found.loss
+
+
+class _Together:
+    """Stacks of parameters, moved step by step. The stacks are kept from group to group, in the cache."""
+
+    def __init__(self, task: Task, gradients: Gradients, device: torch.device) -> None:
+        self._schema = task.schema
+        self._training = task.job.training
+        self._gradients = gradients
+        self._device = device
+        self._is_channels_last = task.plan.path is TrainingPath.LOOPED
+        self._stacks: list[torch.Tensor] = []
+        self._samples: WeakKeyDictionary[Dataset, tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
+
+    def __call__(self, call: Call, group: slice) -> None:
+        clients = range(group.start, group.stop)
+        inputs, targets = self._samples_of(call.datasets[call.sources[group.start]])
+        shards, seeds = [call.shard(client) for client in clients], [int(call.seeds[client]) for client in clients]
+        timetable = Timetable(shards, seeds, self._training, self._device)
+        start = self._split(call.base)
+        stacks = self._start_stacks(start, len(clients))
+        added = None if call.added is None else self._split(call.added[call.places[group]])
+        optimizer = StackedOptimizer(stacks, self._training, start=start, added=added)
+        losses = torch.zeros(len(clients), len(timetable), dtype=torch.float64, device=self._device)
+        for step in timetable:
+            places, shape = step.rows.reshape(-1), step.rows.shape
+            found, gradients = self._gradients(
+                [stack[: step.active] for stack in stacks],
+                inputs.index_select(0, places).reshape(*shape, *inputs.shape[1:]),
+                targets.index_select(0, places).reshape(*shape, *targets.shape[1:]),
+                step.weights,
+            )
+            optimizer.step(gradients, active=step.active)
+            losses[: step.active, step.number] = found.detach().double()
+        self._write(call, group, stacks, start=start, losses=losses, shares=timetable.shares)
+
+    def _samples_of(self, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return inputs and targets on the device, moved there once for as long as the data set is in use."""
+        if dataset not in self._samples:
+            targets = targets_of(dataset, self._training.loss)
+            self._samples[dataset] = torch.from_numpy(dataset.x).to(self._device), targets.to(self._device)
+        return self._samples[dataset]
+
+    def _split(self, vectors: npt.NDArray[np.float32]) -> list[torch.Tensor]:
+        """Cut vectors, shape (…, P), into one tensor for each parameter, (…, its shape), on the device."""
+        there, tensors, offset = on_device(vectors, self._device), [], 0
+        for one in self._schema.parameters:
+            tensors.append(there[..., offset : offset + one.size].reshape(*vectors.shape[:-1], *one.shape))
+            offset += one.size
+        return tensors
+
+    def _start_stacks(self, start: Stacks, count: int) -> list[torch.Tensor]:
+        if not self._stacks or len(self._stacks[0]) != count:
+            self._stacks = [self._empty(one, count) for one in start]
+        for stack, one in zip(self._stacks, start, strict=True):
+            stack.copy_(one)
+        return self._stacks
+
+    def _empty(self, one: torch.Tensor, count: int) -> torch.Tensor:
+        """Make room for `count` tensors; the kernels of convolutions with their channels last, as those run fastest."""
+        if one.ndim == 4 and self._is_channels_last:
+            outputs, inputs, height, width = one.shape
+            return torch.empty(count, outputs, height, width, inputs, device=self._device).permute(0, 1, 4, 2, 3)
+        return torch.empty(count, *one.shape, device=self._device)
+
+    def _write(
+        self, call: Call, group: slice, stacks: Stacks, *, start: Stacks, losses: torch.Tensor, shares: torch.Tensor
+    ) -> None:
+        order, rows = _rows(call.places[group])
+        is_direct = self._device.type == "cpu" and order is None and isinstance(rows, slice)
+        moved = torch.from_numpy(call.deltas)[rows] if is_direct else self._room(len(call.places[group]))
+        offset = 0
+        for stack, one, parameter in zip(stacks, start, self._schema.parameters, strict=True):
+            place = moved[:, offset : offset + parameter.size]
+            torch.sub(stack.reshape(len(stack), -1), one.reshape(-1), out=place)
+            offset += parameter.size
+        means, trace = (losses * shares).sum(dim=1), losses.sum(dim=1) + moved.sum(dim=1)
+        _blank(means, moved, ~torch.isfinite(trace))  # where anything is not finite, the trace is not
+        if order is not None:
+            means, moved = means[order], moved[order]
+        _put(means, call.losses, rows)
+        if not is_direct:
+            _put(moved, call.deltas, rows)
+
+    def _room(self, count: int) -> torch.Tensor:
+        return torch.empty(count, self._schema.num_parameters, device=self._device)
+
+
+def _blank(means: torch.Tensor, moved: torch.Tensor, unsound: torch.Tensor) -> None:
+    """Set the results of the clients that are `unsound`, shape (k,), to NaN."""
+    if unsound.device.type == "cuda" or bool(unsound.any()):  # to ask would be to wait for the device
+        means.masked_fill_(unsound, torch.nan)
+        moved.masked_fill_(unsound.unsqueeze(1), torch.nan)
+
+
+def _put(results: torch.Tensor, target: npt.NDArray[Any], rows: slice | Numbers) -> None:
+    """Copy results into rows of an array; from CUDA into a slice of pinned memory this returns before it is done."""
+    if isinstance(rows, slice):
+        torch.from_numpy(target)[rows].copy_(results, non_blocking=True)
+    else:
+        target[rows] = results.cpu().numpy()
+
+
+def _rows(places: Numbers) -> tuple[torch.Tensor | None, slice | Numbers]:
+    """Return in which order to take results (None: as they are), and the rows they go to, if possible as a slice."""
+    order = np.argsort(places)
+    ordered = places[order]
+    rows = slice(int(ordered[0]), int(ordered[0]) + len(places)) if (np.diff(ordered) == 1).all() else ordered
+    return None if (np.diff(order) == 1).all() else torch.from_numpy(order), rows

@@ -1,0 +1,92 @@
+"""Accuracy and loss with matplotlib, for notebooks and papers, and the split as a picture file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fed_compute.errors import ExtraMissing
+from fed_compute.simulator.samples import Arrays, load_samples
+from fed_compute.simulator.splits import Holdings, Split
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fed_compute.simulator.report.report import Report
+
+BLUE, RED, GRID = "#0b6fb8", "#d1495b", "#e4e4e4"
+MOST_CLIENTS = 60
+
+
+def draw_figure(report: "Report") -> "Figure":
+    """Return the held-out quality over rounds (left) and over virtual minutes (right).
+
+    Raises:
+        ExtraMissing: if matplotlib is not installed.
+    """
+    figure = _figure((9.6, 3.6), what="the figure of a simulation")
+    rows = report.rounds
+    has_classes = report.accuracy is not None
+    ys = [report.first.accuracy if has_classes else report.first.loss]
+    ys += [row.accuracy if has_classes else row.loss for row in rows]
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, xs, label in (
+        (axes[0], [0, *(row.round for row in rows)], "round"),
+        (axes[1], [0.0, *(row.ended_seconds / 60 for row in rows)], "virtual time, minutes"),
+    ):
+        axis.plot(xs, ys, color=BLUE if has_classes else RED, linewidth=1.8)
+        axis.set_xlabel(label)
+        _plain(axis)
+    axes[0].set_ylabel("accuracy on held-out samples" if has_classes else "loss on held-out samples")
+    figure.suptitle(f"{report.setup.job.name}: {report.setup.num_clients:,} clients, fleet {report.setup.fleet.name}")
+    figure.tight_layout()
+    return figure
+
+
+def draw_split(
+    data: str | Arrays, path: Path, *, clients: int, split: str, seed: int, samples_per_client: int | None = None
+) -> None:
+    """Write a PNG: how many samples of each class the first clients would have, as `simulate` shares data out.
+
+    Raises:
+        ExtraMissing: if matplotlib is not installed.
+        SimulationImpossible, DatasetInvalid, DatasetMissing: as `simulate`.
+    """
+    samples = load_samples(data)
+    holdings = Holdings(
+        samples.training,
+        clients,
+        Split.parse(split),
+        seed=seed,
+        users=samples.users,
+        samples_per_client=samples_per_client,
+    )
+    figure = _figure((9.6, 4.2), what="the picture of a split")
+    axis = figure.subplots()
+    classes, counts = holdings.table(MOST_CLIENTS)
+    floor = counts[:, 0] * 0
+    for place, label in enumerate(classes):
+        axis.bar(range(len(counts)), counts[:, place], bottom=floor, label=str(label), width=0.86)
+        floor = floor + counts[:, place]
+    axis.set(xlabel="client", ylabel="samples", title=f"{samples.training.name}, split {split}: {clients:,} clients")
+    if len(classes) > 1:
+        axis.legend(title="class", fontsize=8, ncols=2, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
+    _plain(axis)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+
+
+def _figure(size: tuple[float, float], *, what: str) -> "Figure":
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and an extra
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(what=what, extra="plots") from error
+    figure = Figure(figsize=size, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _plain(axis: Any) -> None:
+    axis.grid(color=GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
+    for side in axis.spines.values():
+        side.set_visible(False)

@@ -1,0 +1,241 @@
+"""`simulate`: a job, many virtual clients and the real coordinator, in one call."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fed_compute.client import trainer
+from fed_compute.clock import ManualClock
+from fed_compute.coordinator.recipes import schema_of, spec_of
+from fed_compute.coordinator.settings import CoordinatorSettings
+from fed_compute.coordinator.wiring import Coordinator, open_coordinator
+from fed_compute.errors import SimulationImpossible
+from fed_compute.ids import RoundId
+from fed_compute.protocol.job import JobSpec, default_job, load_job, parse_job
+from fed_compute.protocol.models import decode_model
+from fed_compute.rounds.records import Job, Version
+from fed_compute.simulator.cohort import CohortEngine, Plan
+from fed_compute.simulator.cohort.training import recipe_of
+from fed_compute.simulator.engines import plan_named
+from fed_compute.simulator.history import Quality, RoundRow, row_of
+from fed_compute.simulator.population import FleetSpec, Population, load_fleet
+from fed_compute.simulator.report import Report, Setup
+from fed_compute.simulator.roster import Roster
+from fed_compute.simulator.samples import Arrays, Samples, load_samples
+from fed_compute.simulator.splits import Holdings, Split
+from fed_compute.simulator.training import Engine, Workshop
+from fed_compute.simulator.world import Tally, World
+from fed_compute.storage.blob_stores import IN_PROCESS
+
+BEGAN_AT = 1_767_225_600.0
+"""Midnight UTC on 1 January 2026: the virtual clock starts here, so that hours of the day mean something."""
+UNLIMITED = 10**9
+MOST_ABANDONED = 10
+"""So many rounds given up in a row end a simulation: a coordinator would go on for ever."""
+
+OnRound = Callable[[RoundRow], None]
+
+
+def simulate(
+    job: JobSpec | Mapping[str, Any] | str | Path | None = None,
+    *,
+    clients: int = 100,
+    data: str | Arrays = "digits",
+    behavior: str | Path | FleetSpec = "stable",
+    seed: int = 0,
+    rounds: int | None = None,
+    split: str = "iid",
+    samples_per_client: int | None = None,
+    plan: str | None = None,
+    processes: int | None = None,
+    engine: Engine | None = None,
+    on_round: OnRound | None = None,
+) -> Report:
+    """Train a job with virtual clients around the real coordinator, in virtual time, and return what came of it.
+
+    The coordinator is the product's own: rounds, leases, validation, aggregation and journal, on a store in memory.
+    The clients train for real; only time passes by a clock of its own. Equal arguments give equal reports, byte for
+    byte, on one machine and with one version of the libraries.
+
+        report = simulate("job.toml", clients=100, data="digits", behavior="volunteer", seed=1)
+        report.accuracy
+
+    Args:
+        job: a job, a job file, or the same as plain data; without one the job that `fed-compute serve` starts with.
+        clients: how many virtual clients there are.
+        data: a data specification as of `fed-compute join --data`, or arrays (x, y), or (x, y, users).
+        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`) or a fleet file.
+        seed: of everything that is drawn: clients, their data, their training, the first model. It replaces the job's.
+        rounds: how many rounds to train; without it the job's own number.
+        split: who has which samples: `iid`, `dirichlet:0.3`, `shards:2`, `quantity:0.5`, `feature:0.5`, `user`.
+        samples_per_client: draw so many for each client, with replacement, instead of sharing the data out.
+        plan: by which path clients are trained, such as `stacked:10`; `auto` measures which is fastest. Without one it
+            follows from the model: paths round differently, so this keeps equal seeds equal.
+        processes: how many processes train; without it as many as there are cores. It changes no byte.
+        engine: what trains instead of a `CohortEngine`; `plan` and `processes` are then without effect.
+        on_round: called with each round's row as it ends.
+
+    Raises:
+        JobFileInvalid, FleetInvalid, SimulationImpossible: before any training, naming the key and the nearest one.
+        DatasetInvalid, DatasetMissing: if the data cannot be used or had.
+        ModelMismatch: if model and data do not fit together.
+        CohortUnsupported: if `plan` cannot train this model.
+    """
+    fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
+    spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
+    schema, samples = spec.schema_of_model(), load_samples(data)
+    setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
+    holdings = Holdings(
+        samples.training, clients, cut, seed=seed, users=samples.users, samples_per_client=samples_per_client
+    )
+    population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
+    clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
+    with (
+        one_thread(),
+        CohortEngine((samples.training,), processes=processes, plan=chosen) as cohort,
+        _coordinator(fleet, clock) as core,
+    ):
+        workshop = Workshop(spec, schema, population, holdings, engine or cohort)
+        examiner = _Examiner(core, core.jobs.create(spec), samples)
+        roster = Roster(population, rng=np.random.default_rng([seed, 31]))
+        look_seconds, first = fleet.coordinator.look_seconds, examiner.quality
+        world = World(core, clock, roster, workshop, job=examiner.job.job_id, look_seconds=look_seconds, seed=seed)
+        rows = tuple(_rounds(world, examiner, workshop, roster, on_round or _nobody))
+        return Report(
+            setup=replace(setup, plan=_plan_of(cohort, chosen)),
+            rounds=rows,
+            first=first,
+            refusals=world.refusals,
+            devices=population.counts(),
+            num_attackers=population.num_attackers,
+            holdings=holdings,
+            model=examiner.vector,
+            schema=schema,
+        )
+
+
+def _rounds(
+    world: World, examiner: "_Examiner", workshop: Workshop, roster: Roster, on_round: OnRound
+) -> Iterator[RoundRow]:
+    """Let the world go on until nothing is left to happen or to hope for; yield each round's row as it ends."""
+    began_at, number, abandoned = world.begin(), 0, 0
+    while abandoned < MOST_ABANDONED and world.step():
+        for round_id, tally in world.take_ended():
+            number += 1
+            before = examiner.vector
+            row = examiner.row(round_id, tally, number=number, began_at=began_at, contributors=roster.num_contributors)
+            workshop.note_step(before, examiner.vector)
+            abandoned = 0 if row.state == "closed" else abandoned + 1
+            on_round(row)
+            yield row
+
+
+class _Examiner:
+    """Measures each version on held-out samples, and lets go of updates once their round has ended."""
+
+    def __init__(self, core: Coordinator, job: Job, samples: Samples) -> None:
+        self.job = job
+        self._core = core
+        self._schema = schema_of(job)
+        self._recipe = recipe_of(spec_of(job), self._schema)
+        self._held_out = samples.held_out
+        with core.store.snapshot() as records:
+            self._look(records.versions.latest(job.job_id))
+
+    def row(self, round_id: RoundId, tally: Tally, *, number: int, began_at: float, contributors: int) -> RoundRow:
+        """Return the row of a round that has ended."""
+        with self._core.store.snapshot() as records:
+            round_, version = records.rounds.get(round_id), records.versions.latest(self.job.job_id)
+            updates = records.updates.of_round(round_id)
+        for update in updates:
+            self._core.blobs.remove(update.digest)
+        if version.version != self.version:
+            self._look(version)
+        return row_of(
+            round_,
+            tally,
+            self.quality,
+            number=number,
+            version=self.version,
+            num_updates=len(updates),
+            num_contributors=contributors,
+            began_at=began_at,
+        )
+
+    def _look(self, version: Version) -> None:
+        self.version, self.vector = version.version, decode_model(self._core.models.get(version.digest), self._schema)
+        found = trainer.evaluate(self._recipe, self.vector, self._held_out)
+        self.quality = Quality(found.accuracy, found.loss)
+
+
+def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
+    """Return the job as it is simulated: with the seed and the rounds that were asked for.
+
+    Raises:
+        JobFileInvalid: if it is no job.
+        SimulationImpossible: if the rounds cannot be.
+    """
+    match job:
+        case None:
+            spec = default_job()
+        case JobSpec():
+            spec = job
+        case str() | Path():
+            spec = load_job(Path(job))
+        case _:
+            spec = parse_job(job)
+    if not 0 <= seed < 2**63:
+        raise SimulationImpossible(f"seed is {seed}, wanted a whole number from 0 to 2^63 - 1")
+    if spec.training.control_variates > 0:
+        raise SimulationImpossible("training.control_variates is set; virtual clients keep none, set it to 0")
+    if rounds is not None and not 1 <= rounds <= UNLIMITED // 1000:
+        raise SimulationImpossible(f"rounds is {rounds}, wanted 1 to 1000000")
+    section = spec.rounds if rounds is None else spec.rounds.model_copy(update={"total": rounds})
+    evaluation = spec.evaluation.model_copy(update={"every_rounds": 0})  # measured here, on what nobody trains on
+    return spec.model_copy(update={"seed": seed, "rounds": section, "evaluation": evaluation})
+
+
+@contextmanager
+def _coordinator(fleet: FleetSpec, clock: ManualClock) -> Iterator[Coordinator]:
+    """Open a coordinator whose records and blobs are in memory; its folder holds a pepper and nothing else."""
+    with tempfile.TemporaryDirectory(prefix="fed-compute-simulation-") as folder:
+        settings = CoordinatorSettings(
+            data_dir=Path(folder),
+            database_url="sqlite://",
+            blob_url=IN_PROCESS,
+            heartbeat_seconds=fleet.coordinator.heartbeat_seconds,
+            newcomer_quota=UNLIMITED,
+            daily_quota=UNLIMITED,
+            updates_per_minute=UNLIMITED,
+        )
+        core = open_coordinator(settings, clock=clock)
+        try:
+            yield core
+        finally:
+            core.close()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread, which makes training repeatable bit for bit; afterwards as before."""
+    before = torch.get_num_threads()
+    trainer.set_threads(1)
+    try:
+        yield
+    finally:
+        trainer.set_threads(before)
+
+
+def _plan_of(cohort: CohortEngine, chosen: Plan | None) -> str | None:
+    plan = chosen if chosen is not None else cohort.calibration.plan if cohort.calibration is not None else None
+    return None if plan is None else str(plan)
+
+
+def _nobody(row: RoundRow) -> None:
+    """Tell nobody."""

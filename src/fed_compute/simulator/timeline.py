@@ -1,0 +1,92 @@
+"""What is going to happen, in order of time."""
+
+import heapq
+from dataclasses import dataclass
+from enum import IntEnum
+
+from fed_compute.client.behavior import Course
+from fed_compute.rounds.records import Task
+
+
+class Kind(IntEnum):
+    """What happens. Of two things at one moment, the lower comes first, then the one that was planned first."""
+
+    ARRIVE = 0
+    BEAT = 1
+    VANISH = 2
+    FREE = 3
+    LOOK = 4
+
+
+@dataclass(slots=True, eq=False)
+class Shift:
+    """One client at work on one lease, from `began`, Unix seconds. `is_stopped`: it gave the work up."""
+
+    client: int
+    task: Task
+    round_number: int
+    began: float
+    course: Course
+    is_stopped: bool = False
+
+    @property
+    def arrives_at(self) -> float:
+        """When its update would arrive."""
+        return self.began + self.course.seconds
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Event:
+    """Something at a moment, Unix seconds; `shift` is whose it is, None for a look of the coordinator's."""
+
+    at: float
+    kind: Kind
+    number: int
+    shift: Shift | None = None
+
+
+class Timeline:
+    """A queue by time. Looks are planned at multiples of `look_seconds` only, each once."""
+
+    def __init__(self, *, look_seconds: float) -> None:
+        self._look_seconds = look_seconds
+        self._events: list[Event] = []
+        self._looks: set[float] = set()
+        self._planned = 0
+
+    def plan(self, at: float, kind: Kind, shift: Shift) -> None:
+        """Let something happen to a shift."""
+        self._planned += 1
+        heapq.heappush(self._events, Event(at, kind, self._planned, shift))
+
+    def look(self, not_before: float) -> None:
+        """Let the coordinator look at its leases and rounds at the next time for it."""
+        at = (not_before // self._look_seconds + 1) * self._look_seconds
+        if at not in self._looks:
+            self._looks.add(at)
+            self._planned += 1
+            heapq.heappush(self._events, Event(at, Kind.LOOK, self._planned))
+
+    def next(self) -> Event | None:
+        """Take the next event out; None if nothing is planned."""
+        if not self._events:
+            return None
+        event = heapq.heappop(self._events)
+        if event.kind is Kind.LOOK:
+            self._looks.discard(event.at)
+        return event
+
+    def arrivals(self, most: int, *, until: float) -> list[Shift]:
+        """Take out at most so many arrivals, up to a moment, that come before anything else."""
+        found: list[Shift] = []
+        while len(found) < most and self._events and self._events[0].kind is Kind.ARRIVE:
+            if self._events[0].at > until:
+                break
+            if (shift := heapq.heappop(self._events).shift) is not None and not shift.is_stopped:
+                found.append(shift)
+        return found
+
+    def later_arrivals(self) -> list[Shift]:
+        """Return the arrivals that are still to come, first come first, and leave them where they are."""
+        waiting = [event for event in self._events if event.kind is Kind.ARRIVE]
+        return [event.shift for event in sorted(waiting) if event.shift is not None and not event.shift.is_stopped]

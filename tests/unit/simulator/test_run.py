@@ -1,0 +1,203 @@
+"""Whole simulations, small ones: the same seed gives the same bytes, and nothing gets lost on the way."""
+
+import csv
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fed_compute.errors import (
+    CohortUnsupported,
+    DatasetInvalid,
+    FleetInvalid,
+    JobFileInvalid,
+    ModelMismatch,
+    SimulationImpossible,
+)
+from fed_compute.protocol.job import load_job
+from fed_compute.simulator import Report, simulate
+from fed_compute.simulator.population.description import FleetSpec, parse_fleet_text
+from fed_compute.simulator.run import MOST_ABANDONED
+
+SHAKY = """
+[[device]]
+name = "pc"
+samples_per_second = 20.0
+speed_spread = 6.0
+down_mbps = 1.0
+up_mbps = 0.5
+dropout_probability = 0.2
+lateness_probability = 0.2
+lateness_seconds = 90.0
+coordinator_delay = 0.5
+startup_delay = 5.0
+away_seconds = 60.0
+"""
+
+
+def shaky(more: str = "") -> FleetSpec:
+    return parse_fleet_text(SHAKY + more)
+
+
+def job(*, mode: str = "sync", total: int = 6, **sections: Any) -> dict[str, Any]:
+    rounds = {"total": total, "target_updates": 6, "min_updates": 2, "deadline_seconds": 120.0, "mode": mode}
+    return {"rounds": rounds, "training": {"batch_size": 8}, **sections}
+
+
+def run(spec: dict[str, Any] | None = None, **more: Any) -> Report:
+    given: dict[str, Any] = {"clients": 24, "behavior": shaky(), "seed": 3, "samples_per_client": 12, **more}
+    return simulate(spec or job(), **given)
+
+
+@pytest.mark.parametrize("mode", ["sync", "fedbuff"])
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(mode: str) -> None:
+    first, again, other = (run(job(mode=mode), seed=seed, split="dirichlet:0.3") for seed in (3, 3, 4))
+    assert (first.csv(), first.model_digest, first.html()) == (again.csv(), again.model_digest, again.html())
+    assert first.model_digest != other.model_digest
+    assert first.csv() != other.csv()
+
+
+@pytest.mark.parametrize("mode", ["sync", "fedbuff"])
+def test_every_lease_is_accounted_for(mode: str) -> None:
+    """Each lease ends in a counted update, a dropout, a refusal, a late update, a stop, or is out at the end."""
+    spec = job(mode=mode, total=12)
+    report = run(spec, behavior=shaky('[[attacker]]\nattack = "free_rider"\nshare = 0.2'))
+    summary = report.summary()
+    ended = sum(summary[name] for name in ("updates", "vanished", "late", "stopped")) + sum(report.refusals.values())
+    out_at_the_end = summary["leases"] - ended
+    assert 0 <= out_at_the_end <= 4 * spec["rounds"]["target_updates"]
+    assert summary["rounds_closed"] == 12
+    assert summary["updates"] >= 2 * 12
+    assert min(summary["vanished"], sum(report.refusals.values())) > 0
+    assert summary["late"] + summary["stopped"] > 0
+
+
+def test_a_fleet_without_trouble_loses_nothing_and_learns() -> None:
+    report = simulate(
+        job(total=15, training={"batch_size": 8, "local_epochs": 3}), clients=12, seed=1, behavior="stable"
+    )
+    assert all(row.num_updates == row.num_leases == 6 for row in report.rounds)
+    assert report.rounds[-1].num_contributors == 12
+    assert report.accuracy is not None
+    assert report.first.accuracy is not None
+    assert report.accuracy > report.first.accuracy + 0.3
+    assert report.loss < report.first.loss
+
+
+def test_buffers_take_stale_updates_and_rounds_do_not() -> None:
+    buffered, rounds = run(job(mode="fedbuff")), run(job())
+    assert max(row.max_staleness for row in buffered.rounds) > 0
+    assert max(row.max_staleness for row in rounds.rounds) == 0
+
+
+def test_attackers_are_in_the_fleet_and_their_zeros_are_refused() -> None:
+    report = run(behavior=shaky('[[attacker]]\nattack = "free_rider"\nshare = 0.25'))
+    assert report.num_attackers == 6
+    assert set(report.refusals) == {"update_all_zero"}
+    assert sum(row.num_refused for row in report.rounds) <= report.refusals["update_all_zero"]
+
+
+def test_a_night_without_clients_is_waited_out() -> None:
+    night = "availability = { fraction = 0.2, peak_hour = 12.0, spread_hours = 0.1 }"
+    report = run(job(total=1), behavior=parse_fleet_text(f'[[device]]\nname = "pc"\n{night}'))
+    assert 9 < report.rounds[0].ended_seconds / 3600 < 11
+
+
+def test_clients_who_are_all_gone_for_good_end_the_simulation() -> None:
+    fleet = parse_fleet_text('[[device]]\nname = "pc"\noverhead_seconds = 20000.0\nchurn_per_day = 0.999')
+    spec = job(total=50)
+    spec["rounds"]["deadline_seconds"] = 50_000.0
+    report = run(spec, behavior=fleet, clients=8)
+    assert sum(row.state == "closed" for row in report.rounds) < 50
+
+
+def test_training_that_diverges_costs_its_client_the_lease_and_a_job_that_only_diverges_is_given_up() -> None:
+    spec = job(total=5, training={"lr": 1e18, "batch_size": 4, "local_epochs": 3})
+    report = run(spec, behavior="stable", clients=4)
+    assert set(report.refusals) == {"training_diverged"}
+    assert {row.state for row in report.rounds} == {"abandoned"}
+    assert len(report.rounds) == MOST_ABANDONED
+    assert report.loss == round(report.first.loss, 6)
+
+
+def test_arrays_with_users_can_be_simulated() -> None:
+    rng = np.random.default_rng(0)
+    x, y, users = rng.random((200, 64)), rng.integers(10, size=200), rng.integers(8, size=200)
+    report = simulate(job(total=1), clients=8, data=(x, y, users), split="user", seed=1)
+    assert report.rounds[0].num_updates == 6
+    assert report.setup.data is None
+
+
+def test_a_regression_has_a_loss_and_no_accuracy() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((200, 3))
+    spec = job(total=3, model={"name": "linear", "args": {"input_dim": 3, "output_dim": 1}}, training={"loss": "mse"})
+    report = simulate(spec, clients=8, data=(x, (x @ [1.0, 2.0, 3.0])[:, None]), seed=1)
+    assert report.accuracy is None
+    assert report.loss < report.first.loss
+    assert "accuracy" not in report.html().split("</style>")[1].split("<details>")[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "said"),
+    [
+        ({"spec": {"rouds": {}}}, JobFileInvalid, "did you mean 'rounds'"),
+        ({"behavior": "stabel"}, FleetInvalid, "did you mean 'stable'"),
+        ({"split": "dirichlt"}, SimulationImpossible, r"dirichlet:0\.3"),
+        ({"data": "digts"}, DatasetInvalid, "did you mean 'digits'"),
+        ({"clients": 0}, SimulationImpossible, "clients is 0"),
+        ({"samples_per_client": 0}, SimulationImpossible, "samples_per_client is 0"),
+        ({"rounds": 0}, SimulationImpossible, "rounds is 0"),
+        ({"seed": -1}, SimulationImpossible, "seed is -1"),
+        ({"plan": "staked"}, CohortUnsupported, "no training path"),
+        ({"data": (np.zeros((9, 2)), np.zeros(9, dtype=int))}, ModelMismatch, "2 values"),
+    ],
+)
+def test_what_cannot_be_simulated_is_said_before_any_training(
+    more: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    trained: list[object] = []
+
+    class Engine:
+        def train(self, *args: object) -> Any:
+            trained.append(args)
+            raise AssertionError("trained")
+
+    with pytest.raises(error, match=said):
+        run(more.pop("spec", None), engine=Engine(), **more)
+    assert trained == []
+
+
+def test_a_report_is_a_folder_from_which_it_can_be_done_again(tmp_path: Path) -> None:
+    report = run(data="digits", split="dirichlet:0.3")
+    folder = report.save(tmp_path / "report")
+    setup = report.setup
+    again = simulate(
+        load_job(folder / "job.toml"),
+        clients=setup.num_clients,
+        data="digits",
+        behavior=folder / "fleet.toml",
+        split=str(setup.split),
+        samples_per_client=setup.samples_per_client,
+        plan=setup.plan,
+        seed=setup.seed,
+    )
+    assert again.model_digest == report.model_digest
+    assert again.csv() == (folder / "rounds.csv").read_text(encoding="utf-8")
+    assert setup.command(folder) == (
+        f"fed-compute simulate {folder}/job.toml --clients 24 --data digits --behavior {folder}/fleet.toml "
+        "--split dirichlet:0.3 --seed 3 --samples-per-client 12 --plan stacked:64"
+    )
+    rows = list(csv.DictReader(StringIO(report.csv())))
+    assert [int(row["round"]) for row in rows] == [row.round for row in report.rounds]
+    assert {path.name for path in folder.iterdir()} >= {"report.html", "model.safetensors", "summary.json"}
+
+
+def test_the_page_asks_nobody_for_anything() -> None:
+    page = run(job(total=2)).html()
+    assert "http" not in page.replace('<meta http-equiv="Content-Security-Policy"', "")
+    assert "default-src 'none'" in page
+    assert page.count("<svg") == 10
+    assert "src=" not in page.replace("default-src", "").replace("style-src", "").replace("script-src", "")
