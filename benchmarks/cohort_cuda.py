@@ -24,9 +24,9 @@ import torch
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.trainer import train
 from fed_compute.protocol.job import JobSpec, parse_job
+from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import Vector, draw_initial
 from fed_compute.simulator.cohort import CohortEngine, Plan, Shard
-from fed_compute.simulator.cohort.training import recipe_of
 
 SHARD, ROWS = 64, 60_000
 MODELS: dict[str, dict[str, Any]] = {
@@ -100,7 +100,7 @@ def compare(data: Dataset, model: str, training: dict[str, Any], plan: str | Non
         first = engine.train(base, shards, job, seeds)
         again = engine.train(base, shards, job, seeds)
         chosen = str(engine.calibration)
-    recipe = recipe_of(job, job.schema_of_model())
+    recipe = Recipe.of(job, job.schema_of_model(), seed=0)
     wanted = [
         train(recipe.model_copy(update={"seed": seed}), base, shard.samples())
         for seed, shard in zip(seeds, shards, strict=True)

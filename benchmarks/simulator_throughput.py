@@ -37,10 +37,10 @@ from fed_compute.client.datasets import Dataset, load_dataset
 from fed_compute.client.models import build_model, load_vector, to_vector
 from fed_compute.errors import DatasetMissing
 from fed_compute.protocol.job import JobSpec, parse_job
+from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import Vector, draw_initial
 from fed_compute.simulator.cohort import CohortEngine, Plan, Shard, TrainingPath
 from fed_compute.simulator.cohort.plan import stack_size
-from fed_compute.simulator.cohort.training import recipe_of
 
 SHARD, TOLERANCE, MOST_DIFFERENT = 64, 1e-5, 0.02
 # Model, clients a round, aim.
@@ -154,7 +154,7 @@ def processor_seconds() -> float:
 def bare(job: JobSpec, base: Vector, shards: list[Shard], *, threads: int) -> np.ndarray[Any, Any]:
     """Train the clients as anybody would who has PyTorch and a loop; return the deltas."""
     torch.set_num_threads(threads)
-    schema, module = job.schema_of_model(), build_model(recipe_of(job, job.schema_of_model()))
+    schema, module = job.schema_of_model(), build_model(Recipe.of(job, job.schema_of_model(), seed=0))
     inputs, classes = torch.from_numpy(shards[0].dataset.x), torch.from_numpy(shards[0].dataset.y)
     deltas = np.empty((len(shards), len(base)), dtype=np.float32)
     for client, shard in enumerate(shards):

@@ -1,6 +1,6 @@
 """Which journal entries the code writes, read from its syntax.
 
-An entry is written by `journal.append(…)`, or made by `line(…)` of the journal's module to be written with others;
+An entry is written by `journal.append(…)`, or made by `line(…)` or `task_line(…)` of the journal's module;
 straight, or through a function.
 """
 
@@ -51,7 +51,7 @@ def of_module(source: Source) -> Iterator[Written]:
     emitters: list[_Emitter] = []
     names_of = aliases(source)
     for function, call in _calls(source):
-        if dotted(call.func, names_of).endswith(("journal.append", "journal.line")):
+        if dotted(call.func, names_of).endswith(("journal.append", "journal.line", "journal.task_line")):
             yield from _entry(source, function, call, call.args[0], _own(call, frozenset()), emitters)
     for emitter in emitters:  # grows while functions call functions
         names = [a.arg for a in (*emitter.function.args.args, *emitter.function.args.kwonlyargs)]

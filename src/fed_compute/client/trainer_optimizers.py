@@ -15,7 +15,7 @@ from torch.optim.sgd import sgd
 
 from fed_compute.protocol.job import TrainingSection
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 class Optimizer(Protocol):
@@ -110,9 +110,9 @@ class _Adam:
             [],
             [self._steps[index] for index in moving],
             lr=self._training.lr,
-            beta1=_BETA1,
-            beta2=_BETA2,
-            eps=_EPSILON,
+            beta1=ADAM_BETA1,
+            beta2=ADAM_BETA2,
+            eps=ADAM_EPSILON,
             weight_decay=self._training.weight_decay,
             amsgrad=False,
             maximize=False,

@@ -41,7 +41,7 @@ from fed_compute.protocol.updates import encode_update
 from fed_compute.rounds.machine import Looked, UpdateArrived
 from fed_compute.rounds.records import Round, RoundState, Task, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.blobs import BlobStore
-from fed_compute.storage.sql.journal import Line, line
+from fed_compute.storage.sql.journal import Line, line, task_line
 from fed_compute.storage.sql.store import Records, Store
 
 SETTLED = (TaskState.REPORTED, TaskState.LATE, TaskState.OVERDUE)
@@ -263,15 +263,7 @@ class UpdatePipeline:
             self._record_late(task.task_id)
 
     def _note(self, records: Records, kind: str, task: Task, **payload: object) -> None:
-        records.journal.append(
-            kind,
-            at=self._rounds.now(),
-            job_id=task.job_id,
-            round_id=task.round_id,
-            client_id=task.client_id,
-            task_id=task.task_id,
-            **payload,
-        )
+        records.journal.append_all([task_line(kind, task, at=self._rounds.now(), **payload)])
 
 
 def _told(admission: Admission) -> dict[str, tracing.Value]:

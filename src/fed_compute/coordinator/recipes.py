@@ -43,18 +43,6 @@ def task_seed(spec: JobSpec, *, round_number: int, client_id: ClientId) -> int:
 
 def recipe_of(job: Job, task: Task, *, round_number: int, max_norm: float, max_num_samples: int) -> Recipe:
     """Return everything a client needs to do a task. The last two are its round's limits for updates."""
-    spec, schema = spec_of(job), schema_of(job)
-    return Recipe(
-        model=spec.model.name,
-        model_args=spec.model.args,
-        schema_digest=schema.digest(),
-        parameters=[(parameter.name, list(parameter.shape)) for parameter in schema.parameters],
-        training=spec.training,
-        holdout_fraction=spec.evaluation.holdout_fraction,
-        encoding=spec.wire.encoding,
-        compression=spec.wire.compression,
-        topk_fraction=spec.wire.topk_fraction,
-        max_update_norm=max_norm,
-        max_num_samples=max_num_samples,
-        seed=task_seed(spec, round_number=round_number, client_id=task.client_id),
-    )
+    spec = spec_of(job)
+    seed = task_seed(spec, round_number=round_number, client_id=task.client_id)
+    return Recipe.of(spec, schema_of(job), seed=seed, max_update_norm=max_norm, max_num_samples=max_num_samples)

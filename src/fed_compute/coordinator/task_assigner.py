@@ -31,6 +31,7 @@ from fed_compute.rounds.records import (
     Version,
 )
 from fed_compute.rounds.scoring import Standing
+from fed_compute.storage.sql.journal import task_line
 from fed_compute.storage.sql.store import Records, Store
 
 LONGEST_REST_SECONDS = 3600.0
@@ -268,16 +269,7 @@ class TaskAssigner:
 
 
 def _note(records: Records, kind: str, task: Task, *, at: float, **payload: Any) -> None:
-    records.journal.append(
-        kind,
-        at=at,
-        job_id=task.job_id,
-        round_id=task.round_id,
-        client_id=task.client_id,
-        task_id=task.task_id,
-        task=task.kind,
-        **payload,
-    )
+    records.journal.append_all([task_line(kind, task, at=at, task=task.kind, **payload)])
 
 
 def own_task(records: Records, client_id: ClientId, task_id: TaskId) -> Task:

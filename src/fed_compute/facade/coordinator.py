@@ -18,7 +18,7 @@ from fed_compute.coordinator.settings import load_settings
 from fed_compute.errors import NotRunning
 from fed_compute.facade.logs import keep_quiet
 from fed_compute.protocol.architectures import BUILT_IN
-from fed_compute.protocol.job import JobSpec, load_job, parse_job
+from fed_compute.protocol.job import JobSpec, job_given
 from fed_compute.protocol.models import decode_model, encode_model
 from fed_compute.rounds.records import OVER_JOB_STATES
 from fed_compute.server.serve import serve_in_background
@@ -137,13 +137,7 @@ class Coordinator:
             NotRunning: if the coordinator was not started, or was closed.
         """
         core = self._running()
-        match job:
-            case JobSpec():
-                spec = job
-            case str() | Path():
-                spec = load_job(Path(job))
-            case _:
-                spec = parse_job(job)
+        spec = job_given(job)
         if spec.model.name in BUILT_IN:
             return core.jobs.create(spec).name
         # PyTorch, which a coordinator does without

@@ -335,3 +335,17 @@ def load_job(path: Path) -> JobSpec:
         raise JobFileInvalid(f"job file {path} cannot be read: {error}") from error
     except JobFileInvalid as error:
         raise JobFileInvalid(f"{path}: {error.message}", **error.details) from error
+
+
+def job_given(job: JobSpec | Mapping[str, Any] | str | Path) -> JobSpec:
+    """Return a job that is given as such, as plain data, or by the path of a file.
+
+    Raises:
+        JobFileInvalid: as `parse_job` and `load_job`.
+    """
+    match job:
+        case JobSpec():
+            return job
+        case str() | Path():
+            return load_job(Path(job))
+    return parse_job(job)

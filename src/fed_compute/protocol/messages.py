@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fed_compute.protocol.job import MAX_NUM_SAMPLES as MAX_NUM_SAMPLES
-from fed_compute.protocol.job import MAX_NUM_STEPS, Compression, Encoding, TrainingSection
+from fed_compute.protocol.job import MAX_NUM_STEPS, Compression, Encoding, JobSpec, TrainingSection
 from fed_compute.protocol.proof_of_work import MOST_DIGITS
+from fed_compute.protocol.schema import ParameterSchema
 
 PROTOCOL_HEADER = "Fed-Compute-Protocol"
 PROTOCOL_VERSION = 1
@@ -128,6 +129,32 @@ class Recipe(Answer):
     max_update_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     seed: int
     max_num_samples: Count = MAX_NUM_SAMPLES
+
+    @classmethod
+    def of(
+        cls,
+        spec: JobSpec,
+        schema: ParameterSchema,
+        *,
+        seed: int,
+        max_update_norm: float | None = None,
+        max_num_samples: int = MAX_NUM_SAMPLES,
+    ) -> Self:
+        """Return what a client of a job is told to train, with the seed of its task and the limits of its round."""
+        return cls(
+            model=spec.model.name,
+            model_args=spec.model.args,
+            schema_digest=schema.digest(),
+            parameters=[(parameter.name, list(parameter.shape)) for parameter in schema.parameters],
+            training=spec.training,
+            holdout_fraction=spec.evaluation.holdout_fraction,
+            encoding=spec.wire.encoding,
+            compression=spec.wire.compression,
+            topk_fraction=spec.wire.topk_fraction,
+            max_update_norm=max_update_norm,
+            max_num_samples=max_num_samples,
+            seed=seed,
+        )
 
 
 class TaskAnswer(Answer):

@@ -17,11 +17,11 @@ from fed_compute.coordinator.settings import CoordinatorSettings
 from fed_compute.coordinator.wiring import Coordinator, open_coordinator
 from fed_compute.errors import SimulationImpossible
 from fed_compute.ids import RoundId
-from fed_compute.protocol.job import JobSpec, default_job, load_job, parse_job
+from fed_compute.protocol.job import JobSpec, default_job, job_given
+from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
 from fed_compute.simulator.cohort import CohortEngine, Plan
-from fed_compute.simulator.cohort.training import recipe_of
 from fed_compute.simulator.engines import plan_named
 from fed_compute.simulator.history import Quality, RoundRow, row_of
 from fed_compute.simulator.population import FleetSpec, Population, load_fleet
@@ -143,7 +143,7 @@ class _Examiner:
         self.job = job
         self._core = core
         self._schema = schema_of(job)
-        self._recipe = recipe_of(spec_of(job), self._schema)
+        self._recipe = Recipe.of(spec_of(job), self._schema, seed=0)
         self._held_out = samples.held_out
         with core.store.snapshot() as records:
             self._look(records.versions.latest(job.job_id))
@@ -181,15 +181,7 @@ def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int
         JobFileInvalid: if it is no job.
         SimulationImpossible: if the rounds cannot be.
     """
-    match job:
-        case None:
-            spec = default_job()
-        case JobSpec():
-            spec = job
-        case str() | Path():
-            spec = load_job(Path(job))
-        case _:
-            spec = parse_job(job)
+    spec = default_job() if job is None else job_given(job)
     if not 0 <= seed < 2**63:
         raise SimulationImpossible(f"seed is {seed}, wanted a whole number from 0 to 2^63 - 1")
     if spec.training.control_variates > 0:

@@ -14,7 +14,7 @@ from fed_compute.rounds.machine import LeaseGranted
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
 from fed_compute.rounds.records import Client, ClientState, Job, JobState, Round, Task, TaskKind, TaskState, Version
 from fed_compute.rounds.scoring import Standing
-from fed_compute.storage.sql.journal import Line, line
+from fed_compute.storage.sql.journal import task_line
 from fed_compute.storage.sql.store import Records, Store
 
 
@@ -62,7 +62,12 @@ class BulkAssigner:
             version = records.versions.get(job, round_.base_version)
             tasks = self._leases(records, able, round_, heartbeats)
             records.bulk.add_tasks(tasks)
-            records.journal.append_all([_line(task) for task in tasks])
+            records.journal.append_all(
+                [
+                    task_line("task_assigned", task, at=task.leased_at, task=task.kind, version=task.base_version)
+                    for task in tasks
+                ]
+            )
             return Granted(found, round_, version, tuple(tasks))
 
     def _waits(self, records: Records, round_: Round, job: Job) -> bool:
@@ -124,16 +129,3 @@ class BulkAssigner:
             )
             for client_id in able
         ]
-
-
-def _line(task: Task) -> Line:
-    return line(
-        "task_assigned",
-        at=task.leased_at,
-        job_id=task.job_id,
-        round_id=task.round_id,
-        client_id=task.client_id,
-        task_id=task.task_id,
-        task=task.kind,
-        version=task.base_version,
-    )

@@ -32,7 +32,7 @@ from fed_compute.protocol.digests import sha256_hex
 from fed_compute.rounds.machine import Looked, Progress, UpdateArrived, step
 from fed_compute.rounds.records import Round, RoundState, Task, TaskKind, TaskState, Update
 from fed_compute.storage.blobs import BlobStore
-from fed_compute.storage.sql.journal import Line, line
+from fed_compute.storage.sql.journal import Line, task_line
 from fed_compute.storage.sql.store import Records, Store
 
 Answer = Accepted | FedComputeError
@@ -198,9 +198,9 @@ class _Batch:
         if task is not None and isinstance(refusal, TOO_LATE) and task.state not in SETTLED:
             self._tasks[task.task_id] = as_late(task, now=at)
             self._records.tasks.put(self._tasks[task.task_id])
-            self._lines.append(_line("update_late", task, at, latency_seconds=max(0.0, at - task.leased_at)))
+            self._lines.append(task_line("update_late", task, at=at, latency_seconds=max(0.0, at - task.leased_at)))
         elif task is not None and isinstance(refusal, UpdateRefused):
-            self._lines.append(_line("update_refused", task, at, code=refusal.code))
+            self._lines.append(task_line("update_refused", task, at=at, code=refusal.code))
 
     def _stand_of(self, task: Task) -> "_Stand":
         """Return how the round that counts a task's update stands; the first one asked for is this transaction's."""
@@ -254,15 +254,3 @@ def _has_neighbour(norms: Sequence[float], norm: float) -> bool:
     """Say whether one of the norms, ascending, is so near that its update may be the same."""
     place = bisect_left(norms, norm * (1 - SAME_NORM))
     return place < len(norms) and norms[place] <= norm * (1 + SAME_NORM)
-
-
-def _line(kind: str, task: Task, at: float, **payload: object) -> Line:
-    return line(
-        kind,
-        at=at,
-        job_id=task.job_id,
-        round_id=task.round_id,
-        client_id=task.client_id,
-        task_id=task.task_id,
-        **payload,
-    )

@@ -12,10 +12,11 @@ from torch import nn
 from fed_compute.client.models import build_model
 from fed_compute.errors import CohortUnsupported
 from fed_compute.protocol.job import JobSpec
+from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.plan import Plan, TrainingPath, stack_size
-from fed_compute.simulator.cohort.training import GroupTrainer, make_trainer, recipe_of, why_not
+from fed_compute.simulator.cohort.training import GroupTrainer, make_trainer, why_not
 
 _REFERENCE = Plan(TrainingPath.SEQUENTIAL)
 _REFERENCE_CLIENTS = 2
@@ -91,7 +92,7 @@ class _Probe:
         self._job = _changed(job, local_epochs=1)
         # Adam divides by the size of each gradient, which makes steps of what is nothing but rounding.
         self._compared = _changed(self._job, optimizer="sgd")
-        self._module = build_model(recipe_of(job, schema))
+        self._module = build_model(Recipe.of(job, schema, seed=0))
         self._wanted = self._trained(_REFERENCE, clients=_REFERENCE_CLIENTS)
 
     def candidates(self, at_once: int) -> list[Plan]:

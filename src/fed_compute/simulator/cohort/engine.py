@@ -21,6 +21,7 @@ from fed_compute.client.trainer import Device, choose_device, set_threads
 from fed_compute.client.trainer_checks import check_data
 from fed_compute.errors import CohortUnsupported, ModelMismatch
 from fed_compute.protocol.job import JobSpec, Loss, ModelSection
+from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import ParameterSchema, Vector
 from fed_compute.simulator.cohort.arranging import arrange
 from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients
@@ -29,7 +30,7 @@ from fed_compute.simulator.cohort.crew import Crew
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
 from fed_compute.simulator.cohort.plan import Plan
 from fed_compute.simulator.cohort.shards import Shard
-from fed_compute.simulator.cohort.training import Trainers, recipe_of
+from fed_compute.simulator.cohort.training import Trainers
 
 _WORTH_MORE_PROCESSES_SECONDS = 1.0
 _Lent = tuple[Segment, Place]
@@ -188,7 +189,7 @@ class CohortEngine:
         used = [call.datasets[number] for number in np.unique(call.sources)]
         if unchecked := [dataset for dataset in used if need not in self._fitting.get(dataset, [])]:
             if self._probe is None or self._probe[0] != job.model:
-                self._probe = job.model, build_model(recipe_of(job, schema))
+                self._probe = job.model, build_model(Recipe.of(job, schema, seed=0))
             for dataset in unchecked:
                 check_data(self._probe[1], job.training.loss, dataset)
                 self._fitting.setdefault(dataset, []).append(need)

@@ -7,10 +7,10 @@ from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
+from fed_compute.client.trainer_optimizers import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON
 from fed_compute.protocol.job import TrainingSection
 from fed_compute.simulator.cohort.gradients import Gradient, Stacks
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 _CLIP_EPSILON = 1e-6
 
 
@@ -100,9 +100,9 @@ class StackedOptimizer:
             [],
             self._steps,
             lr=self._training.lr,
-            beta1=_BETA1,
-            beta2=_BETA2,
-            eps=_EPSILON,
+            beta1=ADAM_BETA1,
+            beta2=ADAM_BETA2,
+            eps=ADAM_EPSILON,
             weight_decay=self._training.weight_decay,
             amsgrad=False,
             maximize=False,

@@ -40,8 +40,8 @@ def make_trainer(task: Task, device: torch.device) -> GroupTrainer:
         CohortUnsupported: if the plan's path cannot train the model, with the reason.
     """
     if task.plan.path is TrainingPath.SEQUENTIAL:
-        return _OneByOne(recipe_of(task.job, task.schema), device)
-    module = build_model(recipe_of(task.job, task.schema))
+        return _OneByOne(Recipe.of(task.job, task.schema, seed=0), device)
+    module = build_model(Recipe.of(task.job, task.schema, seed=0))
     if reason := why_not(task.plan.path, task.job, task.schema, module):
         raise CohortUnsupported(f"path {task.plan.path} cannot train model {task.job.model.name!r}: {reason}")
     return _Together(task, _gradients(task, module, device), device)
@@ -72,23 +72,6 @@ def why_not(path: TrainingPath, job: JobSpec, schema: ParameterSchema, module: n
     if path is TrainingPath.STACKED:
         return None if job.model.name in STACKED_MODELS else f"it takes {', '.join(STACKED_MODELS)} only"
     return why_not_looped(module, schema)
-
-
-def recipe_of(job: JobSpec, schema: ParameterSchema, *, seed: int = 0) -> Recipe:
-    """Return what a client would be told to train."""
-    return Recipe(
-        model=job.model.name,
-        model_args=job.model.args,
-        schema_digest=schema.digest(),
-        parameters=[(parameter.name, list(parameter.shape)) for parameter in schema.parameters],
-        training=job.training,
-        holdout_fraction=job.evaluation.holdout_fraction,
-        encoding=job.wire.encoding,
-        compression=job.wire.compression,
-        topk_fraction=job.wire.topk_fraction,
-        max_update_norm=None,
-        seed=seed,
-    )
 
 
 def _gradients(task: Task, module: nn.Module, device: torch.device) -> Gradients:

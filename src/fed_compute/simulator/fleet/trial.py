@@ -13,10 +13,10 @@ from fed_compute.coordinator.settings import load_settings
 from fed_compute.coordinator.verify import verify
 from fed_compute.coordinator.wiring import Coordinator, open_coordinator
 from fed_compute.protocol.job import JobSpec
+from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job
 from fed_compute.simulator.cohort import CohortEngine
-from fed_compute.simulator.cohort.training import recipe_of
 from fed_compute.simulator.engines import steady_plan
 from fed_compute.simulator.fleet.setting import HEARTBEAT_SECONDS, LOOK_SECONDS, Setting
 from fed_compute.simulator.population import Population
@@ -120,5 +120,5 @@ def _accuracy(core: Coordinator, job: Job, samples: Samples) -> float:
     with core.store.snapshot() as records:
         version = records.versions.latest(job.job_id)
     vector = decode_model(core.models.get(version.digest), schema_of(job))
-    found = trainer.evaluate(recipe_of(spec_of(job), schema_of(job)), vector, samples.held_out)
+    found = trainer.evaluate(Recipe.of(spec_of(job), schema_of(job), seed=0), vector, samples.held_out)
     return round(found.accuracy or 0.0, 4)

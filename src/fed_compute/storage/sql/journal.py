@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
-from fed_compute.rounds.records import Entry
+from fed_compute.rounds.records import Entry, Task
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record
 
@@ -41,6 +41,19 @@ def line(
         "task_id": task_id,
         "payload": _ENCODER.encode(payload),
     }
+
+
+def task_line(kind: str, task: Task, /, *, at: float, **payload: Any) -> Line:
+    """Return an entry about a task, in its round and of its client, to be written."""
+    return line(
+        kind,
+        at=at,
+        job_id=task.job_id,
+        round_id=task.round_id,
+        client_id=task.client_id,
+        task_id=task.task_id,
+        **payload,
+    )
 
 
 class JournalRows:

@@ -9,9 +9,9 @@ import numpy as np
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.trainer import TrainingResult, set_threads, train
 from fed_compute.protocol.job import JobSpec, parse_job
+from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import Parameter, ParameterSchema, Vector, draw_initial
 from fed_compute.simulator.cohort import Shard
-from fed_compute.simulator.cohort.training import recipe_of
 from tests.unit.client.recipes import blobs
 
 DIGITS = blobs(400)
@@ -98,7 +98,7 @@ def by_the_trainer(
 ) -> list[TrainingResult]:
     """Train each shard by the client's own trainer."""
     set_threads(1)
-    recipe = recipe_of(job, schema or job.schema_of_model())
+    recipe = Recipe.of(job, schema or job.schema_of_model(), seed=0)
     return [
         train(
             recipe.model_copy(update={"seed": seed}),
