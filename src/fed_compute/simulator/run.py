@@ -24,7 +24,7 @@ from fed_compute.rounds.records import Job, Version
 from fed_compute.simulator.cohort import CohortEngine, Plan
 from fed_compute.simulator.engines import plan_named
 from fed_compute.simulator.history import Quality, RoundRow, row_of
-from fed_compute.simulator.population import FleetSpec, Population, load_fleet
+from fed_compute.simulator.population import FleetSpec, Population, fleet_given
 from fed_compute.simulator.report import Report, Setup
 from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.samples import Arrays, Samples, load_samples
@@ -47,7 +47,7 @@ def simulate(
     *,
     clients: int = 100,
     data: str | Arrays = "digits",
-    behavior: str | Path | FleetSpec = "stable",
+    behavior: str | Path | FleetSpec | Mapping[str, Any] = "stable",
     seed: int = 0,
     rounds: int | None = None,
     split: str = "iid",
@@ -70,7 +70,8 @@ def simulate(
         job: a job, a job file, or the same as plain data; without one the job that `fed-compute serve` starts with.
         clients: how many virtual clients there are.
         data: a data specification as of `fed-compute join --data`, or arrays (x, y), or (x, y, users).
-        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`) or a fleet file.
+        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`), a fleet file, or
+            the same as plain data.
         seed: of everything that is drawn: clients, their data, their training, the first model. It replaces the job's.
         rounds: how many rounds to train; without it the job's own number.
         split: who has which samples: `iid`, `dirichlet:0.3`, `shards:2`, `quantity:0.5`, `feature:0.5`, `user`.
@@ -87,8 +88,7 @@ def simulate(
         ModelMismatch: if model and data do not fit together.
         CohortUnsupported: if `plan` cannot train this model.
     """
-    fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
-    spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
+    fleet, spec, cut = fleet_given(behavior), resolved(job, seed=seed, rounds=rounds), Split.parse(split)
     schema, samples = spec.schema_of_model(), load_samples(data)
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
     holdings = Holdings(
@@ -174,7 +174,7 @@ class _Examiner:
         self.quality = Quality(found.accuracy, found.loss)
 
 
-def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
+def resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
     """Return the job as it is simulated: with the seed and the rounds that were asked for.
 
     Raises:

@@ -43,6 +43,11 @@ def register_model(name: str) -> Callable[[Build], Build]:
     return register
 
 
+def is_registered_model(name: str) -> bool:
+    """Say whether a model is known by `register_model`, in this process and no other."""
+    return name in _REGISTERED
+
+
 def model_names() -> list[str]:
     """Return the names of all models that this machine can build, sorted."""
     return sorted({*BUILT_IN_MODULES, *_REGISTERED, *_plugins()})

@@ -22,7 +22,7 @@ def draw_figure(report: "Report") -> "Figure":
     Raises:
         ExtraMissing: if matplotlib is not installed.
     """
-    figure = _figure((9.6, 3.6), what="the figure of a simulation")
+    figure = blank_figure((9.6, 3.6), what="the figure of a simulation")
     rows = report.rounds
     has_classes = report.accuracy is not None
     ys = [report.first.accuracy if has_classes else report.first.loss]
@@ -34,7 +34,7 @@ def draw_figure(report: "Report") -> "Figure":
     ):
         axis.plot(xs, ys, color=BLUE if has_classes else RED, linewidth=1.8)
         axis.set_xlabel(label)
-        _plain(axis)
+        plain(axis)
     axes[0].set_ylabel("accuracy on held-out samples" if has_classes else "loss on held-out samples")
     figure.suptitle(f"{report.setup.job.name}: {report.setup.num_clients:,} clients, fleet {report.setup.fleet.name}")
     figure.tight_layout()
@@ -59,7 +59,7 @@ def draw_split(
         users=samples.users,
         samples_per_client=samples_per_client,
     )
-    figure = _figure((9.6, 4.2), what="the picture of a split")
+    figure = blank_figure((9.6, 4.2), what="the picture of a split")
     axis = figure.subplots()
     classes, counts = holdings.table(MOST_CLIENTS)
     floor = counts[:, 0] * 0
@@ -69,12 +69,17 @@ def draw_split(
     axis.set(xlabel="client", ylabel="samples", title=f"{samples.training.name}, split {split}: {clients:,} clients")
     if len(classes) > 1:
         axis.legend(title="class", fontsize=8, ncols=2, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
-    _plain(axis)
+    plain(axis)
     figure.tight_layout()
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
-def _figure(size: tuple[float, float], *, what: str) -> "Figure":
+def blank_figure(size: tuple[float, float], *, what: str) -> "Figure":
+    """Return an empty white figure of a size in inches; `what` is to be drawn.
+
+    Raises:
+        ExtraMissing: if matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and an extra
         from matplotlib.figure import Figure
@@ -85,7 +90,8 @@ def _figure(size: tuple[float, float], *, what: str) -> "Figure":
     return figure
 
 
-def _plain(axis: Any) -> None:
+def plain(axis: Any) -> None:
+    """Leave of an axis its numbers and a faint grid."""
     axis.grid(color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
     for side in axis.spines.values():
