@@ -157,6 +157,19 @@ class Report:
 
         return draw_figure(self)
 
+    def plot_split(self) -> "Figure":
+        """Return who had what as a matplotlib figure: samples of each class, for the first clients.
+
+        Raises:
+            ExtraMissing: if matplotlib is not installed.
+        """
+        from fed_compute.simulator.report.figure import split_figure
+
+        setup = self.setup
+        return split_figure(
+            self.holdings, title=f"{setup.job.name}, split {setup.split}: {setup.num_clients:,} clients"
+        )
+
     def save(self, folder: str | Path) -> Path:
         """Write page, rows, job, fleet, model and summary into a folder, which is made, and return it.
 

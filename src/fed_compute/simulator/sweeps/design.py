@@ -151,7 +151,7 @@ class _Checks:
 
 
 def _run(number: int, values: Mapping[str, Any], base: Base, grid: Grid) -> Run:
-    named = {grid.names[key]: value for key, value in values.items()}
+    named = grid.settings(values)
     own = {key: _of_kind(key, named.pop(key)) for key in list(named) if key in _KINDS}
     fleet = _fleet(named.pop("behavior", base.behavior), own.pop("attack", None), own.pop("attackers", None))
     given = {name: own.get(name, getattr(base, name)) for name in _OF_SIMULATE}
@@ -199,9 +199,11 @@ def _job(job: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     """
     tables = job.model_dump(exclude_none=True)
     for key, value in changes.items():
-        section, _, leaf = key.rpartition(".")
-        place = tables["model"]["args"] if key.startswith(FREE) else tables[section]
-        place[leaf] = None if value == "none" and _may_be_none(section, leaf) else value
+        if key.startswith(FREE):
+            tables["model"]["args"][key.removeprefix(FREE)] = value
+        else:
+            section, _, leaf = key.partition(".")
+            tables[section][leaf] = None if value == "none" and _may_be_none(section, leaf) else value
     return parse_job(tables)
 
 

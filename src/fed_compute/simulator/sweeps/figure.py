@@ -48,7 +48,8 @@ def draw_lines(rows: Sequence[Row], grid: Grid, *, title: str) -> "Figure":
                 low, high = [mean - one for mean, one in pairs], [mean + one for mean, one in pairs]
                 axis.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
     _dress(figure, axes, has_classes=has_classes, unit=unit)
-    _write_legend(figure, axes[0], [curve.means[-1] for _, curve in drawn], best_is_high=has_classes)
+    key = f"   {grid.varied[0]}" if len(grid.varied) == 1 else ""
+    _write_legend(figure, axes[0], [curve.means[-1] for _, curve in drawn], key, best_is_high=has_classes)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold", color=INK)
     return figure
 
@@ -119,7 +120,8 @@ def _legend_text(row: Row, curve: Curve, *, has_classes: bool) -> str:
         last = last.replace(" %", "") + (
             f" ± {100 * curve.deviations[-1]:.1f} %" if has_classes else f" ± {curve.deviations[-1]:.2g}"
         )
-    return f"{last}   {row.name}"
+    only = next(iter(row.values.values())) if len(row.values) == 1 else None
+    return f"{last}   {row.name if only is None else label(only)}"
 
 
 def _dress(figure: "Figure", axes: Any, *, has_classes: bool, unit: str) -> None:
@@ -137,7 +139,7 @@ def _dress(figure: "Figure", axes: Any, *, has_classes: bool, unit: str) -> None
     figure.set_layout_engine("constrained", w_pad=0.08)
 
 
-def _write_legend(figure: "Figure", axis: Any, lasts: Sequence[float], *, best_is_high: bool) -> None:
+def _write_legend(figure: "Figure", axis: Any, lasts: Sequence[float], key: str, *, best_is_high: bool) -> None:
     """Write the lines' names beside the plots, in the order in which the lines end."""
     if len(lasts) < 2:
         return
@@ -151,7 +153,7 @@ def _write_legend(figure: "Figure", axis: Any, lasts: Sequence[float], *, best_i
         fontsize=9,
         labelcolor=INK,
         handlelength=2.6,
-        title="last round" + ("" if len(order) == len(lasts) else f", best {len(order)} of {len(lasts)}"),
+        title=f"last round{key}" + ("" if len(order) == len(lasts) else f", best {len(order)} of {len(lasts)}"),
         alignment="left",
     )
 

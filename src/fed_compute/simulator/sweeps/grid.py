@@ -42,6 +42,7 @@ FREE = "model.args."
 """Arguments of a model are its own: any name may stand behind this."""
 
 _USAGE = "wanted KEY=VALUE[,VALUE…], such as lr=0.01,0.1"
+_VARIANTS = "{FedAvg={},FedProx={mu=0.1}}"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -86,41 +87,62 @@ def parse_words(words: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Settings under one name, by the full names of their keys: FedProx for `{"training.proximal_mu": 0.1}`."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
 def written(value: Any) -> str:
-    """Write a value so that `parse_words` reads it again."""
+    """Write a value so that `parse_words` reads it again; of a variant, its name."""
+    if isinstance(value, Variant):
+        return value.name
     if value is None:
         return "none"
-    if isinstance(value, str):
-        return value if list(_split(value)) == [value] and _value(value) == value else json.dumps(value)
-    return repr(value) if isinstance(value, float) else json.dumps(value, default=str)
+    is_bare = isinstance(value, str) and list(_split(value)) == [value] and _value(value) == value
+    return str(value) if is_bare else _toml(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Values for each key, in order; `names` are the full names of the keys, as `resolve` gives them."""
+    """Values for each key, in order; `names` are the full names of the keys, as `resolve` gives them.
+
+    The values of a key may be `Variant`s instead; its name is then free.
+    """
 
     axes: Mapping[str, tuple[Any, ...]]
     names: Mapping[str, str]
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """Take values for each key: several in a list or a tuple, or a single one for all combinations.
+        """Take values for each key: several in a list or a tuple, a single one for all combinations, or named settings.
 
         Raises:
             SweepInvalid: if a key is unknown, has no value or one of them twice, or if there are too many combinations.
         """
-        axes = {key: _several(values) for key, values in given.items()}
-        grid = cls(axes, {key: resolve(key) for key in axes})
-        if not axes:
+        if not given:
             raise SweepInvalid(f"a sweep without a key; {_USAGE}")
+        axes = {key: _variants(key, values) or _several(values) for key, values in given.items()}
+        names = {key: key if isinstance(next(iter(axes[key]), None), Variant) else resolve(key) for key in axes}
+        grid = cls(axes, names)
         for key, values in axes.items():
-            if twin := next((other for other in axes if other != key and resolve(other) == resolve(key)), None):
+            if twin := next((other for other in axes if other != key and names[other] == names[key]), None):
                 raise SweepInvalid(f"{key!r} and {twin!r} are the same key; write all its values at once", key=key)
             if not values or any(value in values[:place] for place, value in enumerate(values)):
                 raise SweepInvalid(f"{key} has {'a value twice' if values else 'no value'}, wanted each once", key=key)
         if len(grid) > MOST_COMBINATIONS:
             raise SweepInvalid(f"{len(grid):,} combinations, at most {MOST_COMBINATIONS:,} in one sweep")
         return grid
+
+    def words(self) -> list[str]:
+        """Return what `parse_words` reads it from."""
+        words = []
+        for key, values in self.axes.items():
+            tables = {value.name: value.settings for value in values if isinstance(value, Variant)}
+            words.append(f"{key}={_toml(tables) if tables else ','.join(written(value) for value in values)}")
+        return words
 
     def __len__(self) -> int:
         count = 1
@@ -132,6 +154,20 @@ class Grid:
         """Yield every combination by the keys as they were given; the last key changes fastest."""
         return (dict(zip(self.axes, values, strict=True)) for values in product(*self.axes.values()))
 
+    def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a combination sets, by the full names of the keys.
+
+        Raises:
+            SweepInvalid: if a key is set twice, by itself and within a variant, or within two.
+        """
+        found: dict[str, Any] = {}
+        for key, value in values.items():
+            for name, one in (value.settings if isinstance(value, Variant) else {self.names[key]: value}).items():
+                if name in found:
+                    raise SweepInvalid(f"{name} is set twice, by {key} as well", key=name)
+                found[name] = one
+        return found
+
     @property
     def varied(self) -> tuple[str, ...]:
         """The keys that differ between rows of a comparison: those with several values, but for the seed."""
@@ -142,6 +178,36 @@ def _several(values: Any) -> tuple[Any, ...]:
     if isinstance(values, np.ndarray):
         return tuple(values.tolist())
     return tuple(values) if isinstance(values, list | tuple | range) else (values,)
+
+
+def _variants(key: str, given: Any) -> tuple[Variant, ...]:
+    """Return named settings if that is what is given: a table of tables, in a list if it comes from a command line."""
+    table = given[0] if isinstance(given, list) and len(given) == 1 else given
+    if not isinstance(table, Mapping) or key == "behavior":
+        return ()
+    wrong = next((name for name, settings in table.items() if not isinstance(settings, Mapping)), None)
+    if wrong is not None or not table:
+        raise SweepInvalid(f"{key} has no settings for {wrong!r}, wanted as in {_VARIANTS}", key=key)
+    return tuple(
+        Variant(str(name), {resolve(inner): value for inner, value in settings.items()})
+        for name, settings in table.items()
+    )
+
+
+def _toml(value: Any) -> str:
+    """Write a value as TOML does within a line."""
+    match value:
+        case bool() | str():
+            return json.dumps(value)
+        case list() | tuple():
+            return f"[{','.join(_toml(one) for one in value)}]"
+        case Mapping():
+            return f"{{{','.join(f'{_key(name)}={_toml(one)}' for name, one in value.items())}}}"
+    return str(value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
 def _job_keys() -> list[str]:

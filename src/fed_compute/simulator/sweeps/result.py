@@ -18,7 +18,7 @@ from fed_compute.errors import ExtraMissing
 from fed_compute.simulator.population import fleet_given, preset_names
 from fed_compute.simulator.report.report import write_parquet
 from fed_compute.simulator.sweeps.design import Behavior, Design, label
-from fed_compute.simulator.sweeps.grid import written
+from fed_compute.simulator.sweeps.grid import Grid
 from fed_compute.simulator.sweeps.outcome import Outcome, Row, best_of, rows_of
 from fed_compute.simulator.sweeps.table import Table
 
@@ -64,8 +64,10 @@ class Sweep:
     @property
     def title(self) -> str:
         """What was compared, in one line."""
-        keys = [key for key, values in self.design.grid.axes.items() if len(values) > 1]
-        return f"{self.design.base.job.name}: {' × '.join(keys) or 'one combination'}"
+        grid = self.design.grid
+        seeds = len(grid.axes.get("seed", ()))
+        told = " × ".join(grid.varied) or "one combination"
+        return f"{self.design.base.job.name}: {told}" + (f", {seeds} seeds" if seeds > 1 else "")
 
     def table(self) -> Table:
         """Return the comparison as a table: `print` it, let a notebook show it, or take its `to_markdown()`."""
@@ -102,15 +104,7 @@ class Sweep:
             words += ["--samples-per-client", str(base.samples_per_client)]
         if base.plan is not None:
             words += ["--plan", base.plan]
-        words.append("--sweep")
-        for key, values in self.design.grid.axes.items():
-            if self.design.grid.names[key] == "behavior":
-                values = tuple(
-                    value if value in preset_names() else str(place / FLEETS / _fleet_file(number, value))
-                    for number, value in enumerate(values, start=1)
-                )
-            words.append(f"{key}={','.join(written(value) for value in values)}")
-        return shlex.join(words)
+        return shlex.join([*words, "--sweep", *self._written_grid(place / FLEETS).words()])
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data: `rows` as compared, `runs` one by one, and the `best` row's values."""
@@ -166,12 +160,21 @@ class Sweep:
             shutil.copytree(self.folder, target, dirs_exist_ok=True)
         return target
 
+    def _written_grid(self, fleets: Path) -> Grid:
+        """Return the grid with files in the place of fleets that are no presets."""
+        axes, names = dict(self.design.grid.axes), self.design.grid.names
+        if "behavior" in axes:
+            axes["behavior"] = tuple(
+                value if value in preset_names() else str(fleets / _fleet_file(number, value))
+                for number, value in enumerate(axes["behavior"], start=1)
+            )
+        return Grid(axes, names)
+
     def _write_fleets(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         fleets: dict[str, Behavior] = {_BASE_FLEET: self.design.base.behavior}
-        for key, values in self.design.grid.axes.items():
-            if self.design.grid.names[key] == "behavior":
-                fleets |= {_fleet_file(number, value): value for number, value in enumerate(values, start=1)}
+        swept = self.design.grid.axes.get("behavior", ())
+        fleets |= {_fleet_file(number, value): value for number, value in enumerate(swept, start=1)}
         for name, fleet in fleets.items():
             content = tomli_w.dumps(fleet_given(fleet).model_dump(exclude_none=True))
             (folder / name).write_text(content, encoding="utf-8")

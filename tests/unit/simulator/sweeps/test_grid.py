@@ -94,10 +94,25 @@ def test_values_may_come_as_arrays() -> None:
     assert [type(value) for value in values] == [float, float]
 
 
+def test_settings_under_one_name_are_one_value_of_a_key_whose_name_is_free() -> None:
+    word = 'algorithm={FedAvg={},FedProx={mu=0.1},"FedAdam, slow"={server_optimizer="adam",server_lr=0.01}}'
+    grid = Grid.of({**parse_words([word]), "lr": [0.1]})
+    assert [value.name for value in grid.axes["algorithm"]] == ["FedAvg", "FedProx", "FedAdam, slow"]
+    assert [grid.settings(values) for values in grid] == [
+        {"training.lr": 0.1},
+        {"training.lr": 0.1, "training.proximal_mu": 0.1},
+        {"training.lr": 0.1, "aggregation.server_optimizer": "adam", "aggregation.server_lr": 0.01},
+    ]
+    again = Grid.of(parse_words(grid.words()))
+    assert (again.axes, again.names) == (grid.axes, grid.names)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({}, "without a key"),
+        ({"algorithm": {"FedProx": 0.1}}, "no settings for 'FedProx'"),
+        ({"algorithm": {"FedProx": {"muu": 0.1}}}, "did you mean 'training.proximal_mu'"),
         ({"lr": []}, "no value"),
         ({"lr": [0.1, 0.1]}, "a value twice"),
         ({"lr": [0.1], "training.lr": [0.2]}, "the same key"),
@@ -107,6 +122,12 @@ def test_values_may_come_as_arrays() -> None:
 def test_a_grid_that_makes_no_sense_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(SweepInvalid, match=said):
         Grid.of(given)
+
+
+def test_a_key_is_set_in_one_place() -> None:
+    grid = Grid.of({"algorithm": {"FedProx": {"mu": 0.1}}, "training.proximal_mu": [0.2]})
+    with pytest.raises(SweepInvalid, match=r"training\.proximal_mu is set twice"):
+        grid.settings(next(iter(grid)))
 
 
 def test_a_key_may_not_be_there_twice() -> None:
