@@ -30,11 +30,16 @@ def test_a_disk_that_gave_up_is_found_out(tmp_path: Path, fault: str) -> None:
             probe.require_alive()
 
 
-def test_a_commit_on_a_disk_that_takes_no_change_afterwards_is_told_as_failed(tmp_path: Path) -> None:
+def test_a_commit_on_a_disk_that_takes_no_change_afterwards_is_told_as_failed_and_not_read(tmp_path: Path) -> None:
     with closing(open_database(f"sqlite:///{tmp_path / 'records.sqlite3'}")) as database:
         database.migrate()
         (tmp_path / "records.sqlite3-probe").unlink()
         (tmp_path / "records.sqlite3-probe").mkdir()
         with pytest.raises(DiskFailed), database.write() as connection:
             connection.execute(text("CREATE TABLE promises (id INTEGER)"))
-        assert database.load.failed.read() == {"disk_failed": 1}
+        with pytest.raises(DiskFailed), database.read():
+            raise AssertionError("what may be lost was read")
+        assert database.load.failed.read() == {"disk_failed": 2}
+        (tmp_path / "records.sqlite3-probe").rmdir()
+        with database.read() as connection:
+            assert connection.execute(text("SELECT count(*) FROM promises")).scalar() == 0

@@ -82,6 +82,7 @@ class Database:
         if not self._is_sqlite:
             self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._probe = _probe_of(engine)
+        self._is_doubtful = False  # what was committed last may be lost: nobody may be told of it
         self._write_lock = threading.Lock()
         one_connection = isinstance(engine.pool, StaticPool)
         self._read_lock = self._write_lock if one_connection else nullcontext()
@@ -121,6 +122,8 @@ class Database:
         Raises:
             StorageBusy, StorageUnreachable, DiskFailed, StorageFailed: as `failures.translated`.
         """
+        if self._is_doubtful:
+            self._require_live_disk()
         self.load.begun.add("read")
         with translated(self._note_failure), self._read_lock, self._reading.connect() as connection:
             if self._is_sqlite:
@@ -168,8 +171,10 @@ class Database:
         try:
             self._probe.require_alive()
         except (DiskFull, DiskFailed) as error:
+            self._is_doubtful = True
             self._note_failure(error)
             raise
+        self._is_doubtful = False
 
     def _note_failure(self, error: FedComputeError) -> None:
         self.load.failed.add(error.code)
