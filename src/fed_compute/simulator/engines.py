@@ -61,7 +61,7 @@ class EngineChoice:
             return CohortEngine(datasets, processes=processes, plan=plan)
         if processes is not None and processes < 1:
             raise SimulationImpossible(f"{processes} workers cannot train anything; wanted at least 1")
-        from fed_compute.simulator.ray import RayCrew
+        from fed_compute.simulator.ray.crew import RayCrew
 
         crew = RayCrew(datasets, size=processes, address=self.address)
         return CohortEngine(datasets, processes=1, plan=plan, remote=crew)

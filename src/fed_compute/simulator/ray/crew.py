@@ -5,6 +5,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fed_compute.client.datasets import Dataset
@@ -54,14 +55,13 @@ class RayCrew:
         self._bases: dict[str, Ref] = {}
         self.clients_by_node: Counter[str] = Counter()
         """How many clients each node has trained."""
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             self._datasets = [self._cluster.put(dataset) for dataset in datasets]
             for _ in range(size or self._cluster.num_cpus):
                 self._hire()
             self._gather()
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def train(self, task: Task, call: Call) -> None:
         """Train all clients of a call, whose data sets are those of this crew and then others.
