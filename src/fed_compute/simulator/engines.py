@@ -53,7 +53,7 @@ class EngineChoice:
         """Return the engine, to be closed by the caller. For a cluster, its workers are there and checked by then.
 
         Raises:
-            CohortUnsupported: if there cannot be so many processes.
+            CohortUnsupported, SimulationImpossible: if there cannot be so many processes, or workers.
             ExtraMissing: if the package `ray` is needed and not installed.
             ClusterUnusable, WorkerLost: if the cluster cannot be reached or used.
         """

@@ -18,7 +18,7 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
 
 try:
     import ray
-    from ray.exceptions import ActorDiedError, RayError, RayTaskError
+    from ray.exceptions import ActorDiedError, ObjectStoreFullError, OutOfDiskError, RayError, RayTaskError
 except ImportError as error:
     raise ExtraMissing(what="engine ray", extra="ray") from error
 
@@ -106,7 +106,9 @@ class Cluster:
         except RayError as error:
             starts_not = isinstance(error, ActorDiedError) and error.actor_init_failed
             if isinstance(error, RayTaskError) or starts_not:
-                raise ClusterUnusable(f"work failed on the cluster: {_last_words(error)}") from error
+                raise ClusterUnusable(
+                    f"work failed on the cluster: {_last_words(error)}; has each node the same installed as this one?"
+                ) from error
             raise WorkerLost(_last_words(error)) from error
 
     def close(self) -> None:
@@ -119,7 +121,7 @@ class Cluster:
 
     @contextmanager
     def _reporting(self, *, now: bool = True) -> Iterator[None]:
-        """Turn what Ray raises where the cluster is lost into WorkerLost.
+        """Turn what Ray raises where the cluster is lost into WorkerLost, and where it is full into ClusterUnusable.
 
         Where its control service is lost, Ray waits for a minute and then ends the process; so it is looked for before.
         """
@@ -128,6 +130,11 @@ class Cluster:
                 _await_answer(self._control)
                 self._looked_at = time.monotonic()
             yield
+        except (ObjectStoreFullError, OutOfDiskError) as error:
+            raise ClusterUnusable(
+                f"the cluster's object store has no room: {_last_words(error)}; "
+                "start its nodes with a larger --object-store-memory"
+            ) from error
         except (RayError, ConnectionError) as error:
             self._is_lost = True
             raise WorkerLost(
