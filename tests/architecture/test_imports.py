@@ -59,6 +59,8 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "psutil": ("client", "cli"),
     "matplotlib": ("cli.demo*", "simulator"),
     "limits": ("coordinator",),
+    "numba": ("learning.compiled",),
+    "xxhash": ("storage.memory_blobs",),
     "prometheus_client": ("coordinator", "server"),
     "opentelemetry": ("protocol.otel",),
     "tomlkit": ("server.dashboard",),
