@@ -58,6 +58,7 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "tomli_w": ("simulator",),
     "psutil": ("client", "cli"),
     "matplotlib": ("cli.demo*", "simulator"),
+    "ray": ("simulator.ray",),
     "limits": ("coordinator",),
     "numba": ("learning.compiled",),
     "xxhash": ("storage.memory_blobs",),

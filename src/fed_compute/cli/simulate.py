@@ -32,6 +32,17 @@ _Plan = Annotated[
     str | None,
     typer.Option(help="Training path, such as stacked:10; auto measures.", show_default="follows from the model"),
 ]
+_Engine = Annotated[str, typer.Option(help="Where clients train: local, or ray, a Ray cluster. Same bytes on both.")]
+_Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster: auto, host:port or ray://host:port.", show_default="RAY_ADDRESS, or this machine alone"
+    ),
+]
+_Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that train. It changes no byte.", show_default="one on each processor"),
+]
 _ShowSplit = Annotated[Path | None, typer.Option(metavar="PNG", help="Only draw who has what; train nothing.")]
 
 
@@ -49,6 +60,9 @@ def simulate(
     rounds: Annotated[int | None, typer.Option(help="Rounds to train.", show_default="the job's")] = None,
     samples_per_client: _SamplesPerClient = None,
     plan: _Plan = None,
+    engine: _Engine = "local",
+    address: _Address = None,
+    workers: _Workers = None,
     out: Annotated[Path, typer.Option(help="Folder for the report; made if missing.")] = Path("simulation-report"),
     show_split: _ShowSplit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
@@ -80,6 +94,9 @@ def simulate(
             split=split,
             samples_per_client=samples_per_client,
             plan=plan,
+            processes=workers,
+            engine=engine,
+            address=address,
             on_round=on_round,
         )
     folder = report.save(out)

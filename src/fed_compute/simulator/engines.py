@@ -1,11 +1,98 @@
-"""What trains a simulation's clients, and by which path."""
+"""What trains a simulation's clients: on this machine or on a cluster, and by which path."""
 
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from fed_compute.client.datasets import Dataset
+from fed_compute.errors import SimulationImpossible
 from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.simulator.cohort import Plan, TrainingPath
+from fed_compute.simulator.cohort import CohortEngine, Plan, TrainingPath
 from fed_compute.simulator.cohort.plan import stack_size
 from fed_compute.simulator.cohort.stacked import STACKED_LAYERS
+
+ENGINES = ("local", "ray")
+_AUTO, _CLIENT_SCHEME = "auto", "ray://"
+_CONTROL_PORT, _CLIENT_PORT, _DASHBOARD_PORT = 6379, 10001, 8265  # Ray's own
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[\w.-]+):(?P<port>\d{1,5})")
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Where a simulation trains: `local`, in processes of this machine, or `ray`, on the cluster at `address`.
+
+    An address is `auto`, `host:port` or `ray://host:port`. Without one Ray takes that of `RAY_ADDRESS`, or starts a
+    cluster of this machine alone for the time of the run.
+    """
+
+    name: str
+    address: str | None = None
+
+    @classmethod
+    def parse(cls, name: str, address: str | None = None) -> Self:
+        """Check both, without asking whether anything is there.
+
+        Raises:
+            SimulationImpossible: naming the nearest engine or address.
+        """
+        if name not in ENGINES:
+            raise SimulationImpossible(f"engine {name!r} is unknown{_nearest(name, ENGINES)} wanted local or ray")
+        if name == "local" and address is not None:
+            raise SimulationImpossible(
+                f"address {address!r} is of a cluster, engine 'local' has none; add engine 'ray'"
+            )
+        if address is not None:
+            _check_address(address)
+        return cls(name, address)
+
+    def open(self, datasets: Sequence[Dataset], *, processes: int | None, plan: Plan | None) -> CohortEngine:
+        """Return the engine, to be closed by the caller. For a cluster, its workers are there and checked by then.
+
+        Raises:
+            CohortUnsupported: if there cannot be so many processes.
+            ExtraMissing: if the package `ray` is needed and not installed.
+            ClusterUnusable, WorkerLost: if the cluster cannot be reached or used.
+        """
+        if self.name == "local":
+            return CohortEngine(datasets, processes=processes, plan=plan)
+        if processes is not None and processes < 1:
+            raise SimulationImpossible(f"{processes} workers cannot train anything; wanted at least 1")
+        from fed_compute.simulator.ray import RayCrew
+
+        crew = RayCrew(datasets, size=processes, address=self.address)
+        return CohortEngine(datasets, processes=1, plan=plan, remote=crew)
+
+
+def _check_address(address: str) -> None:
+    if address == _AUTO:
+        return
+    host_and_port = _HOST_AND_PORT.fullmatch(address.removeprefix(_CLIENT_SCHEME))
+    if host_and_port is None or not 0 < int(host_and_port["port"]) < 1 << 16:
+        raise SimulationImpossible(
+            f"address {address!r} is none of a Ray cluster, did you mean {_nearest_address(address)!r}? "
+            "Wanted auto, host:port or ray://host:port"
+        )
+
+
+def _nearest_address(text: str) -> str:
+    """Return an address that could be meant: what looks like a host, with the port that Ray has for it."""
+    if difflib.get_close_matches(text, [_AUTO], cutoff=0.6):
+        return _AUTO
+    scheme, there, rest = text.rpartition("://")
+    host, _, port = rest.rstrip("/").partition(":")
+    number = int(port) if port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16 else None
+    if there or scheme:
+        return f"{_CLIENT_SCHEME}{host or 'host'}:{number if number not in (None, _DASHBOARD_PORT) else _CLIENT_PORT}"
+    return f"{host or 'host'}:{number or _CONTROL_PORT}"
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    return f", did you mean {found[0]!r}?" if found else ";"
 
 
 def plan_named(text: str | None, job: JobSpec, schema: ParameterSchema) -> Plan | None:

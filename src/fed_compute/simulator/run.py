@@ -22,7 +22,7 @@ from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
 from fed_compute.simulator.cohort import CohortEngine, Plan
-from fed_compute.simulator.engines import plan_named
+from fed_compute.simulator.engines import EngineChoice, plan_named
 from fed_compute.simulator.history import Quality, RoundRow, row_of
 from fed_compute.simulator.population import FleetSpec, Population, load_fleet
 from fed_compute.simulator.report import Report, Setup
@@ -54,7 +54,8 @@ def simulate(
     samples_per_client: int | None = None,
     plan: str | None = None,
     processes: int | None = None,
-    engine: Engine | None = None,
+    engine: str | Engine = "local",
+    address: str | None = None,
     on_round: OnRound | None = None,
 ) -> Report:
     """Train a job with virtual clients around the real coordinator, in virtual time, and return what came of it.
@@ -77,8 +78,12 @@ def simulate(
         samples_per_client: draw so many for each client, with replacement, instead of sharing the data out.
         plan: by which path clients are trained, such as `stacked:10`; `auto` measures which is fastest. Without one it
             follows from the model: paths round differently, so this keeps equal seeds equal.
-        processes: how many processes train; without it as many as there are cores. It changes no byte.
-        engine: what trains instead of a `CohortEngine`; `plan` and `processes` are then without effect.
+        processes: how many processes train; without it as many as there are cores, here or in the cluster. It changes
+            no byte.
+        engine: where clients are trained: `local`, or `ray` for a Ray cluster; on machines alike it changes no byte.
+            Or what trains instead; `plan` and `processes` are then without effect.
+        address: of the Ray cluster: `auto`, `host:port` or `ray://host:port`. Without one it is that of `RAY_ADDRESS`,
+            or one of this machine alone for the time of the run.
         on_round: called with each round's row as it ends.
 
     Raises:
@@ -86,7 +91,11 @@ def simulate(
         DatasetInvalid, DatasetMissing: if the data cannot be used or had.
         ModelMismatch: if model and data do not fit together.
         CohortUnsupported: if `plan` cannot train this model.
+        ExtraMissing: if the engine needs a package that is not installed.
+        ClusterUnusable: if the cluster cannot be reached, or runs other versions than this process.
+        WorkerLost: if a process that trains was lost, or the cluster.
     """
+    where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
     fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
     spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
     schema, samples = spec.schema_of_model(), load_samples(data)
@@ -98,10 +107,10 @@ def simulate(
     clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
     with (
         one_thread(),
-        CohortEngine((samples.training,), processes=processes, plan=chosen) as cohort,
+        where.open((samples.training,), processes=processes, plan=chosen) as cohort,
         _coordinator(fleet, clock) as core,
     ):
-        workshop = Workshop(spec, schema, population, holdings, engine or cohort)
+        workshop = Workshop(spec, schema, population, holdings, cohort if isinstance(engine, str) else engine)
         examiner = _Examiner(core, core.jobs.create(spec), samples)
         roster = Roster(population, rng=np.random.default_rng([seed, 31]))
         look_seconds, first = fleet.coordinator.look_seconds, examiner.quality
@@ -184,8 +193,6 @@ def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int
     spec = default_job() if job is None else job_given(job)
     if not 0 <= seed < 2**63:
         raise SimulationImpossible(f"seed is {seed}, wanted a whole number from 0 to 2^63 - 1")
-    if spec.training.control_variates > 0:
-        raise SimulationImpossible("training.control_variates is set; virtual clients keep none, set it to 0")
     if rounds is not None and not 1 <= rounds <= UNLIMITED // 1000:
         raise SimulationImpossible(f"rounds is {rounds}, wanted 1 to 1000000")
     section = spec.rounds if rounds is None else spec.rounds.model_copy(update={"total": rounds})

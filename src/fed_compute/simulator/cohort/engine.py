@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -34,6 +34,18 @@ from fed_compute.simulator.cohort.training import Trainers
 
 _WORTH_MORE_PROCESSES_SECONDS = 1.0
 _Lent = tuple[Segment, Place]
+
+
+class RemoteCrew(Protocol):
+    """Trains calls elsewhere, with the bytes of this process. It was told of the data sets of its engine beforehand."""
+
+    def train(self, task: Task, call: Call) -> None:
+        """Train all clients of a call, whose data sets begin with the engine's."""
+        ...
+
+    def close(self) -> None:
+        """End what was started for this engine."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +76,8 @@ class CohortEngine:
     `datasets` are laid into shared memory once; shards of other data sets cost a copy in each call. `processes` counts
     this one, None takes as many as there are cores, started as soon as a second of training was done; CUDA takes this
     one only, and the whole cohort at once. Use it in a `with`: at its end the other processes are gone. They, and their
-    memory, go with this process as well, however it ends. Not for several threads at once.
+    memory, go with this process as well, however it ends. A `remote` crew trains everything if there is one, and this
+    process only chooses the plan. Not for several threads at once.
 
     Raises:
         CohortUnsupported: if more processes than one are asked for where there cannot be.
@@ -78,6 +91,7 @@ class CohortEngine:
         processes: int | None = None,
         device: Device = "cpu",
         plan: Plan | None = None,
+        remote: RemoteCrew | None = None,
     ) -> None:
         self._device = choose_device(device)
         self._processes = _usable_processes(processes, self._device)
@@ -90,6 +104,7 @@ class CohortEngine:
         self._probe: tuple[ModelSection, nn.Module] | None = None
         self._lender = Lender()
         self._crew: Crew | None = None
+        self._remote = remote
         self._seconds_trained = 0.0
 
     def __enter__(self) -> Self:
@@ -151,8 +166,13 @@ class CohortEngine:
         if self._crew is not None:
             self._crew.close()
             self._crew = None
+        if self._remote is not None:
+            self._remote.close()
+            self._remote = None
 
     def _train(self, task: Task, call: Call, lent: _Lent | None) -> None:
+        if self._remote is not None:
+            return self._remote.train(task, call)
         trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.num_clients)
         if lent is None or not self._is_worth_processes(len(groups)):
             for group in groups:
