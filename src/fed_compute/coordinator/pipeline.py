@@ -171,7 +171,7 @@ class UpdatePipeline:
         digest = sha256_hex(body)
         if (settled := self.settle(admission, digest)) is not None:
             return settled  # nothing more to keep
-        keep = partial(self._blobs.put, body)
+        keep = partial(self._blobs.put, body, digest)
         return self._store_and_commit(admission, contents, keep, digest=digest, size_bytes=len(body))
 
     def _read_json(self, admission: Admission, request: UpdateRequest, *, max_bytes: int) -> tuple[bytes, Contents]:

@@ -193,8 +193,6 @@ def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int
     spec = default_job() if job is None else job_given(job)
     if not 0 <= seed < 2**63:
         raise SimulationImpossible(f"seed is {seed}, wanted a whole number from 0 to 2^63 - 1")
-    if spec.training.control_variates > 0:
-        raise SimulationImpossible("training.control_variates is set; virtual clients keep none, set it to 0")
     if rounds is not None and not 1 <= rounds <= UNLIMITED // 1000:
         raise SimulationImpossible(f"rounds is {rounds}, wanted 1 to 1000000")
     section = spec.rounds if rounds is None else spec.rounds.model_copy(update={"total": rounds})

@@ -1,6 +1,6 @@
 """From leases to update bodies: honest clients train, attackers make of it what they do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,15 +9,20 @@ import numpy.typing as npt
 
 from fed_compute.client.behavior import Course
 from fed_compute.client.datasets import Dataset
+from fed_compute.client.finishing import LeftBehind, finish
+from fed_compute.client.recipes import LOSSLESS
 from fed_compute.coordinator.recipes import task_seed
+from fed_compute.errors import TrainingDiverged, UpdateNotFinite
 from fed_compute.ids import ClientId
-from fed_compute.learning.privacy import PrivacyProtector
+from fed_compute.learning.control_variates import correction
 from fed_compute.learning.vectors import Vector
 from fed_compute.protocol.job import JobSpec
+from fed_compute.protocol.messages import MAX_LOSS, Recipe
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.protocol.updates import encode_update, max_update_bytes
+from fed_compute.protocol.updates import max_update_bytes
 from fed_compute.simulator.attacks import Attack, View
 from fed_compute.simulator.cohort import Shard
+from fed_compute.simulator.keepsakes import Keepsakes
 from fed_compute.simulator.population import Population
 from fed_compute.simulator.splits import Holdings
 
@@ -38,8 +43,21 @@ class Trained(Protocol):
 class Engine(Protocol):
     """Trains several clients from the same parameters. The same arguments give the same bytes."""
 
-    def train(self, base: Vector, shards: Sequence[Shard], recipe: JobSpec, seeds: Sequence[int]) -> Trained:
-        """Return what each client's training gives, from `base`, shape (P,); NaN where it stopped being finite."""
+    def train(
+        self,
+        base: Vector,
+        shards: Sequence[Shard],
+        recipe: JobSpec,
+        seeds: Sequence[int],
+        *,
+        schema: ParameterSchema | None = None,
+        added: Deltas | None = None,
+    ) -> Trained:
+        """Return what each client's training gives, from `base`, shape (P,); NaN where it stopped being finite.
+
+        `schema` is the model's, needed for a plug-in. `added`, shape (n, P), is added to each step's gradient of each
+        client; None adds nothing.
+        """
         ...
 
 
@@ -54,15 +72,28 @@ class Order:
     max_num_samples: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """An update as it is sent, and what its client is to remember once it is accepted."""
+
+    body: bytes
+    left: LeftBehind
+
+
 class Workshop:
-    """Does the work of leases. Attackers of a batch see the honest updates that are made beside theirs."""
+    """Does the work of leases. Attackers of a batch see the honest updates that are made beside theirs.
+
+    Liars remember nothing: what follows from an honest update does not follow from theirs.
+    """
 
     def __init__(
         self, job: JobSpec, schema: ParameterSchema, population: Population, holdings: Holdings, engine: Engine
     ) -> None:
         self._job = job
-        self._schema_digest = schema.digest()
-        self._model_bytes = 4 * schema.num_parameters
+        self._schema = schema
+        self._recipe = Recipe.of(job, schema, seed=0)
+        self._strength = job.training.control_variates
+        self._download_bytes = 4 * schema.num_parameters * (2 if self._strength > 0 else 1)
         self._update_bytes = max_update_bytes(
             num_parameters=schema.num_parameters,
             encoding=job.wire.encoding,
@@ -72,7 +103,14 @@ class Workshop:
         self._population = population
         self._holdings = holdings
         self._engine = engine
+        self._keepsakes = Keepsakes(len(population), num_parameters=schema.num_parameters)
         self._last_step: Vector = np.zeros(schema.num_parameters, dtype=np.float32)
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory an update takes until it has arrived, with what it leaves behind."""
+        num_vectors = 1 + (self._recipe.encoding != LOSSLESS) + (self._strength > 0)
+        return 4 * self._schema.num_parameters * num_vectors
 
     def note_step(self, before: Vector, after: Vector) -> None:
         """Remember how far the last version went: attackers may follow it."""
@@ -85,31 +123,57 @@ class Workshop:
         return self._population.behavior(client).decide_course(
             rng,
             work_seconds=work / device.samples_per_second + device.overhead_seconds,
-            down_bytes=self._model_bytes,
+            down_bytes=self._download_bytes,
             up_bytes=self._update_bytes,
         )
 
-    def bodies(self, base: Vector, orders: Sequence[Order]) -> list[bytes | None]:
+    def make(self, base: Vector, orders: Sequence[Order], *, control: Vector | None = None) -> list[Made | None]:
         """Return the updates of several clients who all start from `base`, shape (P,), as they are sent.
 
-        None stands for a client whose training stopped being finite: it has nothing to send.
+        `control` is the control variate of that version, shape (P,), None for zero. None in the result stands for a
+        client whose training stopped being finite: it has nothing to send.
+
+        Raises:
+            StateUnusable: if what the clients remember cannot be read.
         """
         attacks = [self._population.attack(order.client) for order in orders]
         shards = [self._shard(order.client, attack) for order, attack in zip(orders, attacks, strict=True)]
         seeds = [task_seed(self._job, round_number=order.round_number, client_id=order.client_id) for order in orders]
-        trained = self._engine.train(base, shards, self._job, seeds)
+        added = self._corrections(orders, control)
+        trained = self._engine.train(base, shards, self._job, seeds, schema=self._schema, added=added)
         sound = np.isfinite(trained.losses) & np.isfinite(trained.deltas).all(axis=1)
         honest = trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
-        bodies: list[bytes | None] = []
+        made: list[Made | None] = []
         for place, (order, attack) in enumerate(zip(orders, attacks, strict=True)):
             if not sound[place]:
-                bodies.append(None)
+                made.append(None)
                 continue
-            own, count = trained.deltas[place], len(shards[place])
-            if attack is not None:
-                own, count = self._lie(attack, honest, own, count, num_clients=len(orders), seed=seeds[place])
-            bodies.append(self._body(order, own, count, loss=float(trained.losses[place]), seed=seeds[place]))
-        return bodies
+            own, count, seed = trained.deltas[place], len(shards[place]), seeds[place]
+            says, recipe = self._says(order, count, trained.losses[place]), self._recipe_of(order, seed)
+            if attack is None:
+                made.append(self._finish(order, own, recipe, says, added=None if added is None else added[place]))
+            else:
+                own, count = self._lie(attack, honest, own, count, num_clients=len(orders), seed=seed)
+                made.append(_lied(order, own, recipe, self._says(order, count, trained.losses[place])))
+        return made
+
+    def keep(self, client: int, left: LeftBehind) -> None:
+        """Let a client remember what its update left behind, now that it was accepted.
+
+        Raises:
+            StateUnusable: if that cannot be written.
+        """
+        self._keepsakes.keep(client, left)
+
+    def _corrections(self, orders: Sequence[Order], control: Vector | None) -> Deltas | None:
+        """Return what is added to each client's gradients, shape (n, P); None in a job without control variates."""
+        if self._strength == 0:
+            return None
+        added = np.empty((len(orders), self._schema.num_parameters), dtype=np.float32)
+        common = np.zeros(self._schema.num_parameters, dtype=np.float32) if control is None else control
+        for place, order in enumerate(orders):
+            added[place] = correction(common, self._keepsakes.control(order.client), strength=self._strength)
+        return added
 
     def _shard(self, client: int, attack: Attack | None) -> Shard:
         shard = self._holdings.shard(client)
@@ -134,18 +198,35 @@ class Workshop:
         sent = attack.send(view, np.random.default_rng(seed))
         return sent.delta, sent.num_samples
 
-    def _body(self, order: Order, delta: Vector, count: int, *, loss: float, seed: int) -> bytes:
-        """Return an update as bytes, cut to what its round allows, as the client's own code does."""
-        finite = bool(np.isfinite(delta).all())
-        return encode_update(
-            PrivacyProtector.clip(delta, order.max_norm) if finite else delta,
-            encoding=self._job.wire.encoding,
-            compression=self._job.wire.compression,
-            topk_fraction=self._job.wire.topk_fraction,
-            schema_digest=self._schema_digest,
-            num_samples=max(1, min(count, order.max_num_samples)),
-            loss=loss,
-            train_seconds=None,
-            num_steps=self._job.training.num_steps(count) if self._job.training.report_steps else None,
-            rng=np.random.default_rng(seed),
-        )
+    def _recipe_of(self, order: Order, seed: int) -> Recipe:
+        return self._recipe.model_copy(update={"seed": seed, "max_update_norm": order.max_norm})
+
+    def _says(self, order: Order, count: int, loss: float) -> dict[str, int | float]:
+        says: dict[str, int | float] = {"num_samples": max(1, min(count, order.max_num_samples))}
+        if self._job.training.report_steps:
+            says["num_steps"] = self._job.training.num_steps(count)
+        if 0 <= loss <= MAX_LOSS:
+            says["loss"] = float(loss)
+        return says
+
+    def _finish(
+        self, order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float], *, added: Vector | None
+    ) -> Made | None:
+        """Return an honest update, as the client's own code makes it of what was trained."""
+        before = None if recipe.encoding == LOSSLESS else self._keepsakes.residual(order.client)
+        try:
+            finished = finish(
+                delta, recipe, says, client_id=order.client_id, limit=order.max_norm, before=before, added=added
+            )
+        except (TrainingDiverged, UpdateNotFinite):
+            return None
+        return Made(finished.body, finished.left)
+
+
+def _lied(order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float]) -> Made | None:
+    """Return a lie as it is sent: cut to what its round allows, unless it is not finite."""
+    limit = order.max_norm if np.isfinite(delta).all() else None
+    try:
+        return Made(finish(delta, recipe, says, client_id=order.client_id, limit=limit).body, LeftBehind())
+    except (TrainingDiverged, UpdateNotFinite):
+        return None

@@ -14,9 +14,10 @@ import numpy as np
 
 from fed_compute.client.behavior import Course
 from fed_compute.clock import ManualClock
-from fed_compute.coordinator.bulk import Delivery
+from fed_compute.coordinator.bulk import Delivery, Granted
 from fed_compute.coordinator.openings import free_slots
 from fed_compute.coordinator.pipeline import Accepted
+from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import BufferBusy, FedComputeError, UpdateRefused
 from fed_compute.ids import JobId, RoundId, TaskId
@@ -171,7 +172,7 @@ class World:
         if granted.round.deadline is not None:
             self._timeline.look(granted.round.deadline)
         self._tally.leases += len(granted.tasks)
-        self._tally.bytes_down += len(granted.tasks) * len(self._core.models.get(granted.version.digest))
+        self._tally.bytes_down += len(granted.tasks) * _download_bytes(self._core, granted)
 
     def _start(self, shift: Shift) -> None:
         self._roster.take([shift.client])
@@ -193,11 +194,10 @@ class World:
         sent: list[tuple[Shift, Delivery]] = []
         for shift in shifts:
             self._core.presence.note(shift.task.client_id)
-            if (body := self._ahead.body(shift)) is None:
+            if (made := self._ahead.update(shift)) is None:
                 self._give_up(shift, "training_diverged")
             else:
-                task = shift.task
-                sent.append((shift, Delivery(task.client_id, task.task_id, body, shift.arrives_at)))
+                sent.append((shift, _delivery(shift, made.body)))
         answers = self._core.bulk.pipeline.accept([delivery for _, delivery in sent])
         for (shift, delivery), answer in zip(sent, answers, strict=True):
             self._take_answer(shift, delivery, answer)
@@ -222,6 +222,7 @@ class World:
                 if self._live is not None:
                     self._tally.staleness.append(self._live.base_version - update.base_version)
                 self._roster.report(shift.client, update.round_id)
+                self._ahead.settle(shift)
             case UpdateRefused():
                 self._tally.bytes_up += len(delivery.body)
                 self._give_up(shift, answer.code)
@@ -263,6 +264,16 @@ def _room_in(core: Coordinator, round_: Round | None) -> int:
 def _longest_batch_seconds(round_: Round | None, look_seconds: float) -> float:
     """Return how long updates may be held for one batch: in buffers each one frees a slot that others look for."""
     return look_seconds if round_ is not None and round_.is_buffer else math.inf
+
+
+def _delivery(shift: Shift, body: bytes) -> Delivery:
+    return Delivery(shift.task.client_id, shift.task.task_id, body, shift.arrives_at)
+
+
+def _download_bytes(core: Coordinator, granted: Granted) -> int:
+    """Return how much each client of a grant fetches: the model, and the control variate where there is one."""
+    version, has_control = granted.version, spec_of(granted.job).training.control_variates > 0
+    return len(core.models.get(version.digest)) * (2 if has_control and version.optimizer_digest is not None else 1)
 
 
 def _is_heard(core: Coordinator, shift: Shift, *, now: float) -> bool:

@@ -99,6 +99,31 @@ def test_attackers_are_in_the_fleet_and_their_zeros_are_refused() -> None:
     assert sum(row.num_refused for row in report.rounds) <= report.refusals["update_all_zero"]
 
 
+SCAFFOLD = {"lr": 0.05, "batch_size": 8, "local_epochs": 5, "report_steps": True}
+
+
+def test_control_variates_help_where_data_are_unlike_and_any_number_of_processes_gives_the_same_bytes() -> None:
+    """Five clients with two classes each: federated averaging drifts apart, SCAFFOLD less."""
+    plain, drifting = (job(total=12, training={**SCAFFOLD, "control_variates": beta}) for beta in (0.0, 0.9))
+    plain["rounds"] = drifting["rounds"] = {"total": 12, "target_updates": 5, "min_updates": 5}
+    given = {"clients": 5, "behavior": "stable", "split": "shards:2", "samples_per_client": None}
+    averaging, one = run(plain, processes=1, **given), run(drifting, processes=1, **given)
+    two = run(drifting, processes=2, **given)
+    assert (one.csv(), one.model_digest) == (two.csv(), two.model_digest)
+    assert one.accuracy is not None
+    assert averaging.accuracy is not None
+    assert one.accuracy > averaging.accuracy + 0.02
+    assert one.rounds[1].bytes_down == 2 * one.rounds[0].bytes_down, "the control variate is fetched as well"
+
+
+def test_what_an_encoding_leaves_out_is_sent_later() -> None:
+    """Without that memory a hundredth of the values would hardly train anything."""
+    spec = job(total=15, wire={"encoding": "topk", "topk_fraction": 0.02})
+    report = run(spec, clients=6, behavior="stable", samples_per_client=None)
+    assert report.accuracy is not None
+    assert report.accuracy > 0.6
+
+
 def test_a_night_without_clients_is_waited_out() -> None:
     night = "availability = { fraction = 0.2, peak_hour = 12.0, spread_hours = 0.1 }"
     report = run(job(total=1), behavior=parse_fleet_text(f'[[device]]\nname = "pc"\n{night}'))

@@ -86,14 +86,14 @@ class BulkPipeline:
     def _look_inside(self, delivery: Delivery, admission: Admission | FedComputeError) -> _Item:
         if isinstance(admission, FedComputeError) or admission.task.state is TaskState.REPORTED:
             return _Item(delivery, admission)
-        wire = spec_of(admission.job).wire
+        wire, body = spec_of(admission.job).wire, delivery.body
         try:
-            decoded = self._validator.decode(admission, delivery.body)
+            decoded = self._validator.decode(admission, body)
             norm = self._validator.check_values(admission, decoded.delta)
         except UpdateRefused as refusal:
             return _Item(delivery, admission, error=refusal)
         contents = Contents(wire.encoding, wire.compression, decoded.num_samples, norm, decoded.loss, decoded.delta)
-        return _Item(delivery, admission, contents, self._blobs.put(delivery.body))
+        return _Item(delivery, admission, contents, self._blobs.put(body, self._blobs.fingerprint(body)))
 
 
 class _Batch:
@@ -159,7 +159,10 @@ class _Batch:
             Refused, NotNow: what the single way would raise, in the same order.
         """
         if task.state is TaskState.REPORTED:
-            return same_or_refuse(self._records.updates.of_task(task.task_id), task, sha256_hex(item.delivery.body))
+            first, digest = self._records.updates.of_task(task.task_id), self._blobs.fingerprint(item.delivery.body)
+            if first is not None and first.digest != digest:
+                digest = sha256_hex(item.delivery.body)  # the name of one that came alone
+            return same_or_refuse(first, task, digest)
         require_open(task, stand.round)
         if item.error is not None:
             raise item.error

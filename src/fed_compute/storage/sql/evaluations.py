@@ -1,5 +1,7 @@
 """Rows of evaluations: what clients measured on their own data."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, insert, select
 
 from fed_compute.ids import JobId
@@ -9,6 +11,7 @@ from fed_compute.storage.sql.rows import columns, record, values
 
 _EVALUATION = columns(tables.evaluations, Evaluation)
 _E = tables.evaluations.c
+_INSERT = insert(tables.evaluations)
 
 
 class EvaluationRows:
@@ -19,7 +22,12 @@ class EvaluationRows:
 
     def add(self, evaluation: Evaluation) -> None:
         """Insert an evaluation. A second one of a task ends the transaction with `RecordConflict`."""
-        self._connection.execute(insert(tables.evaluations).values(**values(evaluation)))
+        self.add_all([evaluation])
+
+    def add_all(self, evaluations: Sequence[Evaluation]) -> None:
+        """Insert evaluations in one statement, as `add` does; none is fine."""
+        if evaluations:
+            self._connection.execute(_INSERT, [values(one) for one in evaluations])
 
     def of_job(self, job_id: JobId) -> list[Evaluation]:
         """Return the evaluations of a job's versions, oldest first."""
