@@ -68,7 +68,7 @@ def virtual_rounds(job: JobSpec, parts: list[Dataset], names: list[ClientId]) ->
         for number in range(1, ROUNDS + 1):
             orders = [Order(client, names[client], number, MAX_NORM, 10**7) for client in range(CLIENTS)]
             base, control = given(job, number)
-            made = workshop.make(base, orders, control=control)
+            made = list(workshop.make(base, orders, control=control))
             if number != 2:
                 for client, one in enumerate(made):
                     assert one is not None
