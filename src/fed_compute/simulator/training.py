@@ -11,6 +11,7 @@ from fed_compute.client.behavior import Course
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.finishing import LeftBehind, finish
 from fed_compute.client.recipes import LOSSLESS
+from fed_compute.client.trainer import EvaluationResult, Evaluator
 from fed_compute.coordinator.recipes import task_seed
 from fed_compute.errors import TrainingDiverged, UpdateNotFinite
 from fed_compute.ids import ClientId
@@ -26,6 +27,8 @@ from fed_compute.simulator.keepsakes import Keepsakes
 from fed_compute.simulator.population import Population
 from fed_compute.simulator.splits import Holdings
 
+MEASURING_COST = 1 / 3
+"""The work of a forward pass, in parts of a whole step."""
 Deltas = npt.NDArray[np.float32]
 """Shape (n, P), float32: trained minus base, a client in each row."""
 
@@ -112,7 +115,7 @@ class Workshop:
         self._schema = schema
         self._recipe = Recipe.of(job, schema, seed=0)
         self._strength = job.training.control_variates
-        self._download_bytes = 4 * schema.num_parameters * (2 if self._strength > 0 else 1)
+        self._model_bytes = 4 * schema.num_parameters
         self._update_bytes = max_update_bytes(
             num_parameters=schema.num_parameters,
             encoding=job.wire.encoding,
@@ -129,22 +132,49 @@ class Workshop:
     def held_bytes(self) -> int:
         """How much memory an update takes until it has arrived, with what it leaves behind."""
         num_vectors = 1 + (self._recipe.encoding != LOSSLESS) + (self._strength > 0)
-        return 4 * self._schema.num_parameters * num_vectors
+        return self._model_bytes * num_vectors
 
     def note_step(self, before: Vector, after: Vector) -> None:
         """Remember how far the last version went: attackers may follow it."""
         self._last_step = after - before
 
-    def course(self, client: int, rng: np.random.Generator) -> Course:
-        """Return how one task of a client goes: its samples, as often as the job's epochs say, and some overhead."""
-        device = self._population.device(client)
-        work = len(self._holdings.rows(client)) * self._job.training.local_epochs
-        return self._population.behavior(client).decide_course(
-            rng,
-            work_seconds=work / device.samples_per_second + device.overhead_seconds,
-            down_bytes=self._download_bytes,
-            up_bytes=self._update_bytes,
-        )
+    def course(self, client: int, rng: np.random.Generator, *, has_model: bool) -> Course:
+        """Return how a training goes: the client's samples, as often as the job's epochs say, and some overhead.
+
+        The model is fetched unless the client has it, and in a job with control variates as much again.
+        """
+        samples = self._holdings.sizes(client)[0] * self._job.training.local_epochs
+        num_files = (not has_model) + (self._strength > 0)
+        return self._course(client, samples, num_files * self._model_bytes, self._update_bytes, rng)
+
+    def measuring_course(self, client: int, rng: np.random.Generator) -> Course:
+        """Return how one measurement of a client goes: each sample that it holds out once, at a third of the work."""
+        samples = self._holdings.sizes(client)[1] * MEASURING_COST
+        return self._course(client, samples, self._model_bytes, 0, rng)
+
+    def can_measure(self, client: int) -> bool:
+        """Say whether a client holds anything out to measure models on."""
+        return self._holdings.sizes(client)[1] > 0
+
+    def measure(self, vector: Vector, clients: Sequence[int]) -> list[EvaluationResult | None]:
+        """Return what clients find of the parameters `vector`, shape (P,), on what they hold out; liars as they train.
+
+        None stands for a loss that is not finite, or that nobody would believe.
+        """
+        evaluator = Evaluator(self._recipe, vector)
+        found: list[EvaluationResult | None] = []
+        for client in clients:
+            held_out = self._holdings.held_out(client)
+            if held_out is None:
+                raise ValueError(f"client {client} holds nothing out")
+            shard = _relabelled(held_out, self._population.attack(client))
+            try:
+                result = evaluator.measure(shard.samples())
+            except TrainingDiverged:
+                found.append(None)
+            else:
+                found.append(result if result.loss <= MAX_LOSS else None)
+        return found
 
     def make(self, base: Vector, orders: Sequence[Order], *, control: Vector | None = None) -> Iterator[Made | None]:
         """Begin the updates of several clients who all start from `base`, shape (P,); return them as they are sent.
@@ -158,7 +188,10 @@ class Workshop:
             StateUnusable: if what the clients remember cannot be read.
         """
         attacks = [self._population.attack(order.client) for order in orders]
-        shards = [self._shard(order.client, attack) for order, attack in zip(orders, attacks, strict=True)]
+        shards = [
+            _relabelled(self._holdings.training(order.client), attack)
+            for order, attack in zip(orders, attacks, strict=True)
+        ]
         seeds = [task_seed(self._job, round_number=order.round_number, client_id=order.client_id) for order in orders]
         added = self._corrections(orders, control)
         effort = _begun(self._engine, base, shards, self._job, seeds, schema=self._schema, added=added)
@@ -207,14 +240,11 @@ class Workshop:
             added[place] = correction(common, self._keepsakes.control(order.client), strength=self._strength)
         return added
 
-    def _shard(self, client: int, attack: Attack | None) -> Shard:
-        shard = self._holdings.shard(client)
-        if attack is None or shard.dataset.y.dtype != np.int64:
-            return shard
-        samples = shard.samples()
-        own = samples.y.astype(np.int64)
-        classes = attack.relabel(own, num_classes=int(shard.dataset.y.max()) + 1)
-        return shard if classes is own else Shard.whole(Dataset(samples.x, classes, samples.name))
+    def _course(self, client: int, samples: float, down: int, up: int, rng: np.random.Generator) -> Course:
+        device = self._population.device(client)
+        seconds = samples / device.samples_per_second + device.overhead_seconds
+        behavior = self._population.behavior(client)
+        return behavior.decide_course(rng, work_seconds=seconds, down_bytes=down, up_bytes=up)
 
     def _lie(
         self, attack: Attack, honest: Deltas, own: Vector, count: int, *, num_clients: int, seed: int
@@ -275,6 +305,16 @@ def _honest(trained: Trained, attacks: Sequence[Attack | None]) -> Deltas:
     """Return the deltas of those who do not attack and whose training stayed finite."""
     sound = np.isfinite(trained.losses) & np.isfinite(trained.deltas).all(axis=1)
     return trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
+
+
+def _relabelled(shard: Shard, attack: Attack | None) -> Shard:
+    """Return what a client takes for its samples: a liar's may have other classes."""
+    if attack is None or shard.dataset.y.dtype != np.int64:
+        return shard
+    samples = shard.samples()
+    own = samples.y.astype(np.int64)
+    classes = attack.relabel(own, num_classes=int(shard.dataset.y.max()) + 1)
+    return shard if classes is own else Shard.whole(Dataset(samples.x, classes, samples.name))
 
 
 def _lied(order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float]) -> Made | None:

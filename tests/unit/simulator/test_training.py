@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fed_compute.client.datasets import Dataset, split_holdout
+from fed_compute.client.datasets.dataset import HOLDOUT_SEED
 from fed_compute.client.trainer import set_threads
-from fed_compute.client.work import HOLDOUT_SEED, FinishedUpdate, OwnRules, Workbench
+from fed_compute.client.work import FinishedUpdate, OwnRules, Workbench
 from fed_compute.clock import ManualClock
 from fed_compute.coordinator.recipes import task_seed
 from fed_compute.ids import ClientId

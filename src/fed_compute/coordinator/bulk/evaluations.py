@@ -44,7 +44,7 @@ class BulkEvaluations:
             if found is None:
                 return None
             spec, round_, version = found
-            able = _able(records, client_ids, version)[: evaluation_slots(records, spec, round_)]
+            able = _able(records, client_ids, round_)[: evaluation_slots(records, spec, round_)]
             if not able:
                 return None
             tasks = [self._lease(client_id, round_, version, heartbeats) for client_id in able]
@@ -81,10 +81,10 @@ def _due(records: Records, job_id: JobId) -> tuple[Job, Round, Version] | None:
     return None if due is None else (job, *due)
 
 
-def _able(records: Records, client_ids: Sequence[ClientId], version: Version) -> list[ClientId]:
+def _able(records: Records, client_ids: Sequence[ClientId], round_: Round) -> list[ClientId]:
     clients = records.bulk.clients(client_ids)
-    busy = records.bulk.busy(client_ids)
-    passed_over = busy | records.bulk.measured(version.job_id, version.version, client_ids)
+    asked = {task.client_id for task in records.tasks.of_round(round_.round_id, TaskKind.EVALUATE)}
+    passed_over = records.bulk.busy(client_ids) | asked
     return [
         client_id
         for client_id in client_ids

@@ -1,7 +1,7 @@
 """Many rows in one statement, for callers that take in a batch at a time."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -21,12 +21,6 @@ _TASKS = select(*columns(tables.tasks, Task)).where(_T.task_id.in_(bindparam("ke
 _BUSY = select(_T.client_id).where(_T.client_id.in_(bindparam("keys", expanding=True)), _T.state == TaskState.LEASED)
 _REPORTED = select(_U.client_id).where(
     _U.round_id == bindparam("round_id"), _U.client_id.in_(bindparam("keys", expanding=True))
-)
-_MEASURED = select(_T.client_id).where(
-    _T.client_id.in_(bindparam("keys", expanding=True)),
-    _T.job_id == bindparam("job_id"),
-    _T.kind == TaskKind.EVALUATE,
-    _T.base_version == bindparam("version"),
 )
 _STANDINGS = select(tables.standings.c.client_id, tables.standings.c.standing).where(
     tables.standings.c.client_id.in_(bindparam("keys", expanding=True))
@@ -74,10 +68,6 @@ class BulkRows:
         """Return those of these clients that have an update in a round."""
         return {row[0] for row in self._rows(_REPORTED, client_ids, round_id=round_id)}
 
-    def measured(self, job_id: JobId, version: int, client_ids: Sequence[ClientId]) -> set[ClientId]:
-        """Return those of these clients that have or had an evaluation task for a version."""
-        return {row[0] for row in self._rows(_MEASURED, client_ids, job_id=job_id, version=version)}
-
     def standings(self, client_ids: Sequence[ClientId]) -> dict[ClientId, str]:
         """Return what is kept of these clients' standing, as JSON text, where something is."""
         return {row[0]: row[1] for row in self._rows(_STANDINGS, client_ids)}
@@ -106,11 +96,6 @@ class BulkRows:
         if tasks:
             self._connection.execute(_INSERT_TASK, [values(task) for task in tasks])
 
-    def report(self, ended: Mapping[TaskId, float]) -> None:
-        """Mark tasks as reported, each at its moment, Unix seconds; none is fine."""
-        if ended:
-            self._connection.execute(_REPORT, [{"key": task_id, "at": at} for task_id, at in ended.items()])
-
     def add_updates(self, updates: Sequence[Update]) -> list[UpdateId]:
         """Insert updates, mark their tasks as reported, and return their places in the sequence."""
         if not updates:
@@ -120,7 +105,8 @@ class BulkRows:
         for row in rows:
             del row["update_id"]
         self._connection.execute(_INSERT_UPDATE, rows)
-        self.report({one.task_id: one.received_at for one in updates})
+        ended = [{"key": one.task_id, "at": one.received_at} for one in updates]
+        self._connection.execute(_REPORT, ended)
         # one writer at a time: what is new is ours, in the order in which it was inserted
         return [UpdateId(value) for value in self._connection.execute(_NEW_IDS, {"last": last}).scalars()]
 
