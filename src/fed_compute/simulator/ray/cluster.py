@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,7 @@ _LOOK_SECONDS = 2.0
 _CONNECT_SECONDS = 5.0
 _LOST_SECONDS = 20.0
 _LONGEST_WORDS = 400
+_PORTS = "host:port takes the port of `ray start --head`, mostly 6379, ray://host:port that for clients, mostly 10001"
 
 
 class Cluster:
@@ -146,12 +148,16 @@ def _connect(address: str | None, num_cpus: int | None) -> None:
     if address is None:
         where = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
     elif address != _AUTO and not _answers(address.removeprefix("ray://")):
-        raise ClusterUnusable(f"nothing answers at {address!r}; is the cluster started, and the port right?")
+        raise ClusterUnusable(f"nothing answers at {address!r}; is the cluster started? {_PORTS}")
     try:
-        ray.init(log_to_driver=False, configure_logging=False, **where)
-    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        what = "started" if address is None else f"reached at {address!r}"
-        raise ClusterUnusable(f"Ray cannot be {what}: {_last_words(error)}") from error
+        with warnings.catch_warnings(action="ignore"):
+            ray.init(log_to_driver=False, configure_logging=False, **where)
+    except (RayError, RuntimeError, ValueError, OSError) as error:
+        raise ClusterUnusable(
+            f"Ray cannot be started here: {_last_words(error)}"
+            if address is None
+            else f"Ray cannot be reached at {address!r}: {_last_words(error)}; {_PORTS}"
+        ) from error
 
 
 def _await_answer(address: str) -> None:

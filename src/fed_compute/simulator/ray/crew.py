@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from fed_compute.simulator.cohort.calls import Call, Task
 from fed_compute.simulator.ray.cluster import Actor, Cluster, Ref
 from fed_compute.simulator.ray.pieces import Piece, pieces_of, put_back
 from fed_compute.simulator.ray.pile import Pile
-from fed_compute.simulator.ray.surroundings import check_versions, versions
+from fed_compute.simulator.ray.surroundings import check_versions, processor, versions
 from fed_compute.simulator.ray.worker import Introduction, PieceTrainer
 
 _PIECES_AHEAD = 2
@@ -117,6 +118,12 @@ class RayCrew:
         except WorkerLost:
             return self._hire()
         check_versions(who["versions"], versions(), node=who["address"])
+        if who["processor"] != processor():
+            warnings.warn(
+                f"node {who['address']} computes with {who['processor']}, this one with {processor()}: "
+                "they may round differently, and the same seed may give other bytes",
+                stacklevel=2,
+            )
         self._present.append(_Worker(actor, who["node"]))
 
     def _replace(self, worker: _Worker) -> None:
