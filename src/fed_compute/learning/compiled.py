@@ -18,7 +18,7 @@ _EXPONENT = np.uint32(0x7F800000)
 def _compiled(loop: Callable[..., Any], signature: Any, **options: Any) -> Callable[..., Any]:
     try:
         code: Callable[..., Any] = njit(signature, nogil=True, cache=True, **options)(loop)
-    except RuntimeError:  # there is no folder in which this process may write a cache
+    except (RuntimeError, OSError):  # there is no folder in which this process can keep code
         code = njit(signature, nogil=True, **options)(loop)
     return code
 

@@ -28,18 +28,17 @@ def blocks(size: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, size))
 
 
-def compiled_loops(vector: Vector) -> ModuleType | None:
-    """Return the module of compiled loops if they are there and can read this vector, float32 (P,), else None."""
-    if vector.size < COMPILED_FROM or not (vector.flags.c_contiguous and vector.flags.aligned):
-        return None
-    return _load_compiled()
+def compiled_loops(vector: npt.NDArray[np.floating]) -> ModuleType | None:
+    """Return the module of compiled loops if they are there and made for this vector, else None."""
+    is_plain = vector.dtype == np.float32 and vector.flags.c_contiguous and vector.flags.aligned
+    return _load_compiled() if is_plain and vector.size >= COMPILED_FROM else None
 
 
 @cache
 def _load_compiled() -> ModuleType | None:
     try:
         from fed_compute.learning import compiled
-    except ModuleNotFoundError:
+    except ImportError:  # it is not installed, or not for this numpy
         return None
     return compiled
 
@@ -57,7 +56,7 @@ def require_shape(vector: npt.NDArray[np.floating], size: int, *, what: str) -> 
 def non_finite(vector: npt.NDArray[np.floating]) -> tuple[int, int]:
     """Return how many values are NaN or infinite, and the place of the first (0 if there is none)."""
     count, first = 0, 0
-    if vector.dtype == np.float32 and (loops := compiled_loops(vector)) and loops.all_finite(vector):
+    if (loops := compiled_loops(vector)) and loops.all_finite(vector):
         return count, first
     for part in blocks(vector.size):
         finite = np.isfinite(vector[part])

@@ -224,6 +224,17 @@ def test_an_update_of_a_stranger_a_banned_client_or_for_another_ones_task_is_ref
 
 
 @pytest.mark.parametrize("blob_url", [None, "process://"])
+def test_an_update_that_came_alone_is_known_again_in_a_batch(open_stand: OpenStand, blob_url: str | None) -> None:
+    stand = open_stand(blob_url=blob_url)
+    stand.create()
+    stand.join("anna")
+    held = grant(stand, ["anna"], in_bulk=True)
+    sent = [("anna", held["anna"], body_for(held["anna"]))]
+    assert send(stand, sent, in_bulk=False) == ["accepted"]
+    assert send(stand, sent, in_bulk=True) == ["repeated"]
+
+
+@pytest.mark.parametrize("blob_url", [None, "process://"])
 def test_a_batch_that_says_the_same_twice_is_answered_twice_and_counted_once(
     open_stand: OpenStand, blob_url: str | None
 ) -> None:

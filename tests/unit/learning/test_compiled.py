@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numba import types
 
 from fed_compute.errors import UpdateNotFinite
 from fed_compute.learning import compiled, vectors
@@ -22,10 +25,10 @@ WEIGHTS = st.floats(width=32, min_value=2.0**-30, max_value=2.0**24, exclude_min
 
 
 @contextmanager
-def numba(*, is_installed: bool) -> Iterator[None]:
+def machine(*, has_numba: bool) -> Iterator[None]:
     """Handle vectors as on a machine with or without numba."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "_load_compiled", lambda: compiled if is_installed else None)
+        patch.setattr(vectors, "_load_compiled", lambda: compiled if has_numba else None)
         yield
 
 
@@ -63,19 +66,19 @@ def test_a_long_model_has_the_same_bytes_with_and_without_numba() -> None:
     rng = np.random.default_rng(3)
     factors = 10.0 ** rng.integers(-30, 30, (5, 1))
     deltas = (rng.standard_normal((5, BLOCK + 11)) * factors).astype(np.float32)
-    with numba(is_installed=False):
+    with machine(has_numba=False):
         assert compiled_loops(deltas[0]) is None
         slow = averaged(deltas)
-    with numba(is_installed=True):
+    with machine(has_numba=True):
         assert compiled_loops(deltas[0]) is compiled
         assert averaged(deltas) == slow
 
 
 def test_the_norm_of_a_long_vector_is_the_same_but_for_its_last_bits() -> None:
     values = np.random.default_rng(4).standard_normal(3 * BLOCK).astype(np.float32)
-    with numba(is_installed=False):
+    with machine(has_numba=False):
         slow = l2_norm(values)
-    with numba(is_installed=True):
+    with machine(has_numba=True):
         assert l2_norm(values) == pytest.approx(slow, rel=1e-13)
 
 
@@ -105,3 +108,16 @@ def test_values_at_both_ends_of_the_range_neither_overflow_nor_vanish() -> None:
     for value in (largest, smallest):
         values = np.full(COMPILED_FROM, value, dtype=np.float32)
         assert l2_norm(values) == pytest.approx(float(value) * math.sqrt(COMPILED_FROM), rel=1e-12)
+
+
+def test_loops_are_compiled_where_no_folder_can_keep_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container whose file system is read-only, say."""
+
+    def njit(*given: Any, cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("no locator available")
+        return numba.njit(*given, **options)
+
+    monkeypatch.setattr(compiled, "njit", njit)
+    double = compiled._compiled(lambda x: 2 * x, types.int64(types.int64))
+    assert double(21) == 42
