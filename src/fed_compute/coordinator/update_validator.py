@@ -48,7 +48,6 @@ from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import HEAD_BYTES, DecodedUpdate, check_head, decode_update
 from fed_compute.rounds.records import (
     LIVE_ROUND_STATES,
-    Client,
     ClientState,
     Job,
     Round,
@@ -123,13 +122,13 @@ class UpdateValidator:
         Cost: three statements for thousands of them. What `admit_by_task` would raise stands in its sender's place.
         """
         with self._store.snapshot() as records:
-            clients = records.bulk.clients([client_id for client_id, _ in senders])
-            tasks = records.bulk.tasks([task_id for _, task_id in senders])
+            states = records.bulk.states(client_id for client_id, _ in senders)
+            tasks = records.bulk.tasks(task_id for _, task_id in senders)
             found: list[tuple[Task, Job] | FedComputeError] = []
             rounds, jobs = dict[RoundId, Round](), dict[JobId, Job]()
             for client_id, task_id in senders:
                 task = tasks.get(task_id)
-                if (refusal := _no_sender(clients.get(client_id), client_id)) is not None:
+                if (refusal := _no_sender(states.get(client_id), client_id)) is not None:
                     found.append(refusal)
                 elif task is None or task.client_id != client_id or task.kind is not TaskKind.TRAIN:
                     found.append(TaskNotFound(task_id))
@@ -234,11 +233,11 @@ class UpdateValidator:
         return Admission(task, job, self._limits.of(job, task.round_id))
 
 
-def _no_sender(client: Client | None, client_id: ClientId) -> FedComputeError | None:
+def _no_sender(state: ClientState | None, client_id: ClientId) -> FedComputeError | None:
     """Return why nobody of this name may send anything, None if somebody may."""
-    if client is None:
-        return ClientNotFound(client_id)
-    match client.state:
+    match state:
+        case None:
+            return ClientNotFound(client_id)
         case ClientState.BANNED:
             return ClientBanned()
         case ClientState.PENDING:

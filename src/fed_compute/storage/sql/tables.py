@@ -1,5 +1,6 @@
 """Every table. `migrations/` brings a database to this shape; a test compares the two."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -58,12 +59,13 @@ class Word(TypeDecorator[StrEnum]):
     def __init__(self, kind: type[StrEnum]) -> None:
         super().__init__()
         self.kind = kind
+        self._words: dict[str | None, StrEnum | None] = {None: None, **{str(word): word for word in kind}}
 
     def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
         return None if value is None else str(value)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> StrEnum | None:
-        return None if value is None else self.kind(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], StrEnum | None]:
+        return self._words.__getitem__
 
 
 jobs = Table(

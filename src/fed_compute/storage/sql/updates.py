@@ -8,6 +8,7 @@ from fed_compute.errors import UpdateConflict
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId, UpdateId
 from fed_compute.rounds.records import RoundState, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.batches import among_keys, keys
 from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
@@ -46,13 +47,13 @@ _COUNTED = (
     .where(_R.job_id == bindparam("job_id"), _R.state == RoundState.CLOSED)
     .limit(bindparam("limit"))
 )
-_MANY, _AT_ONCE = 32, 5_000
+_MANY = 32
 _COUNTED_OF_MANY = (
     select(_T.client_id, func.count())
     .select_from(
         tables.tasks.join(tables.updates, _U.task_id == _T.task_id).join(tables.rounds, _R.round_id == _U.round_id)
     )
-    .where(_T.client_id.in_(bindparam("clients", expanding=True)))
+    .where(among_keys(_T.client_id))
     .where(_T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED)
     .where(_R.job_id == bindparam("job_id"), _R.state == RoundState.CLOSED)
     .group_by(_T.client_id)
@@ -113,10 +114,8 @@ class UpdateRows:
         clients = list(clients)
         found = dict.fromkeys(clients, 0)
         if len(clients) > _MANY:
-            for some in (clients[start : start + _AT_ONCE] for start in range(0, len(clients), _AT_ONCE)):
-                counts = self._connection.execute(_COUNTED_OF_MANY, {"clients": some, "job_id": job_id})
-                found |= {client: min(count, limit) for client, count in counts}
-            return found
+            counts = self._connection.execute(_COUNTED_OF_MANY, {"job_id": job_id, **keys(clients)}).all()
+            return found | {client: min(count, limit) for client, count in counts}
         for client in clients:
             row = {"client_id": client, "job_id": job_id, "limit": limit}
             found[client] = len(self._connection.execute(_COUNTED, row).all())
