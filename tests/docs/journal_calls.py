@@ -1,7 +1,7 @@
 """Which journal entries the code writes, read from its syntax.
 
-An entry is written by `journal.append(…)`, or made by `line(…)`, `task_line(…)` or `task_lines(…)` of the journal's module;
-straight, or through a function.
+An entry is written by `journal.append(…)`, or made by `line(…)`, `task_line(…)` or `task_lines(…)` of the journal's
+module; straight, or through a function.
 """
 
 import ast

@@ -224,9 +224,10 @@ class RoundManager:
             concurrency = rounds.concurrency or LEASES_PER_UPDATE * target
             widest = default_max_staleness(concurrency=concurrency, buffer_size=target)
             return concurrency, widest if rounds.max_staleness is None else rounds.max_staleness
-        factor = None if rounds.over_selection == "auto" else rounds.over_selection
+        if rounds.over_selection != "auto":
+            return slots_for(target, over_selection=rounds.over_selection, report_fraction=1.0), 0
         share = self._report_fraction(records, job.job_id)
-        return slots_for(target, over_selection=factor, report_fraction=share), 0
+        return slots_for(target, over_selection=None, report_fraction=share), 0
 
     def _report_fraction(self, records: Records, job_id: JobId) -> float:
         reported = dropped = 0

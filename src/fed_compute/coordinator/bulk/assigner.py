@@ -8,7 +8,7 @@ from fed_compute.clock import Clock
 from fed_compute.coordinator.openings import free_slots
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.task_assigner import OWN_TASKS
-from fed_compute.ids import ClientId, JobId, new_task_id
+from fed_compute.ids import ClientId, JobId, new_task_ids
 from fed_compute.rounds.leases import lease_deadline, soft_deadline
 from fed_compute.rounds.machine import LeaseGranted
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
@@ -108,7 +108,7 @@ class BulkAssigner:
         }
         return [
             Task(
-                task_id=new_task_id(),
+                task_id=task_id,
                 job_id=round_.job_id,
                 round_id=round_.round_id,
                 client_id=client_id,
@@ -121,5 +121,5 @@ class BulkAssigner:
                 progress_at=now,
                 soft_deadline=soft_deadline(round_, own.get(client_id, ()), now=now),
             )
-            for client_id in able
+            for client_id, task_id in zip(able, new_task_ids(len(able)), strict=True)
         ]

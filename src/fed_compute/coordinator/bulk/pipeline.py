@@ -77,11 +77,12 @@ class BulkPipeline:
         there; what is too late is recorded as late.
         """
         admitted = self._validator.admit_all([(one.client_id, one.task_id) for one in deliveries])
-        items = [self._look_inside(*pair) for pair in zip(deliveries, admitted, strict=True)]
+        items = [self._look_inside(*pair) for pair in zip(deliveries, admitted.each, strict=True)]
         answers: list[Answer] = []
         while len(answers) < len(items):
             with self._store.transaction() as records:
-                answers += _Batch(records, self._blobs, self._rounds, items[len(answers) :]).commit()
+                tasks = _tasks_now(records, items[len(answers) :], as_of=admitted.as_of)
+                answers += _Batch(records, self._blobs, self._rounds, items[len(answers) :], tasks).commit()
         return answers
 
     def _look_inside(self, delivery: Delivery, admission: Admission | FedComputeError) -> _Item:
@@ -100,12 +101,19 @@ class BulkPipeline:
 class _Batch:
     """One transaction: judges items, in order, until their round moves on or another round counts one."""
 
-    def __init__(self, records: Records, blobs: BlobStore, rounds: RoundManager, items: Sequence[_Item]) -> None:
+    def __init__(
+        self,
+        records: Records,
+        blobs: BlobStore,
+        rounds: RoundManager,
+        items: Sequence[_Item],
+        tasks: dict[TaskId, Task],
+    ) -> None:
         self._records = records
         self._blobs = blobs
         self._rounds = rounds
         self._items = items
-        self._tasks = _tasks_now(records, items)
+        self._tasks = tasks
         self._counting: dict[RoundId, Round] = {}
         self._stand: _Stand | None = None
         self._new: dict[TaskId, Callable[[UpdateId], Update]] = {}
@@ -123,9 +131,7 @@ class _Batch:
         self._records.journal.append_all([self._written(one, updates) for one in self._lines])
         if self._stand is not None and updates:
             self._follow(self._stand.round)
-        return [
-            one if not isinstance(one, str) else Accepted(updates[one], repeated=False) for one in self._answers
-        ]
+        return [one if not isinstance(one, str) else Accepted(updates[one], repeated=False) for one in self._answers]
 
     def _insert(self) -> dict[TaskId, Update]:
         """Write the new updates, in the order in which they were taken in, and return them by task."""
@@ -226,14 +232,18 @@ class _Batch:
         return accepted_line(updates[one], self._tasks[one], base_version=base_version)
 
 
-def _tasks_now(records: Records, items: Sequence[_Item]) -> dict[TaskId, Task]:
-    """Return the tasks of deliveries; those that are in another state than at their admission are read again."""
-    states = records.bulk.task_states(item.delivery.task_id for item in items)
-    known = {
-        item.admission.task.task_id: item.admission.task for item in items if isinstance(item.admission, Admission)
-    }
-    tasks = {task_id: task for task_id, task in known.items() if states.get(task_id) is task.state}
-    return tasks | records.bulk.tasks(states.keys() - tasks.keys())
+def _tasks_now(records: Records, items: Sequence[_Item], *, as_of: int) -> dict[TaskId, Task]:
+    """Return the tasks of deliveries, of which those admitted were read when the journal's newest entry was `as_of`.
+
+    They are read again if anything has happened since: no task changes its state without an entry.
+    """
+    known: dict[TaskId, Task] = {}
+    if records.journal.last_seq() == as_of:
+        known = {
+            item.admission.task.task_id: item.admission.task for item in items if isinstance(item.admission, Admission)
+        }
+    unknown = [item.delivery.task_id for item in items if item.delivery.task_id not in known]
+    return known | records.bulk.tasks(unknown) if unknown else known
 
 
 @dataclass(slots=True)

@@ -35,12 +35,13 @@ def _in_postgresql(element: _Elements, compiler: Any, **how: Any) -> str:
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **how)} AS JSON))"
 
 
-_GIVEN = _Elements(bindparam("keys")).table_valued("value", name="given")
+GIVEN = _Elements(bindparam("keys")).table_valued("value", name="given")
+"""The keys that a statement is given by `keys`: a table of one column, `value`, of texts."""
 
 
 def among_keys(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Return the condition that a column of texts holds one of the keys that a statement is given by `keys`."""
-    return column.in_(select(_GIVEN.c.value))
+    """Return the condition that a column of texts holds one of the keys."""
+    return column.in_(select(GIVEN.c.value))
 
 
 def keys(texts: Iterable[str]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def keys(texts: Iterable[str]) -> dict[str, Any]:
 
 def row_maker(table: Table, names: Sequence[str]) -> Callable[[Any], Row]:
     """Return what turns a record into a row of the columns `names`, two or more, for `insert_all` or `update_all`."""
-    return attrgetter(*(f"{name}.value" if isinstance(table.c[name].type, Word) else name for name in names))
+    return attrgetter(*(f"{name}._value_" if isinstance(table.c[name].type, Word) else name for name in names))
 
 
 def insert_all(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
@@ -71,9 +72,9 @@ def _mark(connection: Connection) -> str:
 
 @lru_cache
 def _insertion(table: str, names: tuple[str, ...], mark: str) -> str:
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(mark for _ in names)})"
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(mark for _ in names)})"  # noqa: S608 -- our own names
 
 
 @lru_cache
 def _change(table: str, names: tuple[str, ...], key: str, mark: str) -> str:
-    return f"UPDATE {table} SET {', '.join(f'{name} = {mark}' for name in names)} WHERE {key} = {mark}"
+    return f"UPDATE {table} SET {', '.join(f'{name} = {mark}' for name in names)} WHERE {key} = {mark}"  # noqa: S608

@@ -14,7 +14,7 @@ from fed_compute.storage.sql.rows import columns, record
 
 _C, _T, _U, _S = tables.clients.c, tables.tasks.c, tables.updates.c, tables.standings.c
 _STATES = select(_C.client_id, _C.state).where(among_keys(_C.client_id))
-_BUSY = select(_T.task_id).where(_T.client_id == _C.client_id, _T.state == TaskState.LEASED)
+_BUSY = select(_T.task_id).where(_T.client_id == _C.client_id, tables.IS_LIVE)
 _REPORTED = select(_U.update_id).where(_U.round_id == bindparam("round_id"), _U.client_id == _C.client_id)
 _FREE = (
     select(_C.client_id, _C.rounds_per_day, _S.standing)
@@ -22,7 +22,6 @@ _FREE = (
     .where(among_keys(_C.client_id), _C.state == ClientState.ACTIVE, ~_BUSY.exists(), ~_REPORTED.exists())
 )
 _TASKS = select(*columns(tables.tasks, Task)).where(among_keys(_T.task_id))
-_TASK_STATES = select(_T.task_id, _T.state).where(among_keys(_T.task_id))
 _REPORTS = select(_U.client_id, _U.l2_norm).where(_U.round_id == bindparam("round_id"))
 _NEXT_IDS = {
     "sqlite": text(
@@ -67,10 +66,6 @@ class BulkRows:
         found = [record(Task, row) for row in self._connection.execute(_TASKS, keys(task_ids)).all()]
         return {task.task_id: task for task in found}
 
-    def task_states(self, task_ids: Iterable[TaskId]) -> dict[TaskId, TaskState]:
-        """Return the states of those of these tasks that there are."""
-        return {key: value for key, value in self._connection.execute(_TASK_STATES, keys(task_ids)).all()}
-
     def reports(self, round_id: RoundId) -> dict[ClientId, float]:
         """Return who has an update in a round, and its L2 norm."""
         return {key: value for key, value in self._connection.execute(_REPORTS, {"round_id": round_id}).all()}
@@ -94,7 +89,7 @@ class BulkRows:
         return list(self._connection.execute(query, {"count": count}).scalars().all()) if count else []
 
     def add_updates(self, updates: Sequence[Update]) -> None:
-        """Insert updates at their places in the sequence, those of `next_update_ids`, and mark their tasks as reported."""
+        """Insert updates at the places that `next_update_ids` gave them, and mark their tasks as reported."""
         insert_all(self._connection, tables.updates, _UPDATE, [_update_row(one) for one in updates])
         reported = [(TaskState.REPORTED.value, 1.0, one.received_at, one.task_id) for one in updates]
         update_all(self._connection, tables.tasks, ("state", "progress", "ended_at"), "task_id", reported)

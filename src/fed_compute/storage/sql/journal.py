@@ -14,6 +14,7 @@ from fed_compute.storage.sql.rows import columns, record
 
 _ENTRY = columns(tables.journal, Entry)
 _J = tables.journal.c
+_LAST = select(func.max(_J.seq))
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: that costs as much as a line
 
@@ -127,7 +128,7 @@ class JournalRows:
 
     def last_seq(self) -> int:
         """Return the number of the newest entry, 0 if there is none."""
-        return self._connection.execute(select(func.max(tables.journal.c.seq))).scalar() or 0
+        return self._connection.execute(_LAST).scalar() or 0
 
     def cursor(self, reader: str) -> tuple[int, Mapping[str, Any]]:
         """Return how far a reader got, and the small state that it keeps beside the cursor."""

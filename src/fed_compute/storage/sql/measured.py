@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, func, select
 from fed_compute.ids import ClientId, JobId, RoundId
 from fed_compute.rounds.records import ClientState, RoundState, TaskKind, TaskState
 from fed_compute.storage.sql import tables
-from fed_compute.storage.sql.batches import among_keys, keys
+from fed_compute.storage.sql.batches import GIVEN, keys
 
 _T, _R = tables.tasks.c, tables.rounds.c
 _ENDED = (RoundState.CLOSED, RoundState.ABANDONED)
@@ -30,7 +30,7 @@ _LATER = tables.tasks.alias("later")
 _L = _LATER.c
 _OLDEST = (  # the round of the oldest lease that is looked at, where a client has so many
     select(_L.round_id)
-    .where(_L.client_id == _T.client_id, _L.job_id == _T.job_id)
+    .where(_L.client_id == GIVEN.c.value, _L.job_id == bindparam("job_id"))
     .where(_L.kind == TaskKind.TRAIN, _L.state == TaskState.REPORTED)
     .order_by(_L.round_id.desc())
     .offset(bindparam("newer"))
@@ -39,7 +39,7 @@ _OLDEST = (  # the round of the oldest lease that is looked at, where a client h
 )
 _OF_CLIENTS = (
     select(_T.client_id, _T.ended_at - _T.leased_at)
-    .where(among_keys(_T.client_id), _T.job_id == bindparam("job_id"), *_REPORTED)
+    .where(_T.client_id == GIVEN.c.value, _T.job_id == bindparam("job_id"), *_REPORTED)
     .where(_T.round_id >= func.coalesce(_OLDEST, 0))
     .order_by(_T.client_id, _T.round_id.desc())
 )
@@ -52,12 +52,12 @@ _ROUNDS = (
 _OVERTIME = select(func.count()).where(
     _T.job_id == bindparam("job_id"),
     _T.kind == TaskKind.TRAIN,
-    _T.state == TaskState.LEASED,
+    tables.IS_LIVE,
     _T.soft_deadline < bindparam("now"),
 )
 _LEASES = (
     select(_T.job_id, _T.kind, func.count(), func.count().filter(_T.deadline < bindparam("now")))
-    .where(_T.state == TaskState.LEASED)
+    .where(tables.IS_LIVE)
     .group_by(_T.job_id, _T.kind)
 )
 _CLIENTS = select(tables.clients.c.state, func.count()).group_by(tables.clients.c.state)
