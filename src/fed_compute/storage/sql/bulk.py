@@ -16,6 +16,7 @@ _C, _T, _U, _S = tables.clients.c, tables.tasks.c, tables.updates.c, tables.stan
 _STATES = select(_C.client_id, _C.state).where(among_keys(_C.client_id))
 _BUSY = select(_T.task_id).where(_T.client_id == _C.client_id, tables.IS_LIVE)
 _REPORTED = select(_U.update_id).where(_U.round_id == bindparam("round_id"), _U.client_id == _C.client_id)
+_IDLE = select(_C.client_id).where(among_keys(_C.client_id), _C.state == ClientState.ACTIVE, ~_BUSY.exists())
 _FREE = (
     select(_C.client_id, _C.rounds_per_day, _S.standing)
     .select_from(tables.clients.outerjoin(tables.standings, _S.client_id == _C.client_id))
@@ -55,6 +56,10 @@ class BulkRows:
     def states(self, client_ids: Iterable[ClientId]) -> dict[ClientId, ClientState]:
         """Return the states of those of these clients that are registered."""
         return {key: value for key, value in self._connection.execute(_STATES, keys(client_ids)).all()}
+
+    def idle(self, client_ids: Iterable[ClientId]) -> set[ClientId]:
+        """Return those of these clients that are active and hold no live lease."""
+        return set(self._connection.execute(_IDLE, keys(client_ids)).scalars())
 
     def free(self, client_ids: Iterable[ClientId], round_id: RoundId) -> dict[ClientId, Free]:
         """Return those of these clients that are active, hold no live lease and have no update in a round."""
