@@ -1,7 +1,7 @@
 """`simulate`: a job, many virtual clients and the real coordinator, in one call."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
 from fed_compute.simulator.cohort import CohortEngine, Plan
 from fed_compute.simulator.engines import EngineChoice, plan_named
-from fed_compute.simulator.history import Quality, RoundRow, row_of
+from fed_compute.simulator.history import Quality, RoundRow, row_of, with_evaluations
 from fed_compute.simulator.population import FleetSpec, Population, load_fleet
 from fed_compute.simulator.report import Report, Setup
 from fed_compute.simulator.roster import Roster
@@ -84,7 +84,7 @@ def simulate(
             Or what trains instead; `plan` and `processes` are then without effect.
         address: of the Ray cluster: `auto`, `host:port` or `ray://host:port`. Without one it is that of `RAY_ADDRESS`,
             or one of this machine alone for the time of the run.
-        on_round: called with each round's row as it ends.
+        on_round: called with each round's row as it ends, before clients have measured its version.
 
     Raises:
         JobFileInvalid, FleetInvalid, SimulationImpossible: before any training, naming the key and the nearest one.
@@ -100,9 +100,11 @@ def simulate(
     spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
     schema, samples = spec.schema_of_model(), load_samples(data)
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
+    fraction = spec.evaluation.holdout_fraction if spec.evaluation.every_rounds else None
     holdings = Holdings(
-        samples.training, clients, cut, seed=seed, users=samples.users, samples_per_client=samples_per_client
-    )
+        samples.training, clients, cut, seed=seed, users=samples.users, samples_per_client=samples_per_client,
+        holdout_fraction=fraction,
+    )  # fmt: skip
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
     clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
     with (
@@ -115,7 +117,7 @@ def simulate(
         roster = Roster(population, rng=np.random.default_rng([seed, 31]))
         look_seconds, first = fleet.coordinator.look_seconds, examiner.quality
         world = World(core, clock, roster, workshop, job=examiner.job.job_id, look_seconds=look_seconds, seed=seed)
-        rows = tuple(_rounds(world, examiner, workshop, roster, on_round or _nobody))
+        rows = examiner.complete(_rounds(world, examiner, workshop, roster, on_round or _nobody))
         return Report(
             setup=replace(setup, plan=_plan_of(cohort, chosen)),
             rounds=rows,
@@ -177,6 +179,12 @@ class _Examiner:
             began_at=began_at,
         )
 
+    def complete(self, rows: Iterable[RoundRow]) -> tuple[RoundRow, ...]:
+        """Return all rows, with what clients had measured by the end."""
+        ended = list(rows)
+        with self._core.store.snapshot() as records:
+            return with_evaluations(ended, records.evaluations.of_job(self.job.job_id))
+
     def _look(self, version: Version) -> None:
         self.version, self.vector = version.version, decode_model(self._core.models.get(version.digest), self._schema)
         found = trainer.evaluate(self._recipe, self.vector, self._held_out)
@@ -196,8 +204,7 @@ def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int
     if rounds is not None and not 1 <= rounds <= UNLIMITED // 1000:
         raise SimulationImpossible(f"rounds is {rounds}, wanted 1 to 1000000")
     section = spec.rounds if rounds is None else spec.rounds.model_copy(update={"total": rounds})
-    evaluation = spec.evaluation.model_copy(update={"every_rounds": 0})  # measured here, on what nobody trains on
-    return spec.model_copy(update={"seed": seed, "rounds": section, "evaluation": evaluation})
+    return spec.model_copy(update={"seed": seed, "rounds": section})
 
 
 @contextmanager

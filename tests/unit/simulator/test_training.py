@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fed_compute.client.datasets import Dataset, split_holdout
+from fed_compute.client.datasets.dataset import HOLDOUT_SEED
 from fed_compute.client.trainer import set_threads
-from fed_compute.client.work import HOLDOUT_SEED, FinishedUpdate, OwnRules, Workbench
+from fed_compute.client.work import FinishedUpdate, OwnRules, Workbench
 from fed_compute.clock import ManualClock
 from fed_compute.coordinator.recipes import task_seed
 from fed_compute.ids import ClientId
@@ -68,7 +69,7 @@ def virtual_rounds(job: JobSpec, parts: list[Dataset], names: list[ClientId]) ->
         for number in range(1, ROUNDS + 1):
             orders = [Order(client, names[client], number, MAX_NORM, 10**7) for client in range(CLIENTS)]
             base, control = given(job, number)
-            made = workshop.make(base, orders, control=control)
+            made = list(workshop.make(base, orders, control=control))
             if number != 2:
                 for client, one in enumerate(made):
                     assert one is not None
