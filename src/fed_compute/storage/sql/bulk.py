@@ -24,15 +24,8 @@ _FREE = (
 )
 _TASKS = select(*columns(tables.tasks, Task)).where(among_keys(_T.task_id))
 _REPORTS = select(_U.client_id, _U.l2_norm).where(_U.round_id == bindparam("round_id"))
-_NEXT_IDS = {
-    "sqlite": text(
-        "WITH RECURSIVE ids(id, more) AS (SELECT coalesce(max(seq), 0) + 1, :count - 1 FROM sqlite_sequence "
-        "WHERE name = 'updates' UNION ALL SELECT id + 1, more - 1 FROM ids WHERE more > 0) SELECT id FROM ids"
-    ),
-    "postgresql": text(
-        "SELECT nextval(pg_get_serial_sequence('updates', 'update_id')) FROM generate_series(1, :count)"
-    ),
-}
+_LAST_ID = text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'updates'")
+_NEXT_IDS = text("SELECT nextval(pg_get_serial_sequence('updates', 'update_id')) FROM generate_series(1, :count)")
 
 _CLIENT, _TASK, _UPDATE = ([field.name for field in fields(kind)] for kind in (Client, Task, Update))
 _client_row, _task_row = row_maker(tables.clients, _CLIENT), row_maker(tables.tasks, _TASK)
@@ -90,8 +83,10 @@ class BulkRows:
 
     def next_update_ids(self, count: int) -> list[UpdateId]:
         """Return the next places in the sequence of updates, for `add_updates` of this transaction."""
-        query = _NEXT_IDS[self._connection.dialect.name]
-        return list(self._connection.execute(query, {"count": count}).scalars().all()) if count else []
+        if self._connection.dialect.name != "sqlite":
+            return list(self._connection.execute(_NEXT_IDS, {"count": count}).scalars())
+        last = self._connection.execute(_LAST_ID).scalar_one()
+        return [UpdateId(number) for number in range(last + 1, last + 1 + count)]
 
     def add_updates(self, updates: Sequence[Update]) -> None:
         """Insert updates at the places that `next_update_ids` gave them, and mark their tasks as reported."""

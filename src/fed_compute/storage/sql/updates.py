@@ -10,6 +10,7 @@ from fed_compute.rounds.records import RoundState, TaskKind, TaskState, Update, 
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.batches import GIVEN, keys
 from fed_compute.storage.sql.failures import unique_or
+from fed_compute.storage.sql.rounds import NO_ROUND
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
 _UPDATE = columns(tables.updates, Update)
@@ -44,7 +45,8 @@ _CLOSED = select(_R.round_id).where(
 _COUNTED_OF_CLIENT = (
     select(_U.update_id)
     .select_from(tables.tasks.join(tables.updates, _U.task_id == _T.task_id))
-    .where(_T.client_id == GIVEN.c.value, _T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED, _CLOSED.exists())
+    .where(_T.client_id == GIVEN.c.value, _T.round_id < bindparam("before"))
+    .where(_T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED, _CLOSED.exists())
     .limit(bindparam("limit"))
     .correlate(GIVEN)
     .subquery()
@@ -98,9 +100,14 @@ class UpdateRows:
         query = _COUNT if client_id is None else _COUNT_OF_CLIENT
         return self._connection.execute(query, {"round_id": round_id, "client_id": client_id}).scalar_one()
 
-    def counted(self, job_id: JobId, clients: Iterable[ClientId], *, limit: int) -> dict[ClientId, int]:
-        """Return how many updates of each client the job has counted in closed rounds, at most `limit` of each."""
-        given = {"job_id": job_id, "limit": limit, **keys(clients)}
+    def counted(
+        self, job_id: JobId, clients: Iterable[ClientId], *, limit: int, before: RoundId = NO_ROUND
+    ) -> dict[ClientId, int]:
+        """Return how many updates of each client the job has counted in closed rounds, at most `limit` of each.
+
+        Only leases that began in a round before `before` are looked at: those of it and later ones are not closed yet.
+        """
+        given = {"job_id": job_id, "limit": limit, "before": before, **keys(clients)}
         return {client_id: count for client_id, count in self._connection.execute(_COUNTED, given).all()}
 
     def list_as_late(self, round_id: RoundId) -> int:
