@@ -51,6 +51,8 @@ DRAWN = re.compile(r"(?<=\"key_id\":\")\w+")
 """What the system draws and not the seed: keys, and the names of tasks, by which those of one moment are ordered."""
 PLAN = Plan.parse("stacked:2")
 OBJECT_STORE_BYTES = 80 << 20
+PATIENCE_SECONDS = 600.0
+"""However busy the machine is, nobody begins before all workers are there."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def cluster() -> Iterator[TwoNodes]:
     folder = tempfile.mkdtemp(prefix="fc-ray-")  # short: it holds sockets
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
+        patch.setattr("fed_compute.simulator.ray.crew._OTHER_WORKERS_SECONDS", PATIENCE_SECONDS)
         nodes = Cluster()
         try:
             size = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
