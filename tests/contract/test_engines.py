@@ -5,6 +5,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -51,6 +52,9 @@ DRAWN = re.compile(r"(?<=\"key_id\":\")\w+")
 """What the system draws and not the seed: keys, and the names of tasks, by which those of one moment are ordered."""
 PLAN = Plan.parse("stacked:2")
 OBJECT_STORE_BYTES = 80 << 20
+PATIENCE_SECONDS = 600.0
+"""However busy the machine is, nobody begins before all workers are there."""
+ENDING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -127,28 +131,45 @@ def cluster() -> Iterator[TwoNodes]:
     # isort: split
     from ray.cluster_utils import Cluster
 
-    before = set(psutil.Process().children(recursive=True))
+    before, started = _children(), set[psutil.Process]()
     folder = tempfile.mkdtemp(prefix="fc-ray-")  # short: it holds sockets
+    size = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
+
+    def lose_node(node: Any) -> None:
+        started.update(_children())
+        nodes.remove_node(node, allow_graceful=False)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
+        patch.setattr("fed_compute.simulator.ray.crew._OTHER_WORKERS_SECONDS", PATIENCE_SECONDS)
         nodes = Cluster()
         try:
-            size = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
             nodes.add_node(**size, include_dashboard=False)
             nodes.add_node(**size)
-            yield TwoNodes(
-                nodes.address,
-                partial(RayCrew, address=nodes.address),
-                lambda: nodes.add_node(**size),
-                lambda node: nodes.remove_node(node, allow_graceful=False),
-            )
+            crew = partial(RayCrew, address=nodes.address)
+            yield TwoNodes(nodes.address, crew, lambda: nodes.add_node(**size), lose_node)
         finally:
+            started.update(_children())
             nodes.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
-    left = [one for one in psutil.Process().children(recursive=True) if one not in before]
-    for one in left:
-        one.kill()
+            until = time.monotonic() + ENDING_SECONDS
+            while (left := [one for one in started - before if _lives(one)]) and time.monotonic() < until:
+                time.sleep(0.05)
+            for one in left:
+                one.kill()
     assert left == []
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Say whether a process still does something. Its parent may be gone, and nobody asks how it ended."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
 @pytest.mark.parametrize("mode", ["sync", "fedbuff"])
