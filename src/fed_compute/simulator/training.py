@@ -15,7 +15,7 @@ from fed_compute.coordinator.recipes import task_seed
 from fed_compute.errors import TrainingDiverged, UpdateNotFinite
 from fed_compute.ids import ClientId
 from fed_compute.learning.control_variates import correction
-from fed_compute.learning.vectors import Vector
+from fed_compute.learning.vectors import Vector, is_finite
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.messages import MAX_LOSS, Recipe
 from fed_compute.protocol.schema import ParameterSchema
@@ -141,8 +141,8 @@ class Workshop:
         seeds = [task_seed(self._job, round_number=order.round_number, client_id=order.client_id) for order in orders]
         added = self._corrections(orders, control)
         trained = self._engine.train(base, shards, self._job, seeds, schema=self._schema, added=added)
-        sound = np.isfinite(trained.losses) & np.isfinite(trained.deltas).all(axis=1)
-        honest = trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
+        sound = np.isfinite(trained.losses) & [is_finite(delta) for delta in trained.deltas]
+        honest = _seen_by_liars(trained.deltas, attacks, sound)
         made: list[Made | None] = []
         for place, (order, attack) in enumerate(zip(orders, attacks, strict=True)):
             if not sound[place]:
@@ -223,9 +223,16 @@ class Workshop:
         return Made(finished.body, finished.left)
 
 
+def _seen_by_liars(deltas: Deltas, attacks: Sequence[Attack | None], sound: npt.NDArray[np.bool_]) -> Deltas:
+    """Return the honest clients' sound updates, a copy; none of them if nobody lies."""
+    if all(attack is None for attack in attacks):
+        return deltas[:0]
+    return deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
+
+
 def _lied(order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float]) -> Made | None:
     """Return a lie as it is sent: cut to what its round allows, unless it is not finite."""
-    limit = order.max_norm if np.isfinite(delta).all() else None
+    limit = order.max_norm if is_finite(delta) else None
     try:
         return Made(finish(delta, recipe, says, client_id=order.client_id, limit=limit).body, LeftBehind())
     except (TrainingDiverged, UpdateNotFinite):
