@@ -141,8 +141,10 @@ class Workshop:
         seeds = [task_seed(self._job, round_number=order.round_number, client_id=order.client_id) for order in orders]
         added = self._corrections(orders, control)
         trained = self._engine.train(base, shards, self._job, seeds, schema=self._schema, added=added)
-        sound = np.isfinite(trained.losses) & [is_finite(delta) for delta in trained.deltas]
-        honest = _seen_by_liars(trained.deltas, attacks, sound)
+        sound, honest = np.isfinite(trained.losses), trained.deltas[:0]
+        if any(attack is not None for attack in attacks):  # else nobody looks at the others' values
+            sound &= [is_finite(delta) for delta in trained.deltas]
+            honest = trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
         made: list[Made | None] = []
         for place, (order, attack) in enumerate(zip(orders, attacks, strict=True)):
             if not sound[place]:
@@ -221,13 +223,6 @@ class Workshop:
         except (TrainingDiverged, UpdateNotFinite):
             return None
         return Made(finished.body, finished.left)
-
-
-def _seen_by_liars(deltas: Deltas, attacks: Sequence[Attack | None], sound: npt.NDArray[np.bool_]) -> Deltas:
-    """Return the honest clients' sound updates, a copy; none of them if nobody lies."""
-    if all(attack is None for attack in attacks):
-        return deltas[:0]
-    return deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
 
 
 def _lied(order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float]) -> Made | None:
