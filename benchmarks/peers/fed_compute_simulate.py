@@ -21,6 +21,7 @@ def main(folder: Path, workload: str, rounds: int, processes: int) -> None:
         "model": MODELS[workload],
         "training": {"lr": LR, "batch_size": BATCH},
         "rounds": {"total": rounds, "target_updates": cohort, "min_updates": cohort, "over_selection": 1.0},
+        "evaluation": {"every_rounds": 0},  # by the clients; here as elsewhere the model is measured centrally
     }
 
     def on_round(row: RoundRow) -> None:

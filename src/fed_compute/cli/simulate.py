@@ -134,12 +134,19 @@ def _progress(rounds: int, *, quiet: bool) -> Iterator[_OnRound]:
 
 
 def _tell(report: "Report", folder: Path) -> None:
-    from fed_compute.simulator.report.page import seconds
+    from fed_compute.simulator.report.page import percent, seconds
 
     summary = report.summary()
     reached = f"loss {report.loss:.4g}" if report.accuracy is None else f"accuracy {report.accuracy:.1%}"
     took = seconds(summary["virtual_seconds"])
     print_line(f"{reached} after {summary['rounds_closed']} rounds, {took} of virtual time")
+    if (measured := report.measured) is not None:
+        kind, write = ("loss", "{:.4g}".format) if measured.federated_accuracy is None else ("accuracy", percent)
+        mean, low, high = (write(getattr(measured, f"federated_{kind}{end}")) for end in ("", "_p10", "_p90"))
+        print_line(
+            f"on {measured.federated_clients} clients' own data after round {measured.round}: {kind} {mean}, "
+            f"{low} to {high} for the middle 80 %"
+        )
     print_line(
         f"{summary['updates']} updates of {summary['leases']} leases counted; {summary['vanished']} vanished, "
         f"{summary['late']} late, {summary['stopped']} stopped, {sum(report.refusals.values())} refused"

@@ -8,6 +8,7 @@ from importlib.metadata import version
 import numpy as np
 
 from fed_compute.client.datasets import Dataset, holdout_sizes, split_holdout
+from fed_compute.client.datasets.dataset import HOLDOUT_SEED
 from fed_compute.client.disclosure import Disclosure
 from fed_compute.client.finishing import LeftBehind, decode_sent, finish
 from fed_compute.client.memory import WorkMemory
@@ -30,9 +31,6 @@ from fed_compute.protocol.messages import (
 )
 from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import MAX_TRAIN_SECONDS
-
-HOLDOUT_SEED = 0
-"""The held-out samples are the same in every task, so no model is ever trained on them."""
 
 _DISCLOSURE = Disclosure()
 

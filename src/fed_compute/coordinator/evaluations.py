@@ -68,7 +68,6 @@ class EvaluationRecorder:
                 for one, answer in zip(measurements, answers, strict=True)
                 if not isinstance(answer, FedComputeError) and tasks[one.task_id].state is TaskState.LEASED
             ]
-            records.bulk.report({one.task_id: one.at for one, _ in new})
             records.evaluations.add_all([_evaluation(one, task) for one, task in new])
             records.journal.append_all([_line(one, task) for one, task in new])
             return answers
@@ -80,7 +79,20 @@ class EvaluationRecorder:
         by_version: dict[int, list[Evaluation]] = {}
         for evaluation in evaluations:
             by_version.setdefault(evaluation.version, []).append(evaluation)
-        return {version: _quality(version, group) for version, group in by_version.items()}
+        return {version: quality_of(version, group) for version, group in by_version.items()}
+
+
+def quality_of(version: int, group: Sequence[Evaluation]) -> VersionQuality:
+    """Return what several clients' measurements of one version, at least one, come to."""
+    samples = sum(e.num_samples for e in group)
+    classified = [(e.accuracy, e.num_samples) for e in group if e.accuracy is not None]
+    return VersionQuality(
+        version=version,
+        num_clients=len(group),
+        num_samples=samples,
+        loss=sum(e.loss * e.num_samples for e in group) / samples,
+        accuracy=sum(a * n for a, n in classified) / sum(n for _, n in classified) if classified else None,
+    )
 
 
 def _judged(measurement: Measurement, task: Task | None) -> Task | FedComputeError:
@@ -116,16 +128,4 @@ def _line(measurement: Measurement, task: Task) -> Line:
         num_samples=measurement.num_samples,
         loss=measurement.loss,
         accuracy=measurement.accuracy,
-    )
-
-
-def _quality(version: int, group: list[Evaluation]) -> VersionQuality:
-    samples = sum(e.num_samples for e in group)
-    classified = [(e.accuracy, e.num_samples) for e in group if e.accuracy is not None]
-    return VersionQuality(
-        version=version,
-        num_clients=len(group),
-        num_samples=samples,
-        loss=sum(e.loss * e.num_samples for e in group) / samples,
-        accuracy=sum(a * n for a, n in classified) / sum(n for _, n in classified) if classified else None,
     )

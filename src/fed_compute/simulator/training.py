@@ -1,6 +1,6 @@
 """From leases to update bodies: honest clients train, attackers make of it what they do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from fed_compute.client.behavior import Course
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.finishing import LeftBehind, finish
 from fed_compute.client.recipes import LOSSLESS
+from fed_compute.client.trainer import EvaluationResult, Evaluator
 from fed_compute.coordinator.recipes import task_seed
 from fed_compute.errors import TrainingDiverged, UpdateNotFinite
 from fed_compute.ids import ClientId
@@ -21,11 +22,13 @@ from fed_compute.protocol.messages import MAX_LOSS, Recipe
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.protocol.updates import max_update_bytes
 from fed_compute.simulator.attacks import Attack, View
-from fed_compute.simulator.cohort import Shard
+from fed_compute.simulator.cohort import CohortEngine, Shard
 from fed_compute.simulator.keepsakes import Keepsakes
 from fed_compute.simulator.population import Population
 from fed_compute.simulator.splits import Holdings
 
+MEASURING_COST = 1 / 3
+"""The work of a forward pass, in parts of a whole step."""
 Deltas = npt.NDArray[np.float32]
 """Shape (n, P), float32: trained minus base, a client in each row."""
 
@@ -61,6 +64,25 @@ class Engine(Protocol):
         ...
 
 
+class _Effort(Protocol):
+    """Training that goes on."""
+
+    def until(self, count: int) -> Trained:
+        """Return what it came to once the first `count` clients are done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Done:
+    """Training that is over."""
+
+    trained: Trained
+
+    def until(self, count: int) -> Trained:
+        """Return what it came to."""
+        return self.trained
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
     """One client's work: which client, in which round of the job, and the norm that its update must keep to."""
@@ -93,7 +115,7 @@ class Workshop:
         self._schema = schema
         self._recipe = Recipe.of(job, schema, seed=0)
         self._strength = job.training.control_variates
-        self._download_bytes = 4 * schema.num_parameters * (2 if self._strength > 0 else 1)
+        self._model_bytes = 4 * schema.num_parameters
         self._update_bytes = max_update_bytes(
             num_parameters=schema.num_parameters,
             encoding=job.wire.encoding,
@@ -110,54 +132,95 @@ class Workshop:
     def held_bytes(self) -> int:
         """How much memory an update takes until it has arrived, with what it leaves behind."""
         num_vectors = 1 + (self._recipe.encoding != LOSSLESS) + (self._strength > 0)
-        return 4 * self._schema.num_parameters * num_vectors
+        return self._model_bytes * num_vectors
 
     def note_step(self, before: Vector, after: Vector) -> None:
         """Remember how far the last version went: attackers may follow it."""
         self._last_step = after - before
 
-    def course(self, client: int, rng: np.random.Generator) -> Course:
-        """Return how one task of a client goes: its samples, as often as the job's epochs say, and some overhead."""
-        device = self._population.device(client)
-        work = len(self._holdings.rows(client)) * self._job.training.local_epochs
-        return self._population.behavior(client).decide_course(
-            rng,
-            work_seconds=work / device.samples_per_second + device.overhead_seconds,
-            down_bytes=self._download_bytes,
-            up_bytes=self._update_bytes,
-        )
+    def course(self, client: int, rng: np.random.Generator, *, has_model: bool) -> Course:
+        """Return how a training goes: the client's samples, as often as the job's epochs say, and some overhead.
 
-    def make(self, base: Vector, orders: Sequence[Order], *, control: Vector | None = None) -> list[Made | None]:
-        """Return the updates of several clients who all start from `base`, shape (P,), as they are sent.
+        The model is fetched unless the client has it, and in a job with control variates as much again.
+        """
+        samples = self._holdings.sizes(client)[0] * self._job.training.local_epochs
+        num_files = (not has_model) + (self._strength > 0)
+        return self._course(client, samples, num_files * self._model_bytes, self._update_bytes, rng)
 
-        `control` is the control variate of that version, shape (P,), None for zero. None in the result stands for a
-        client whose training stopped being finite: it has nothing to send.
+    def measuring_course(self, client: int, rng: np.random.Generator) -> Course:
+        """Return how one measurement of a client goes: each sample that it holds out once, at a third of the work."""
+        samples = self._holdings.sizes(client)[1] * MEASURING_COST
+        return self._course(client, samples, self._model_bytes, 0, rng)
+
+    def can_measure(self, client: int) -> bool:
+        """Say whether a client holds anything out to measure models on."""
+        return self._holdings.sizes(client)[1] > 0
+
+    def measure(self, vector: Vector, clients: Sequence[int]) -> list[EvaluationResult | None]:
+        """Return what clients find of the parameters `vector`, shape (P,), on what they hold out; liars as they train.
+
+        None stands for a loss that is not finite, or that nobody would believe.
+        """
+        evaluator = Evaluator(self._recipe, vector)
+        found: list[EvaluationResult | None] = []
+        for client in clients:
+            held_out = self._holdings.held_out(client)
+            if held_out is None:
+                raise ValueError(f"client {client} holds nothing out")
+            shard = _relabelled(held_out, self._population.attack(client))
+            try:
+                result = evaluator.measure(shard.samples())
+            except TrainingDiverged:
+                found.append(None)
+            else:
+                found.append(result if result.loss <= MAX_LOSS else None)
+        return found
+
+    def make(self, base: Vector, orders: Sequence[Order], *, control: Vector | None = None) -> Iterator[Made | None]:
+        """Begin the updates of several clients who all start from `base`, shape (P,); return them as they are sent.
+
+        Each comes as soon as it is made, while those behind it are being trained. An attacker's waits for all, and
+        knows how far the last version went when it is asked for. `control` is the control variate of that version,
+        shape (P,), None for zero. None in the result stands for a client whose training stopped being finite: it has
+        nothing to send.
 
         Raises:
             StateUnusable: if what the clients remember cannot be read.
         """
         attacks = [self._population.attack(order.client) for order in orders]
-        shards = [self._shard(order.client, attack) for order, attack in zip(orders, attacks, strict=True)]
+        shards = [
+            _relabelled(self._holdings.training(order.client), attack)
+            for order, attack in zip(orders, attacks, strict=True)
+        ]
         seeds = [task_seed(self._job, round_number=order.round_number, client_id=order.client_id) for order in orders]
         added = self._corrections(orders, control)
-        trained = self._engine.train(base, shards, self._job, seeds, schema=self._schema, added=added)
-        sound, honest = np.isfinite(trained.losses), trained.deltas[:0]
-        if any(attack is not None for attack in attacks):  # else nobody looks at the others' values
-            sound &= [is_finite(delta) for delta in trained.deltas]
-            honest = trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
-        made: list[Made | None] = []
-        for place, (order, attack) in enumerate(zip(orders, attacks, strict=True)):
-            if not sound[place]:
-                made.append(None)
+        effort = _begun(self._engine, base, shards, self._job, seeds, schema=self._schema, added=added)
+        return self._made(orders, attacks, [len(shard) for shard in shards], seeds, added, effort)
+
+    def _made(
+        self,
+        orders: Sequence[Order],
+        attacks: Sequence[Attack | None],
+        counts: Sequence[int],
+        seeds: Sequence[int],
+        added: Deltas | None,
+        effort: _Effort,
+    ) -> Iterator[Made | None]:
+        honest: Deltas | None = None
+        for place, (order, attack, count, seed) in enumerate(zip(orders, attacks, counts, seeds, strict=True)):
+            trained = effort.until(place + 1 if attack is None else len(orders))
+            own, loss = trained.deltas[place], trained.losses[place]
+            if not np.isfinite(loss):
+                yield None
                 continue
-            own, count, seed = trained.deltas[place], len(shards[place]), seeds[place]
-            says, recipe = self._says(order, count, trained.losses[place]), self._recipe_of(order, seed)
+            recipe = self._recipe_of(order, seed)
             if attack is None:
-                made.append(self._finish(order, own, recipe, says, added=None if added is None else added[place]))
-            else:
-                own, count = self._lie(attack, honest, own, count, num_clients=len(orders), seed=seed)
-                made.append(_lied(order, own, recipe, self._says(order, count, trained.losses[place])))
-        return made
+                says, more = self._says(order, count, loss), None if added is None else added[place]
+                yield self._finish(order, own, recipe, says, added=more)
+                continue
+            honest = _honest(trained, attacks) if honest is None else honest
+            lie, told = self._lie(attack, honest, own, count, num_clients=len(orders), seed=seed)
+            yield _lied(order, lie, recipe, self._says(order, told, loss))
 
     def keep(self, client: int, left: LeftBehind) -> None:
         """Let a client remember what its update left behind, now that it was accepted.
@@ -177,14 +240,11 @@ class Workshop:
             added[place] = correction(common, self._keepsakes.control(order.client), strength=self._strength)
         return added
 
-    def _shard(self, client: int, attack: Attack | None) -> Shard:
-        shard = self._holdings.shard(client)
-        if attack is None or shard.dataset.y.dtype != np.int64:
-            return shard
-        samples = shard.samples()
-        own = samples.y.astype(np.int64)
-        classes = attack.relabel(own, num_classes=int(shard.dataset.y.max()) + 1)
-        return shard if classes is own else Shard.whole(Dataset(samples.x, classes, samples.name))
+    def _course(self, client: int, samples: float, down: int, up: int, rng: np.random.Generator) -> Course:
+        device = self._population.device(client)
+        seconds = samples / device.samples_per_second + device.overhead_seconds
+        behavior = self._population.behavior(client)
+        return behavior.decide_course(rng, work_seconds=seconds, down_bytes=down, up_bytes=up)
 
     def _lie(
         self, attack: Attack, honest: Deltas, own: Vector, count: int, *, num_clients: int, seed: int
@@ -223,6 +283,38 @@ class Workshop:
         except (TrainingDiverged, UpdateNotFinite):
             return None
         return Made(finished.body, finished.left)
+
+
+def _begun(
+    engine: Engine,
+    base: Vector,
+    shards: Sequence[Shard],
+    job: JobSpec,
+    seeds: Sequence[int],
+    *,
+    schema: ParameterSchema,
+    added: Deltas | None,
+) -> _Effort:
+    """Begin to train; an engine that cannot do so by and by does it at once."""
+    if isinstance(engine, CohortEngine):
+        return engine.begin(base, shards, job, seeds, schema=schema, added=added)
+    return _Done(engine.train(base, shards, job, seeds, schema=schema, added=added))
+
+
+def _honest(trained: Trained, attacks: Sequence[Attack | None]) -> Deltas:
+    """Return the deltas of those who do not attack and whose training stayed finite."""
+    sound = np.isfinite(trained.losses) & [is_finite(delta) for delta in trained.deltas]
+    return trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
+
+
+def _relabelled(shard: Shard, attack: Attack | None) -> Shard:
+    """Return what a client takes for its samples: a liar's may have other classes."""
+    if attack is None or shard.dataset.y.dtype != np.int64:
+        return shard
+    samples = shard.samples()
+    own = samples.y.astype(np.int64)
+    classes = attack.relabel(own, num_classes=int(shard.dataset.y.max()) + 1)
+    return shard if classes is own else Shard.whole(Dataset(samples.x, classes, samples.name))
 
 
 def _lied(order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float]) -> Made | None:

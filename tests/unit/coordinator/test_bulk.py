@@ -175,7 +175,7 @@ def test_clients_enrolled_together_are_registered_and_have_no_key(stand: Stand) 
     before = len(stand.journal("client_registered"))
     ids = stand.core.bulk.enrolment.enrol([f"many-{number}" for number in range(50)])
     with stand.core.store.snapshot() as records:
-        assert len(records.bulk.clients(ids)) == 50
+        assert len(records.bulk.states(ids)) == 50
         assert all(records.keys.of_client(client_id) == [] for client_id in ids)
     assert len(stand.journal("client_registered")) == before + 50
     assert grant(stand, ["many-7"], in_bulk=True)

@@ -13,7 +13,7 @@ from fed_compute.coordinator.evaluations import Measurement
 from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.errors import FedComputeError, NotNow, Refused
 from fed_compute.ids import ClientId, JobId, TaskId
-from fed_compute.rounds.records import JobState, TaskKind, TaskState
+from fed_compute.rounds.records import TaskKind, TaskState
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import Stand, body_for, tiny_job
 
@@ -156,8 +156,7 @@ def test_whoever_may_not_measure_is_passed_over_and_a_paused_job_asks_nobody(ope
     busy = stand.lease("c4", evaluates=False)
     assert busy.task.kind is TaskKind.TRAIN
     assert list(grant(stand, ["nobody", "c3", "c4", "c5"], in_bulk=True)) == ["c5"]
-    with stand.core.store.transaction() as records:
-        records.jobs.put(replace(records.jobs.get(JOB), state=JobState.PAUSED))
+    stand.core.steering.pause("default", by="k")
     assert grant(stand, NAMES, in_bulk=True) == {}
 
 

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from fed_compute.client.datasets import Dataset, split_holdout
+from fed_compute.client.datasets.dataset import HOLDOUT_SEED
 from fed_compute.client.trainer import set_threads
-from fed_compute.client.work import HOLDOUT_SEED, FinishedUpdate, OwnRules, Workbench
+from fed_compute.client.work import FinishedUpdate, OwnRules, Workbench
 from fed_compute.clock import ManualClock
 from fed_compute.coordinator.recipes import task_seed
 from fed_compute.ids import ClientId
@@ -70,7 +71,7 @@ def virtual_rounds(job: JobSpec, parts: list[Dataset], names: list[ClientId]) ->
         for number in range(1, ROUNDS + 1):
             orders = [Order(client, names[client], number, MAX_NORM, 10**7) for client in range(CLIENTS)]
             base, control = given(job, number)
-            made = workshop.make(base, orders, control=control)
+            made = list(workshop.make(base, orders, control=control))
             if number != 2:
                 for client, one in enumerate(made):
                     assert one is not None
@@ -123,17 +124,14 @@ class Canned:
         return self
 
 
-@pytest.mark.parametrize("liars", ["", '[[attacker]]\nattack = "sign_flip"\nshare = 0.34'])
-def test_what_is_not_finite_is_not_sent_whether_the_loss_shows_it_or_not(liars: str) -> None:
+def test_an_update_that_is_not_finite_is_not_sent_though_its_loss_is() -> None:
     job = job_with("f32", {"lr": 0.1})
-    size, fleet = job.schema_of_model().num_parameters, parse_fleet_text(f'[[device]]\nname = "pc"\n{liars}')
+    size, fleet = job.schema_of_model().num_parameters, parse_fleet_text('[[device]]\nname = "pc"')
     population = Population(fleet, CLIENTS, seed=0, began_at=0.0)
     holdings = Holdings(blobs(60, seed=0), CLIENTS, Split("iid"), seed=0)
     orders = [Order(client, population.names[client], 1, MAX_NORM, 10**7) for client in range(CLIENTS)]
-    for broken in range(CLIENTS):
-        deltas = np.random.default_rng(0).standard_normal((CLIENTS, size)).astype(np.float32)
-        deltas[broken, -1] = np.nan
-        workshop = Workshop(job, job.schema_of_model(), population, holdings, Canned(deltas, np.ones(CLIENTS)))
-        made = workshop.make(np.zeros(size, dtype=np.float32), orders)
-        assert [one is None for one in made] == [client == broken for client in range(CLIENTS)]
-    assert population.num_attackers == (1 if liars else 0)
+    deltas = np.random.default_rng(0).standard_normal((CLIENTS, size)).astype(np.float32)
+    deltas[1, -1] = np.nan
+    workshop = Workshop(job, job.schema_of_model(), population, holdings, Canned(deltas, np.ones(CLIENTS)))
+    made = workshop.make(np.zeros(size, dtype=np.float32), orders)
+    assert [one is None for one in made] == [False, True, False]
