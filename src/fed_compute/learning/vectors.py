@@ -53,14 +53,19 @@ def require_shape(vector: npt.NDArray[np.floating], size: int, *, what: str) -> 
         raise UpdateShapeMismatch(what, got=vector.shape, want=(size,))
 
 
+def is_finite(vector: npt.NDArray[np.floating]) -> bool:
+    """Say whether no value is NaN or infinite."""
+    if loops := compiled_loops(vector):
+        return bool(loops.all_finite(vector))
+    return all(bool(np.isfinite(vector[part]).all()) for part in blocks(vector.size))
+
+
 def non_finite(vector: npt.NDArray[np.floating]) -> tuple[int, int]:
     """Return how many values are NaN or infinite, and the place of the first (0 if there is none)."""
     count, first = 0, 0
-    if (loops := compiled_loops(vector)) and loops.all_finite(vector):
-        return count, first
     for part in blocks(vector.size):
-        finite = np.isfinite(vector[part])
-        if not finite.all():
+        if not is_finite(vector[part]):
+            finite = np.isfinite(vector[part])
             first = first if count else part.start + int(np.argmin(finite))
             count += int(np.count_nonzero(~finite))
     return count, first
