@@ -75,11 +75,10 @@ class View:
         with self._memory.lock:
             return self._memory.holders.intersection(client_ids) if self._is_true else set()
 
-    def updates(self, round_id: RoundId, *, after: int) -> list[Update]:
-        """Return the known updates of a round after update id `after`, in sequence. There may be others."""
+    def updates(self, round_id: RoundId) -> list[Update]:
+        """Return the known updates of a round, in sequence. There may be others."""
         with self._memory.lock:
-            known = self._memory.updates.get(round_id, ()) if self._is_true else ()
-            return [one for one in known if one.update_id > after]
+            return list(self._memory.updates.get(round_id, ())) if self._is_true else []
 
     def learn(self, tasks: Iterable[Task]) -> None:
         """Remember the live ones of leases that were read in this transaction."""

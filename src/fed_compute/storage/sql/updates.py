@@ -36,7 +36,6 @@ _OF_NORM = (
     .order_by(_U.update_id)
 )
 _COUNT = select(func.count()).where(_U.round_id == bindparam("round_id"))
-_COUNT_AFTER = _COUNT.where(_U.update_id > bindparam("after"))
 _COUNT_OF_CLIENT = _COUNT.where(_U.client_id == bindparam("client_id"))
 
 _T, _R = tables.tasks.c, tables.rounds.c
@@ -86,11 +85,11 @@ class UpdateRows:
 
     def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Update]:
         """Return the updates of a round in sequence, those after update id `after`."""
-        given = {"round_id": round_id, "after": after}
-        known = [] if self._view is None else self._view.updates(round_id, after=after)
-        if known and len(known) == self._connection.execute(_COUNT_AFTER, given).scalar_one():
-            return known
-        return [record(Update, row) for row in self._connection.execute(_OF_ROUND, given).all()]
+        known = [] if self._view is None else self._view.updates(round_id)
+        if known and len(known) == self.count(round_id):
+            return [one for one in known if one.update_id > after]
+        rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "after": after}).all()
+        return [record(Update, row) for row in rows]
 
     def norms_of(self, round_id: RoundId, *, limit: int) -> list[float]:
         """Return the L2 norms of a round's updates, newest first, at most `limit`."""
