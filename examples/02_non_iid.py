@@ -21,6 +21,8 @@ ALGORITHMS = {
     "FedAvg": {},
     "FedProx": {"proximal_mu": 0.1},  # holds clients near the global model (Li et al. 2020)
     "FedAdam": {"server_optimizer": "adam", "server_lr": 0.03},  # the server's steps adapt (Reddi et al. 2021)
+    # Each client corrects its steps by how they differ from everybody's (Karimireddy et al. 2020).
+    "SCAFFOLD": {"control_variates": 1.0, "control_fraction": 0.5, "report_steps": True},
 }
 
 result = sweep(JOB, grid={"algorithm": ALGORITHMS, "seed": [1, 2]}, clients=20, split="dirichlet:0.1")

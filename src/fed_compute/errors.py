@@ -1113,6 +1113,12 @@ class CohortUnsupported(Misuse):
     code = "cohort_unsupported"
 
 
+class ClusterUnusable(Misuse):
+    """A cluster that is to train virtual clients cannot be reached, or cannot do the work as this machine would."""
+
+    code = "cluster_unusable"
+
+
 class CredentialUnsafe(Misuse):
     """The credential file can be read by others, or cannot be read at all."""
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fed_compute.cli.console import err, print_json, print_line
 from fed_compute.cli.sweep import run_sweep
-from fed_compute.errors import ExtraMissing
+from fed_compute.errors import ExtraMissing, SweepInvalid
 from fed_compute.protocol.job import default_job, load_job
 
 if TYPE_CHECKING:
@@ -44,6 +44,17 @@ _Out = Annotated[
     Path | None,
     typer.Option(help="Folder for the report; made if missing.", show_default="simulation-report, or sweep-report"),
 ]
+_Engine = Annotated[str, typer.Option(help="Where clients train: local, or ray, a Ray cluster. Same bytes on both.")]
+_Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster: auto, host:port or ray://host:port.", show_default="RAY_ADDRESS, or this machine alone"
+    ),
+]
+_Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that train. It changes no byte.", show_default="one on each processor"),
+]
 _ShowSplit = Annotated[Path | None, typer.Option(metavar="PNG", help="Only draw who has what; train nothing.")]
 
 
@@ -61,6 +72,9 @@ def simulate(
     rounds: Annotated[int | None, typer.Option(help="Rounds to train.", show_default="the job's")] = None,
     samples_per_client: _SamplesPerClient = None,
     plan: _Plan = None,
+    engine: _Engine = "local",
+    address: _Address = None,
+    workers: _Workers = None,
     sweep: _Sweep = None,
     at_once: _AtOnce = None,
     out: _Out = None,
@@ -99,9 +113,14 @@ def simulate(
         "plan": plan,
     }
     if sweep:
+        if engine != "local" or address is not None or workers is not None:
+            raise SweepInvalid(
+                "a sweep trains each simulation in a process of this machine: leave out --engine, --address and "
+                "--workers; --at-once says how many run side by side"
+            )
         return run_sweep(sweep, at_once=at_once, folder=out or Path("sweep-report"), as_json=as_json, job=spec, **given)
     with _progress(rounds or spec.rounds.total, quiet=as_json) as on_round:
-        report = run(spec, on_round=on_round, **given)
+        report = run(spec, processes=workers, engine=engine, address=address, on_round=on_round, **given)
     folder = report.save(out or Path("simulation-report"))
     if as_json:
         print_json({**report.summary(), "report": str(folder), "again": report.setup.command(folder)})
@@ -137,12 +156,19 @@ def _progress(rounds: int, *, quiet: bool) -> Iterator[_OnRound]:
 
 
 def _tell(report: "Report", folder: Path) -> None:
-    from fed_compute.simulator.report.page import seconds
+    from fed_compute.simulator.report.page import percent, seconds
 
     summary = report.summary()
     reached = f"loss {report.loss:.4g}" if report.accuracy is None else f"accuracy {report.accuracy:.1%}"
     took = seconds(summary["virtual_seconds"])
     print_line(f"{reached} after {summary['rounds_closed']} rounds, {took} of virtual time")
+    if (measured := report.measured) is not None:
+        kind, write = ("loss", "{:.4g}".format) if measured.federated_accuracy is None else ("accuracy", percent)
+        mean, low, high = (write(getattr(measured, f"federated_{kind}{end}")) for end in ("", "_p10", "_p90"))
+        print_line(
+            f"on {measured.federated_clients} clients' own data after round {measured.round}: {kind} {mean}, "
+            f"{low} to {high} for the middle 80 %"
+        )
     print_line(
         f"{summary['updates']} updates of {summary['leases']} leases counted; {summary['vanished']} vanished, "
         f"{summary['late']} late, {summary['stopped']} stopped, {sum(report.refusals.values())} refused"

@@ -43,9 +43,9 @@ def register_model(name: str) -> Callable[[Build], Build]:
     return register
 
 
-def is_registered_model(name: str) -> bool:
-    """Say whether a model is known by `register_model`, in this process and no other."""
-    return name in _REGISTERED
+def registered_model(name: str) -> Callable[..., nn.Module] | None:
+    """Return the class or function that this process registered under a name, None if it registered none."""
+    return _REGISTERED.get(name)
 
 
 def model_names() -> list[str]:

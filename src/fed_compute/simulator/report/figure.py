@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from fed_compute.simulator.report.report import Report
 
-BLUE, RED, GRID = "#0b6fb8", "#d1495b", "#e4e4e4"
+BLUE, RED, GREY, GRID = "#0b6fb8", "#d1495b", "#5c6b78", "#e4e4e4"
 MOST_CLIENTS = 60
 CLASS_COLOURS = (
     "#0b6fb8", "#d1495b", "#e8a33d", "#8d5fb0", "#2a9d74", "#9aa7b4", "#46a6c9", "#b5651d", "#5b7f2b", "#e07aa6",
@@ -22,7 +22,7 @@ CLASS_COLOURS = (
 
 
 def draw_figure(report: "Report") -> "Figure":
-    """Return the held-out quality over rounds (left) and over virtual minutes (right).
+    """Return the quality over rounds (left) and over virtual minutes (right), held out and on clients.
 
     Raises:
         ExtraMissing: if matplotlib is not installed.
@@ -33,14 +33,24 @@ def draw_figure(report: "Report") -> "Figure":
     ys = [report.first.accuracy if has_classes else report.first.loss]
     ys += [row.accuracy if has_classes else row.loss for row in rows]
     axes = figure.subplots(1, 2, sharey=True)
+    measured = [place for place, row in enumerate(rows) if row.federated_clients]
+    colour, name = (BLUE, "accuracy") if has_classes else (RED, "loss")
     for axis, xs, label in (
-        (axes[0], [0, *(row.round for row in rows)], "round"),
-        (axes[1], [0.0, *(row.ended_seconds / 60 for row in rows)], "virtual time, minutes"),
+        (axes[0], [row.round for row in rows], "round"),
+        (axes[1], [row.ended_seconds / 60 for row in rows], "virtual time, minutes"),
     ):
-        axis.plot(xs, ys, color=BLUE if has_classes else RED, linewidth=1.8)
+        axis.plot([0, *xs], ys, color=colour, linewidth=1.8, label="on held-out samples")
+        if measured:
+            at = [xs[place] for place in measured]
+            low, mean, high = (
+                [getattr(rows[place], f"federated_{name}{end}") for place in measured] for end in ("_p10", "", "_p90")
+            )
+            axis.plot(at, mean, color=GREY, linewidth=1.4, label="on clients, weighted by samples")
+            axis.fill_between(at, low, high, color=GREY, alpha=0.2, linewidth=0, label="80 % of clients")
         axis.set_xlabel(label)
         plain(axis)
-    axes[0].set_ylabel("accuracy on held-out samples" if has_classes else "loss on held-out samples")
+    axes[0].set_ylabel(name)
+    axes[0].legend(frameon=False, fontsize=8)
     figure.suptitle(f"{report.setup.job.name}: {report.setup.num_clients:,} clients, fleet {report.setup.fleet.name}")
     figure.tight_layout()
     return figure

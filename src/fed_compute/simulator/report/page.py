@@ -71,14 +71,24 @@ def _tiles(report: "Report") -> list[tuple[str, str, str]]:
         else ("accuracy", percent(report.accuracy), f"{percent(report.first.accuracy or 0.0)} before training")
     )
     leases = max(1, summary["leases"])
+    measured = report.measured
     return [
         quality,
+        *([] if measured is None else [_measured_tile(measured)]),
         ("virtual time", seconds(summary["virtual_seconds"]), f"{len(report.rounds)} rounds"),
         ("updates counted", f"{summary['updates']:,}", f"of {summary['leases']:,} leases"),
         ("clients counted", f"{last.num_contributors if last else 0:,}", f"of {report.setup.num_clients:,}"),
         ("vanished", percent(summary["vanished"] / leases), f"{summary['vanished']:,} leases"),
         ("sent", size(summary["bytes_up"]), f"{size(summary['bytes_down'])} fetched"),
     ]
+
+
+def _measured_tile(row: RoundRow) -> tuple[str, str, str]:
+    if row.federated_accuracy is None:
+        low, high = row.federated_loss_p10 or 0.0, row.federated_loss_p90 or 0.0
+        return "loss on clients", f"{row.federated_loss or 0.0:.4g}", f"from {low:.3g} to {high:.3g} for most"
+    low, high = row.federated_accuracy_p10 or 0.0, row.federated_accuracy_p90 or 0.0
+    return "accuracy on clients", percent(row.federated_accuracy), f"{percent(low)} to {percent(high)} for most"
 
 
 def _learning(report: "Report") -> list[Plot]:
@@ -97,7 +107,33 @@ def _learning(report: "Report") -> list[Plot]:
     losses = Axis("loss", short, lowest=0.0)
     plots.append(lines("Loss over rounds", "on held-out samples", rounds, [loss], by_round, losses))
     plots.append(lines("Loss over virtual time", "the same versions by the clock", times, [loss], by_time, losses))
-    return plots
+    return plots + _federated(report)
+
+
+def _federated(report: "Report") -> list[Plot]:
+    """Return what clients measured, beside the same versions on held-out samples; nothing if they measured nothing."""
+    rows = [row for row in report.rounds if row.federated_clients]
+    if not rows:
+        return []
+    rounds, most = [float(row.round) for row in rows], max(row.federated_clients for row in rows)
+    note = f"each client on samples that it holds out, up to {most:,} clients a version, weighted by samples"
+
+    def drawn(title: str, name: str, axis: Axis) -> Plot:
+        columns = (
+            ("mean of clients", f"federated_{name}", 1),
+            ("10 % of clients are below", f"federated_{name}_p10", 7),
+            ("10 % of clients are above", f"federated_{name}_p90", 9),
+            ("on held-out samples", name, 2),
+        )
+        series = [
+            Series(label, [getattr(row, column) or 0.0 for row in rows], colour) for label, column, colour in columns
+        ]
+        return lines(title, note, rounds, series, BY_ROUND, axis)
+
+    losses = drawn("Loss on clients", "loss", Axis("loss", short, lowest=0.0))
+    if report.accuracy is None:
+        return [losses]
+    return [drawn("Accuracy on clients", "accuracy", Axis("accuracy", percent, lowest=0.0, highest=1.0)), losses]
 
 
 def _fleet(report: "Report") -> list[Plot]:

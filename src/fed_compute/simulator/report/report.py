@@ -17,7 +17,7 @@ from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.models import encode_model
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.simulator.history import COLUMNS, Quality, RoundRow
+from fed_compute.simulator.history import COLUMNS, FEDERATED_COLUMNS, Quality, RoundRow
 from fed_compute.simulator.population import FleetSpec
 from fed_compute.simulator.splits import Holdings, Split
 
@@ -95,13 +95,18 @@ class Report:
         return self.rounds[-1].loss if self.rounds else self.first.loss
 
     @property
+    def measured(self) -> RoundRow | None:
+        """The last round whose version clients measured on data of their own; None if there is none."""
+        return next((row for row in reversed(self.rounds) if row.federated_clients), None)
+
+    @property
     def model_digest(self) -> Digest:
         """The SHA-256 of the last model's file: equal for equal simulations."""
         return sha256_hex(encode_model(self.model, self.schema))
 
     def summary(self) -> dict[str, Any]:
         """Return the most important numbers as plain data."""
-        rows, setup = self.rounds, self.setup
+        rows, setup, measured = self.rounds, self.setup, self.measured
         return {
             "job": setup.job.name,
             "fleet": setup.fleet.name,
@@ -115,6 +120,7 @@ class Report:
             "rounds_abandoned": sum(row.state == "abandoned" for row in rows),
             "accuracy": self.accuracy,
             "loss": self.loss,
+            **{name: None if measured is None else getattr(measured, name) for name in FEDERATED_COLUMNS},
             "virtual_seconds": rows[-1].ended_seconds if rows else 0.0,
             "updates": sum(row.num_updates for row in rows),
             "leases": sum(row.num_leases for row in rows),

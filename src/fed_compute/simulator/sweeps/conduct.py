@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from fed_compute.client.datasets import is_registered_source, parse_spec
-from fed_compute.client.models.registry import is_registered_model
+from fed_compute.client.models.registry import registered_model
 from fed_compute.errors import SweepInvalid
 from fed_compute.simulator.cohort.engine import usable_cores
 from fed_compute.simulator.sweeps.crew import Crew
@@ -39,6 +39,6 @@ def conduct(design: Design, folder: Path, *, at_once: int | None, tell: Tell) ->
 
 
 def _is_of_this_process(run: Run) -> bool:
-    return is_registered_model(run.job.model.name) or (
+    return registered_model(run.job.model.name) is not None or (
         run.data is not None and is_registered_source(parse_spec(run.data).source)
     )

@@ -33,10 +33,11 @@ class RoundEnded:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run is done and its report is written. `first` is the model before training, `summary` the report's."""
+    """A run is done and its report is written. `first`, `rounds` and `summary` are the report's."""
 
     run: int
     first: Quality
+    rounds: tuple[RoundRow, ...]
     summary: dict[str, Any]
     wall_seconds: float
 
@@ -68,5 +69,6 @@ def from_line(line: str) -> Told:
         case "RoundEnded":
             return RoundEnded(found["run"], RoundRow(**found["row"]))
         case "Ended":
-            return Ended(**{**found, "first": Quality(**found["first"])})
+            rounds = tuple(RoundRow(**row) for row in found["rounds"])
+            return Ended(**{**found, "first": Quality(**found["first"]), "rounds": rounds})
     return Failed(**found)

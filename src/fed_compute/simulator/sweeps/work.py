@@ -43,7 +43,7 @@ def carry_out(
     except FedComputeError as error:
         tell(Failed(run.number, error.message))
     else:
-        tell(Ended(run.number, report.first, report.summary(), time.perf_counter() - started))
+        tell(Ended(run.number, report.first, report.rounds, report.summary(), time.perf_counter() - started))
 
 
 def save_arrays(data: Arrays, path: Path) -> None:

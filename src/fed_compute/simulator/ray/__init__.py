@@ -1,0 +1,1 @@
+"""The crew of a Ray cluster: trains a simulation's clients on many machines, with the bytes of one."""
