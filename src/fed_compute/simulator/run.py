@@ -26,7 +26,7 @@ from fed_compute.simulator.cohort.plan import Steady
 from fed_compute.simulator.engines import EngineChoice, plan_named
 from fed_compute.simulator.history import Quality, RoundRow, row_of, with_evaluations
 from fed_compute.simulator.models import Model, start_of, with_model
-from fed_compute.simulator.population import FleetSpec, Population, load_fleet
+from fed_compute.simulator.population import FleetSpec, Population, fleet_given
 from fed_compute.simulator.report import Report, Setup
 from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.samples import Arrays, Samples, load_samples
@@ -51,7 +51,7 @@ def simulate(
     model: Model | None = None,
     model_args: Mapping[str, Any] | None = None,
     data: str | Arrays = "digits",
-    behavior: str | Path | FleetSpec = "stable",
+    behavior: str | Path | FleetSpec | Mapping[str, Any] = "stable",
     seed: int = 0,
     rounds: int | None = None,
     split: str = "iid",
@@ -78,7 +78,8 @@ def simulate(
             under its name. Other processes train it only if they can import it: from a module, not from the program.
         model_args: what it is called with; plain data.
         data: a data specification as of `fed-compute join --data`, or arrays (x, y), or (x, y, users).
-        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`) or a fleet file.
+        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`), a fleet file, or
+            the same as plain data.
         seed: of everything that is drawn: clients, their data, their training, the first model. It replaces the job's.
         rounds: how many rounds to train; without it the job's own number.
         split: who has which samples: `iid`, `dirichlet:0.3`, `shards:2`, `quantity:0.5`, `feature:0.5`, `user`.
@@ -103,11 +104,11 @@ def simulate(
         WorkerLost: if a process that trains was lost, or the cluster.
     """
     where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
-    fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
-    spec, cut = with_model(_resolved(job, seed=seed, rounds=rounds), model, model_args), Split.parse(split)
+    fleet = fleet_given(behavior)
+    spec, cut = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args), Split.parse(split)
     (schema, start), samples = start_of(spec), load_samples(data)
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
-    holdings = _holdings(setup, samples)
+    holdings = holdings_of(setup, samples)
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
     clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
     with (
@@ -134,7 +135,7 @@ def simulate(
         )
 
 
-def _holdings(setup: Setup, samples: Samples) -> Holdings:
+def holdings_of(setup: Setup, samples: Samples) -> Holdings:
     """Share the samples out. Where nobody is asked to measure, nobody holds anything out."""
     return Holdings(
         samples.training,
@@ -207,7 +208,7 @@ class _Examiner:
         self.quality = Quality(found.accuracy, found.loss)
 
 
-def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
+def resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
     """Return the job as it is simulated: with the seed and the rounds that were asked for.
 
     Raises:

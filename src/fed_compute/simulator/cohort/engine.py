@@ -275,10 +275,11 @@ def _usable_processes(wanted: int | None, device: torch.device) -> int:
         return 1
     if wanted is not None and wanted < 1:
         raise CohortUnsupported(f"{wanted} processes cannot train anything; wanted at least 1, or None for each core")
-    return wanted or _usable_cores()
+    return wanted or usable_cores()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
