@@ -14,6 +14,7 @@ result = sweep(
         "name": "under-attack",
         "training": {"lr": 0.3, "local_epochs": 5},
         "rounds": {"total": 12, "target_updates": 15, "min_updates": 10},
+        "evaluation": {"every_rounds": 0},
     },
     grid={
         "rule": ["fedavg", "median", "robust"],
@@ -32,5 +33,4 @@ for rule in dict.fromkeys(row.values["rule"] for row in result.rows):
     print(f"{rule:8} at worst {worst.measure('accuracy').mean:.1%}, under {worst.values['attack']}")
 
 folder = result.save("under-attack-report")
-result.plot_map().savefig(folder / "map.png", dpi=150)
-print(f"\nThe map: {folder / 'map.png'}. Every simulation: {folder / 'sweep.html'}")
+print(f"\nThe map: {folder / 'sweep-map.png'}. Every simulation: {folder / 'sweep.html'}")

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fed_compute.cli.console import err, print_json, print_line
 from fed_compute.cli.sweep import run_sweep
-from fed_compute.errors import ExtraMissing, SimulationImpossible
+from fed_compute.errors import ExtraMissing, SweepInvalid
 from fed_compute.protocol.job import default_job, load_job
 
 if TYPE_CHECKING:
@@ -33,17 +33,6 @@ _Plan = Annotated[
     str | None,
     typer.Option(help="Training path, such as stacked:10; auto measures.", show_default="follows from the model"),
 ]
-_Engine = Annotated[str, typer.Option(help="Where clients train: local, or ray, a Ray cluster. Same bytes on both.")]
-_Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Ray cluster: auto, host:port or ray://host:port.", show_default="RAY_ADDRESS, or this machine alone"
-    ),
-]
-_Workers = Annotated[
-    int | None,
-    typer.Option(help="Processes that train. It changes no byte.", show_default="one on each processor"),
-]
 _Sweep = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUES…", help="Try every combination, as lr=0.01,0.1 rule=fedavg,robust."),
@@ -54,6 +43,17 @@ _AtOnce = Annotated[
 _Out = Annotated[
     Path | None,
     typer.Option(help="Folder for the report; made if missing.", show_default="simulation-report, or sweep-report"),
+]
+_Engine = Annotated[str, typer.Option(help="Where clients train: local, or ray, a Ray cluster. Same bytes on both.")]
+_Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster: auto, host:port or ray://host:port.", show_default="RAY_ADDRESS, or this machine alone"
+    ),
+]
+_Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes that train. It changes no byte.", show_default="one on each processor"),
 ]
 _ShowSplit = Annotated[Path | None, typer.Option(metavar="PNG", help="Only draw who has what; train nothing.")]
 
@@ -114,7 +114,10 @@ def simulate(
     }
     if sweep:
         if engine != "local" or address is not None or workers is not None:
-            raise SimulationImpossible("a sweep has processes of its own; leave --engine, --address and --workers out")
+            raise SweepInvalid(
+                "a sweep trains each simulation in a process of this machine: leave out --engine, --address and "
+                "--workers; --at-once says how many run side by side"
+            )
         return run_sweep(sweep, at_once=at_once, folder=out or Path("sweep-report"), as_json=as_json, job=spec, **given)
     with _progress(rounds or spec.rounds.total, quiet=as_json) as on_round:
         report = run(spec, processes=workers, engine=engine, address=address, on_round=on_round, **given)

@@ -1,6 +1,6 @@
 """Makes updates in cohorts: those that arrive now, and with them those that will arrive next from the same base."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from fed_compute.client.finishing import LeftBehind
@@ -20,20 +20,25 @@ _EMPTY = Made(b"", LeftBehind())
 
 
 class Ahead:
-    """Keeps the updates that were made and have not arrived yet."""
+    """Keeps the updates that were begun and have not arrived yet."""
 
     def __init__(self, core: Coordinator, timeline: Timeline, workshop: Workshop) -> None:
         self._core = core
         self._timeline = timeline
         self._workshop = workshop
+        self._making: list[Iterator[tuple[Shift, Made | None]]] = []
+        self._begun: set[TaskId] = set()
         self._made: dict[TaskId, Made | None] = {}
 
     def update(self, shift: Shift) -> Made | None:
-        """Return the update of a shift: empty if nobody waits for it, None if its training diverged."""
+        """Return the update of a shift, once it is made: empty if it was not begun, None if its training diverged."""
+        while shift.task.task_id in self._begun:
+            self._make_next()
         return self._made.get(shift.task.task_id, _EMPTY)
 
     def forget(self, shift: Shift) -> None:
         """Throw the update of a shift away."""
+        self._begun.discard(shift.task.task_id)
         self._made.pop(shift.task.task_id, None)
 
     def settle(self, shift: Shift) -> None:
@@ -41,20 +46,43 @@ class Ahead:
         if (made := self.update(shift)) is not None:
             self._workshop.keep(shift.client, made.left)
 
-    def make(self, shifts: Sequence[Shift], *, job: JobId, most: int) -> None:
-        """Make the updates of these shifts that somebody waits for, and those that are likely next.
+    def begin(self, shifts: Sequence[Shift], *, job: JobId, most: int) -> None:
+        """Begin the updates of these shifts that somebody waits for, and those that are likely next.
 
         `most` is how many updates the round can still take: more are not made.
         """
-        missing = self._awaited([shift for shift in shifts if shift.task.task_id not in self._made])
+        missing = self._awaited([shift for shift in shifts if not self._is_known(shift)])
         for base_version in sorted({shift.task.base_version for shift in missing}):
             group = [shift for shift in missing if shift.task.base_version == base_version]
-            found, base, control = self._base(job, base_version)
-            room = min(most, max(1, AHEAD_BYTES // self._workshop.held_bytes)) - len(group)
-            group += self._next_ones(base_version, max(0, room))
-            orders = [self._order(found, shift) for shift in group]
-            for shift, made in zip(group, self._workshop.make(base, orders, control=control), strict=True):
-                self._made[shift.task.task_id] = made
+            room = min(most, self._most_held) - len(group)
+            self._begin(group + self._next_ones(base_version, max(0, room)), base_version, job=job)
+
+    def begin_next(self, base_version: int, *, job: JobId, most: int) -> None:
+        """Begin the updates that are likely to be the next from a version, at most so many."""
+        if group := self._next_ones(base_version, min(most, self._most_held)):
+            self._begin(group, base_version, job=job)
+
+    @property
+    def _most_held(self) -> int:
+        return max(1, AHEAD_BYTES // self._workshop.held_bytes)
+
+    def _begin(self, group: Sequence[Shift], base_version: int, *, job: JobId) -> None:
+        found, base, control = self._base(job, base_version)
+        orders = [self._order(found, shift) for shift in group]
+        self._making.append(zip(group, self._workshop.make(base, orders, control=control), strict=True))
+        self._begun |= {shift.task.task_id for shift in group}
+
+    def _make_next(self) -> None:
+        """Make the next of the updates that were begun; keep it if somebody still wants it."""
+        found = next(self._making[0], None)
+        if found is None:
+            del self._making[0]
+        elif (task_id := found[0].task.task_id) in self._begun:
+            self._begun.remove(task_id)
+            self._made[task_id] = found[1]
+
+    def _is_known(self, shift: Shift) -> bool:
+        return shift.task.task_id in self._begun or shift.task.task_id in self._made
 
     def _awaited(self, shifts: Sequence[Shift]) -> list[Shift]:
         """Return those whose lease is still live."""
@@ -67,7 +95,7 @@ class Ahead:
         waiting = (
             shift
             for shift in self._timeline.later_arrivals()
-            if shift.task.base_version == base_version and shift.task.task_id not in self._made
+            if shift.task.base_version == base_version and not self._is_known(shift)
         )
         return list(islice(waiting, count))
 

@@ -56,7 +56,7 @@ class EngineChoice:
         """Return the engine, to be closed by the caller. For a cluster, its workers are there and checked by then.
 
         Raises:
-            SimulationImpossible: if other processes are asked for that cannot import the model of that name.
+            SimulationImpossible: if there cannot be so many workers, or they cannot import the model of that name.
             CohortUnsupported: if there cannot be so many processes.
             ExtraMissing: if the package `ray` is needed and not installed.
             ClusterUnusable, WorkerLost: if the cluster cannot be reached or used.
@@ -72,7 +72,7 @@ class EngineChoice:
             return CohortEngine(datasets, processes=processes, plan=plan)
         if processes is not None and processes < 1:
             raise SimulationImpossible(f"{processes} workers cannot train anything; wanted at least 1")
-        from fed_compute.simulator.ray import RayCrew
+        from fed_compute.simulator.ray.crew import RayCrew
 
         crew = RayCrew(datasets, size=processes, address=self.address)
         return CohortEngine(datasets, processes=1, plan=plan, remote=crew)

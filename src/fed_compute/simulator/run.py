@@ -104,11 +104,11 @@ def simulate(
         WorkerLost: if a process that trains was lost, or the cluster.
     """
     where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
-    fleet, cut = fleet_given(behavior), Split.parse(split)
-    spec = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args)
+    fleet = fleet_given(behavior)
+    spec, cut = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args), Split.parse(split)
     (schema, start), samples = start_of(spec), load_samples(data)
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
-    holdings = _holdings(setup, samples)
+    holdings = holdings_of(setup, samples)
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
     clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
     with (
@@ -135,7 +135,7 @@ def simulate(
         )
 
 
-def _holdings(setup: Setup, samples: Samples) -> Holdings:
+def holdings_of(setup: Setup, samples: Samples) -> Holdings:
     """Share the samples out. Where nobody is asked to measure, nobody holds anything out."""
     return Holdings(
         samples.training,

@@ -1,6 +1,6 @@
 """From leases to update bodies: honest clients train, attackers make of it what they do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,13 +16,13 @@ from fed_compute.coordinator.recipes import task_seed
 from fed_compute.errors import TrainingDiverged, UpdateNotFinite
 from fed_compute.ids import ClientId
 from fed_compute.learning.control_variates import correction
-from fed_compute.learning.vectors import Vector
+from fed_compute.learning.vectors import Vector, is_finite
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.messages import MAX_LOSS, Recipe
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.protocol.updates import max_update_bytes
 from fed_compute.simulator.attacks import Attack, View
-from fed_compute.simulator.cohort import Shard
+from fed_compute.simulator.cohort import CohortEngine, Shard
 from fed_compute.simulator.keepsakes import Keepsakes
 from fed_compute.simulator.population import Population
 from fed_compute.simulator.splits import Holdings
@@ -62,6 +62,25 @@ class Engine(Protocol):
         client; None adds nothing.
         """
         ...
+
+
+class _Effort(Protocol):
+    """Training that goes on."""
+
+    def until(self, count: int) -> Trained:
+        """Return what it came to once the first `count` clients are done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Done:
+    """Training that is over."""
+
+    trained: Trained
+
+    def until(self, count: int) -> Trained:
+        """Return what it came to."""
+        return self.trained
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,11 +176,13 @@ class Workshop:
                 found.append(result if result.loss <= MAX_LOSS else None)
         return found
 
-    def make(self, base: Vector, orders: Sequence[Order], *, control: Vector | None = None) -> list[Made | None]:
-        """Return the updates of several clients who all start from `base`, shape (P,), as they are sent.
+    def make(self, base: Vector, orders: Sequence[Order], *, control: Vector | None = None) -> Iterator[Made | None]:
+        """Begin the updates of several clients who all start from `base`, shape (P,); return them as they are sent.
 
-        `control` is the control variate of that version, shape (P,), None for zero. None in the result stands for a
-        client whose training stopped being finite: it has nothing to send.
+        Each comes as soon as it is made, while those behind it are being trained. An attacker's waits for all, and
+        knows how far the last version went when it is asked for. `control` is the control variate of that version,
+        shape (P,), None for zero. None in the result stands for a client whose training stopped being finite: it has
+        nothing to send.
 
         Raises:
             StateUnusable: if what the clients remember cannot be read.
@@ -173,22 +194,33 @@ class Workshop:
         ]
         seeds = [task_seed(self._job, round_number=order.round_number, client_id=order.client_id) for order in orders]
         added = self._corrections(orders, control)
-        trained = self._engine.train(base, shards, self._job, seeds, schema=self._schema, added=added)
-        sound = np.isfinite(trained.losses) & np.isfinite(trained.deltas).all(axis=1)
-        honest = trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
-        made: list[Made | None] = []
-        for place, (order, attack) in enumerate(zip(orders, attacks, strict=True)):
-            if not sound[place]:
-                made.append(None)
+        effort = _begun(self._engine, base, shards, self._job, seeds, schema=self._schema, added=added)
+        return self._made(orders, attacks, [len(shard) for shard in shards], seeds, added, effort)
+
+    def _made(
+        self,
+        orders: Sequence[Order],
+        attacks: Sequence[Attack | None],
+        counts: Sequence[int],
+        seeds: Sequence[int],
+        added: Deltas | None,
+        effort: _Effort,
+    ) -> Iterator[Made | None]:
+        honest: Deltas | None = None
+        for place, (order, attack, count, seed) in enumerate(zip(orders, attacks, counts, seeds, strict=True)):
+            trained = effort.until(place + 1 if attack is None else len(orders))
+            own, loss = trained.deltas[place], trained.losses[place]
+            if not np.isfinite(loss):
+                yield None
                 continue
-            own, count, seed = trained.deltas[place], len(shards[place]), seeds[place]
-            says, recipe = self._says(order, count, trained.losses[place]), self._recipe_of(order, seed)
+            recipe = self._recipe_of(order, seed)
             if attack is None:
-                made.append(self._finish(order, own, recipe, says, added=None if added is None else added[place]))
-            else:
-                own, count = self._lie(attack, honest, own, count, num_clients=len(orders), seed=seed)
-                made.append(_lied(order, own, recipe, self._says(order, count, trained.losses[place])))
-        return made
+                says, more = self._says(order, count, loss), None if added is None else added[place]
+                yield self._finish(order, own, recipe, says, added=more)
+                continue
+            honest = _honest(trained, attacks) if honest is None else honest
+            lie, told = self._lie(attack, honest, own, count, num_clients=len(orders), seed=seed)
+            yield _lied(order, lie, recipe, self._says(order, told, loss))
 
     def keep(self, client: int, left: LeftBehind) -> None:
         """Let a client remember what its update left behind, now that it was accepted.
@@ -255,6 +287,28 @@ class Workshop:
         return Made(finished.body, finished.left)
 
 
+def _begun(
+    engine: Engine,
+    base: Vector,
+    shards: Sequence[Shard],
+    job: JobSpec,
+    seeds: Sequence[int],
+    *,
+    schema: ParameterSchema,
+    added: Deltas | None,
+) -> _Effort:
+    """Begin to train; an engine that cannot do so by and by does it at once."""
+    if isinstance(engine, CohortEngine):
+        return engine.begin(base, shards, job, seeds, schema=schema, added=added)
+    return _Done(engine.train(base, shards, job, seeds, schema=schema, added=added))
+
+
+def _honest(trained: Trained, attacks: Sequence[Attack | None]) -> Deltas:
+    """Return the deltas of those who do not attack and whose training stayed finite."""
+    sound = np.isfinite(trained.losses) & [is_finite(delta) for delta in trained.deltas]
+    return trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
+
+
 def _relabelled(shard: Shard, attack: Attack | None) -> Shard:
     """Return what a client takes for its samples: a liar's may have other classes."""
     if attack is None or shard.dataset.y.dtype != np.int64:
@@ -267,7 +321,7 @@ def _relabelled(shard: Shard, attack: Attack | None) -> Shard:
 
 def _lied(order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float]) -> Made | None:
     """Return a lie as it is sent: cut to what its round allows, unless it is not finite."""
-    limit = order.max_norm if np.isfinite(delta).all() else None
+    limit = order.max_norm if is_finite(delta) else None
     try:
         return Made(finish(delta, recipe, says, client_id=order.client_id, limit=limit).body, LeftBehind())
     except (TrainingDiverged, UpdateNotFinite):

@@ -25,6 +25,8 @@ from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.timeline import Kind, Shift, Timeline
 from fed_compute.simulator.training import Workshop
 
+SENT_AT_ONCE = 20
+"""So many updates are taken in by the coordinator at once, while others train those behind them."""
 REFUSED_REST_SECONDS = 60.0
 """How long a client rests whose update was refused, before it takes new work."""
 
@@ -172,7 +174,11 @@ class World:
     def _deliver(self, shifts: Sequence[Shift]) -> None:
         """Send the updates of clients who are done, in the order in which they arrive."""
         self._clock.advance(max(0.0, shifts[-1].arrives_at - self._clock.now()))
-        self._ahead.make(shifts, job=self._job_id, most=_room_in(self._core, self._live))
+        self._ahead.begin(shifts, job=self._job_id, most=_room_in(self._core, self._live))
+        for start in range(0, len(shifts), SENT_AT_ONCE):
+            self._send(shifts[start : start + SENT_AT_ONCE])
+
+    def _send(self, shifts: Sequence[Shift]) -> None:
         sent: list[tuple[Shift, Delivery]] = []
         for shift in shifts:
             self._core.presence.note(shift.task.client_id)
@@ -226,6 +232,9 @@ class World:
         self._measuring.look()
         _stop_idle_work(self._core, self._timeline, self._shifts, now=self._clock.now())
         self._fill()
+        if self._live is not None and not self._live.is_buffer:
+            room = _room_in(self._core, self._live)
+            self._ahead.begin_next(self._live.base_version, job=self._job_id, most=room)
 
 
 def _live_round(core: Coordinator, job_id: JobId) -> Round | None:

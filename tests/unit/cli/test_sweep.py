@@ -31,7 +31,7 @@ def test_every_combination_is_a_row_of_the_table(tmp_path: Path, capsys: pytest.
     words = ["simulate", *SMALL, "--sweep", "lr=0.1,0.4", "seed=1,2", "--out", str(tmp_path)]
     assert main(words) == 0
     told = capsys.readouterr().out
-    head, *rows = [line.replace("★", " ").split() for line in told.splitlines() if "seeds" in line or "±" in line]
+    head, *rows = [line.replace("★", " ").split() for line in told.splitlines() if "accuracy" in line or "±" in line]
     assert head[:3] == ["lr", "seeds", "accuracy"]
     assert [row[:2] for row in rows] == [["0.1", "2"], ["0.4", "2"]]
     assert told.count("★") == 1

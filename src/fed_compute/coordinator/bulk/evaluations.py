@@ -7,7 +7,7 @@ from fed_compute.coordinator.bulk.assigner import Granted
 from fed_compute.coordinator.openings import due_evaluation, evaluation_slots
 from fed_compute.ids import ClientId, JobId, new_task_id
 from fed_compute.rounds.leases import lease_deadline
-from fed_compute.rounds.records import RESTING_JOB_STATES, ClientState, Job, Round, Task, TaskKind, TaskState, Version
+from fed_compute.rounds.records import RESTING_JOB_STATES, Job, Round, Task, TaskKind, TaskState, Version
 from fed_compute.storage.sql.journal import task_line
 from fed_compute.storage.sql.store import Records, Store
 
@@ -82,11 +82,6 @@ def _due(records: Records, job_id: JobId) -> tuple[Job, Round, Version] | None:
 
 
 def _able(records: Records, client_ids: Sequence[ClientId], round_: Round) -> list[ClientId]:
-    clients = records.bulk.clients(client_ids)
+    idle = records.bulk.idle(client_ids)
     asked = {task.client_id for task in records.tasks.of_round(round_.round_id, TaskKind.EVALUATE)}
-    passed_over = records.bulk.busy(client_ids) | asked
-    return [
-        client_id
-        for client_id in client_ids
-        if client_id in clients and clients[client_id].state is ClientState.ACTIVE and client_id not in passed_over
-    ]
+    return [client_id for client_id in client_ids if client_id in idle and client_id not in asked]

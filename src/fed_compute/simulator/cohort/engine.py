@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 from weakref import WeakKeyDictionary
@@ -27,11 +26,12 @@ from fed_compute.simulator.cohort.arranging import arrange
 from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients, settle
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.crew import Crew
+from fed_compute.simulator.cohort.effort import CohortResult, Effort, Step
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
 from fed_compute.simulator.cohort.origins import origin_of, why_only_here
 from fed_compute.simulator.cohort.plan import STEADY, Plan, Steady
 from fed_compute.simulator.cohort.shards import Shard
-from fed_compute.simulator.cohort.training import Trainers
+from fed_compute.simulator.cohort.training import GroupTrainer, Trainers
 
 _WORTH_MORE_PROCESSES_SECONDS = 1.0
 _Lent = tuple[Segment, Place]
@@ -47,19 +47,6 @@ class RemoteCrew(Protocol):
     def close(self) -> None:
         """End what was started for this engine."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class CohortResult:
-    """What n clients' training gave, in the order of their shards.
-
-    `deltas`, shape (n, P), float32, is trained minus base. `losses`, shape (n,), float64, is each client's mean loss
-    per sample over its last epoch. Both are NaN for a client whose loss or parameters stopped being finite, where
-    `client.trainer` raises `TrainingDiverged`.
-    """
-
-    deltas: npt.NDArray[np.float32]
-    losses: npt.NDArray[np.float64]
 
 
 class CohortEngine:
@@ -107,6 +94,7 @@ class CohortEngine:
         self._probe: tuple[ModelSection, nn.Module] | None = None
         self._lender = Lender()
         self._crew: Crew | None = None
+        self._running: Effort | None = None
         self._remote = remote
         self._seconds_trained = 0.0
 
@@ -145,27 +133,46 @@ class CohortEngine:
             CohortUnsupported: if the plan that was given cannot train this model.
             WorkerLost: if another process ended before its work was done. The engine can go on with the next call.
         """
+        return self.begin(base, shards, recipe, seeds, schema=schema, added=added).finish()
+
+    def begin(
+        self,
+        base: Vector,
+        shards: Sequence[Shard],
+        recipe: JobSpec,
+        seeds: Sequence[int],
+        *,
+        schema: ParameterSchema | None = None,
+        added: npt.NDArray[np.float32] | None = None,
+    ) -> Effort:
+        """Begin what `train` does. Other processes, if there are any, go on while this one does something else.
+
+        Nothing of what is given may change before it is done. Whatever was begun earlier is finished first.
+
+        Raises:
+            As `train`.
+        """
         schema = schema or recipe.schema_of_model()
         _check_shapes(base, shards, seeds, added, schema)
         base = np.require(base, requirements=["C", "W"])  # torch shares no memory that must not be written
         added = None if added is None else np.require(added, requirements=["C", "W"])
+        self._finish_running()
         if not shards:
-            return CohortResult(np.empty((0, schema.num_parameters), dtype=np.float32), np.empty(0))
+            nothing = CohortResult(np.empty((0, schema.num_parameters), dtype=np.float32), np.empty(0))
+            return Effort(nothing, np.empty(0, dtype=np.int64), list)
         deltas, losses, lent = self._room(len(shards), schema.num_parameters)
         call = arrange(
             base, shards, seeds, recipe.training, known=self._datasets, deltas=deltas, losses=losses, added=added
         )
         self._check_data(call, recipe, schema)
-        started = time.perf_counter()
         with _repeatable(self._device):
-            self._train(self._task_of(recipe, schema, call), call, lent)
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-        self._seconds_trained += time.perf_counter() - started
-        return CohortResult(call.deltas, call.losses)
+            step = self._start(self._task_of(recipe, schema, call), call, lent)
+        self._running = Effort(CohortResult(deltas, losses), call.places, lambda: self._go_on(step))
+        return self._running
 
     def close(self) -> None:
-        """End the other processes. The engine can still be used, and starts new ones if it needs them."""
+        """End the other processes, whatever they do. The engine can still be used, and starts new ones if it must."""
+        self._running = None
         if self._crew is not None:
             self._crew.close()
             self._crew = None
@@ -173,18 +180,39 @@ class CohortEngine:
             self._remote.close()
             self._remote = None
 
-    def _train(self, task: Task, call: Call, lent: _Lent | None) -> None:
-        if self._remote is not None:
-            return self._remote.train(task, call)
+    def _start(self, task: Task, call: Call, lent: _Lent | None) -> Step:
+        """Return what does the work, piece by piece; other processes are at it by then."""
+        if (remote := self._remote) is not None:
+            return lambda: _trained_by(remote, task, call)
         trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.num_clients)
         is_alone = lent is None or why_only_here(task.job.model.name) is not None
         if lent is None or is_alone or not self._is_worth_processes(len(groups)):
-            for group in groups:
-                trainer(call, group)
-            return
+            waiting = iter(groups)
+            return lambda: _trained_here(trainer, call, next(waiting))
         crew, self._crew = self._crew or Crew(self._processes - 1, self._datasets), None
-        crew.train(task, call, trainer, lent, wait=self._starts_at_once)
+        crew.begin(task, call, trainer, lent, wait=self._starts_at_once)
         self._crew = crew
+        return crew.step
+
+    def _go_on(self, step: Step) -> list[slice]:
+        """Do a piece of work. If that fails, the crew is gone, and the next call starts another."""
+        started, is_done = time.perf_counter(), False
+        try:
+            with _repeatable(self._device):
+                groups = list(step())
+                if self._device.type == "cuda":
+                    torch.cuda.synchronize(self._device)
+            is_done = True
+        finally:
+            self._seconds_trained += time.perf_counter() - started
+            if not is_done:
+                self._running, self._crew = None, None
+        return groups
+
+    def _finish_running(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.finish()
 
     def _is_worth_processes(self, num_groups: int) -> bool:
         if self._processes == 1 or num_groups == 1:
@@ -227,6 +255,16 @@ class CohortEngine:
             return torch.empty(count, length, pin_memory=True).numpy(), losses.numpy(), None
         deltas, segment, place = self._lender.lend((count, length))
         return deltas, np.empty(count), (segment, place)
+
+
+def _trained_here(trainer: GroupTrainer, call: Call, group: slice) -> list[slice]:
+    trainer(call, group)
+    return [group]
+
+
+def _trained_by(remote: RemoteCrew, task: Task, call: Call) -> list[slice]:
+    remote.train(task, call)
+    return [slice(len(call))]
 
 
 def _usable_processes(wanted: int | None, device: torch.device) -> int:

@@ -18,6 +18,8 @@ from fed_compute.simulator.cohort.plan import Plan
 
 _LENGTH_BYTES = 8
 _MOST_SEGMENTS = 250  # as many descriptors as one message may carry, nearly
+READY = b"r"
+"""A worker's first word; later ones are numbers of the work queue."""
 COPIED = ("base", "sources", "rows", "bounds", "seeds", "places", "added")
 """The arrays of a call that are only read."""
 

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^")
 
 try:
     import ray
-    from ray.exceptions import ActorDiedError, RayError, RayTaskError
+    from ray.exceptions import ActorDiedError, ObjectStoreFullError, OutOfDiskError, RayError, RayTaskError
 except ImportError as error:
     raise ExtraMissing(what="engine ray", extra="ray") from error
 
@@ -30,6 +31,7 @@ _LOOK_SECONDS = 2.0
 _CONNECT_SECONDS = 5.0
 _LOST_SECONDS = 20.0
 _LONGEST_WORDS = 400
+_PORTS = "host:port takes the port of `ray start --head`, mostly 6379, ray://host:port that for clients, mostly 10001"
 
 
 class Cluster:
@@ -104,7 +106,9 @@ class Cluster:
         except RayError as error:
             starts_not = isinstance(error, ActorDiedError) and error.actor_init_failed
             if isinstance(error, RayTaskError) or starts_not:
-                raise ClusterUnusable(f"work failed on the cluster: {_last_words(error)}") from error
+                raise ClusterUnusable(
+                    f"work failed on the cluster: {_last_words(error)}; has each node the same installed as this one?"
+                ) from error
             raise WorkerLost(_last_words(error)) from error
 
     def close(self) -> None:
@@ -117,7 +121,7 @@ class Cluster:
 
     @contextmanager
     def _reporting(self, *, now: bool = True) -> Iterator[None]:
-        """Turn what Ray raises where the cluster is lost into WorkerLost.
+        """Turn what Ray raises where the cluster is lost into WorkerLost, and where it is full into ClusterUnusable.
 
         Where its control service is lost, Ray waits for a minute and then ends the process; so it is looked for before.
         """
@@ -126,6 +130,11 @@ class Cluster:
                 _await_answer(self._control)
                 self._looked_at = time.monotonic()
             yield
+        except (ObjectStoreFullError, OutOfDiskError) as error:
+            raise ClusterUnusable(
+                f"the cluster's object store has no room: {_last_words(error)}; "
+                "start its nodes with a larger --object-store-memory"
+            ) from error
         except (RayError, ConnectionError) as error:
             self._is_lost = True
             raise WorkerLost(
@@ -146,12 +155,16 @@ def _connect(address: str | None, num_cpus: int | None) -> None:
     if address is None:
         where = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
     elif address != _AUTO and not _answers(address.removeprefix("ray://")):
-        raise ClusterUnusable(f"nothing answers at {address!r}; is the cluster started, and the port right?")
+        raise ClusterUnusable(f"nothing answers at {address!r}; is the cluster started? {_PORTS}")
     try:
-        ray.init(log_to_driver=False, configure_logging=False, **where)
-    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        what = "started" if address is None else f"reached at {address!r}"
-        raise ClusterUnusable(f"Ray cannot be {what}: {_last_words(error)}") from error
+        with warnings.catch_warnings(action="ignore"):
+            ray.init(log_to_driver=False, configure_logging=False, **where)
+    except (RayError, RuntimeError, ValueError, OSError) as error:
+        raise ClusterUnusable(
+            f"Ray cannot be started here: {_last_words(error)}"
+            if address is None
+            else f"Ray cannot be reached at {address!r}: {_last_words(error)}; {_PORTS}"
+        ) from error
 
 
 def _await_answer(address: str) -> None:

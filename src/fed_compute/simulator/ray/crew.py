@@ -2,8 +2,10 @@
 
 import hashlib
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fed_compute.client.datasets import Dataset
@@ -13,7 +15,7 @@ from fed_compute.simulator.cohort.calls import Call, Task
 from fed_compute.simulator.ray.cluster import Actor, Cluster, Ref
 from fed_compute.simulator.ray.pieces import Piece, pieces_of, put_back
 from fed_compute.simulator.ray.pile import Pile
-from fed_compute.simulator.ray.surroundings import check_versions, versions
+from fed_compute.simulator.ray.surroundings import check_versions, processor, versions
 from fed_compute.simulator.ray.worker import Introduction, PieceTrainer
 
 _PIECES_AHEAD = 2
@@ -53,14 +55,13 @@ class RayCrew:
         self._bases: dict[str, Ref] = {}
         self.clients_by_node: Counter[str] = Counter()
         """How many clients each node has trained."""
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             self._datasets = [self._cluster.put(dataset) for dataset in datasets]
             for _ in range(size or self._cluster.num_cpus):
                 self._hire()
             self._gather()
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def train(self, task: Task, call: Call) -> None:
         """Train all clients of a call, whose data sets are those of this crew and then others.
@@ -117,6 +118,12 @@ class RayCrew:
         except WorkerLost:
             return self._hire()
         check_versions(who["versions"], versions(), node=who["address"])
+        if who["processor"] != processor():
+            warnings.warn(
+                f"node {who['address']} computes with {who['processor']}, this one with {processor()}: "
+                "they may round differently, and the same seed may give other bytes",
+                stacklevel=2,
+            )
         self._present.append(_Worker(actor, who["node"]))
 
     def _replace(self, worker: _Worker) -> None:

@@ -28,6 +28,8 @@ def draw_figure(report: "Report") -> "Figure":
         ExtraMissing: if matplotlib is not installed.
     """
     figure = blank_figure((9.6, 3.6), what="the figure of a simulation")
+    from matplotlib.ticker import PercentFormatter  # an extra, which is there by now
+
     rows = report.rounds
     has_classes = report.accuracy is not None
     ys = [report.first.accuracy if has_classes else report.first.loss]
@@ -50,8 +52,12 @@ def draw_figure(report: "Report") -> "Figure":
         axis.set_xlabel(label)
         plain(axis)
     axes[0].set_ylabel(name)
+    axes[0].locator_params(axis="x", integer=True)
+    if has_classes:
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{report.setup.job.name}: {report.setup.num_clients:,} clients, fleet {report.setup.fleet.name}")
+    title = f"{report.setup.job.name}: {report.setup.num_clients:,} clients, fleet {report.setup.fleet.name}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     figure.tight_layout()
     return figure
 
@@ -99,7 +105,6 @@ def split_figure(holdings: Holdings, *, title: str) -> "Figure":
         axis.legend(title="class", fontsize=9, ncols=2, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
     plain(axis)
     axis.grid(visible=False, axis="x")
-    axis.tick_params(length=0)
     figure.tight_layout()
     return figure
 
@@ -122,6 +127,7 @@ def blank_figure(size: tuple[float, float], *, what: str) -> "Figure":
 
 def plain(axis: Any) -> None:
     """Leave of an axis its numbers and a faint grid."""
+    axis.tick_params(length=0)
     axis.grid(color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
     for side in axis.spines.values():

@@ -10,10 +10,12 @@ from fed_compute.errors import FedComputeError, SweepInvalid
 from fed_compute.protocol.job import JobSpec, parse_job
 from fed_compute.protocol.section import Section
 from fed_compute.simulator.cohort import Plan
+from fed_compute.simulator.models import start_of
 from fed_compute.simulator.population import FleetSpec, fleet_given
-from fed_compute.simulator.run import resolved
+from fed_compute.simulator.report import Setup
+from fed_compute.simulator.run import holdings_of, resolved
 from fed_compute.simulator.samples import Arrays, Samples, load_samples
-from fed_compute.simulator.splits import Holdings, Split
+from fed_compute.simulator.splits import Split
 from fed_compute.simulator.sweeps.grid import FREE, Grid, written
 
 Behavior = str | Path | FleetSpec | Mapping[str, Any]
@@ -130,10 +132,10 @@ class _Checks:
     def __init__(self, base: Base) -> None:
         self._base = base
         self._samples: dict[str | None, Samples] = {}
-        self._shared_out: set[tuple[object, ...]] = set()
+        self._good: set[tuple[object, ...]] = set()
 
     def look(self, run: Run) -> None:
-        """Read the plan and share the data out as the run would.
+        """Read the plan, describe the model and share the data out, as the run would.
 
         Raises:
             FedComputeError: what `simulate` would raise.
@@ -143,11 +145,13 @@ class _Checks:
         samples = self._samples.get(run.data)
         if samples is None:
             samples = self._samples[run.data] = load_samples(self._base.data if run.data is None else run.data)
-        key = (run.data, run.clients, run.split, run.samples_per_client)
-        if key not in self._shared_out:
+        evaluation, model = run.job.evaluation, run.job.model.model_dump_json()
+        key = (run.data, run.clients, run.split, run.samples_per_client, evaluation, model)
+        if key not in self._good:
+            start_of(run.job)
             split, size = Split.parse(run.split), run.samples_per_client
-            Holdings(samples.training, run.clients, split, seed=run.seed, users=samples.users, samples_per_client=size)
-            self._shared_out.add(key)
+            holdings_of(Setup(run.job, run.fleet, run.clients, split, run.seed, size, run.data), samples)
+            self._good.add(key)
 
 
 def _run(number: int, values: Mapping[str, Any], base: Base, grid: Grid) -> Run:

@@ -33,7 +33,7 @@ class RoundEnded:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run is done and its report is written. `first` is the model before training; the rest is the report's."""
+    """A run is done and its report is written. `first`, `rounds` and `summary` are the report's."""
 
     run: int
     first: Quality

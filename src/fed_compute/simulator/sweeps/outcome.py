@@ -7,7 +7,7 @@ from typing import Any
 
 from fed_compute.simulator.history import Quality, RoundRow
 from fed_compute.simulator.sweeps.design import Run, label
-from fed_compute.simulator.sweeps.events import Ended, Event, Failed, RoundEnded
+from fed_compute.simulator.sweeps.events import Ended, Event, Failed
 from fed_compute.simulator.sweeps.grid import Grid
 
 MEASURES = (
@@ -29,7 +29,7 @@ vanished or came late, `refused` updates that the coordinator refused."""
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one run. `error` says why there is nothing; then there may be some rounds, and no summary."""
+    """What came of one run. `error` says why there is nothing."""
 
     run: Run
     first: Quality | None
@@ -153,30 +153,25 @@ class Curve:
 
 
 class Notes:
-    """Takes down what a sweep's runs tell."""
+    """Takes down what a sweep's runs tell at their end."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, list[RoundRow]] = {}
         self._ends: dict[int, Ended | Failed] = {}
 
     def take(self, event: Event) -> None:
         """Take one event."""
-        match event:
-            case RoundEnded(number, row):
-                self._rows.setdefault(number, []).append(row)
-            case Ended() | Failed():
-                self._ends[event.run] = event
+        if isinstance(event, Ended | Failed):
+            self._ends[event.run] = event
 
     def outcomes(self, runs: Sequence[Run]) -> tuple[Outcome, ...]:
         """Return what came of those runs that came to an end, one way or another."""
         found = []
         for run in runs:
-            rows = tuple(self._rows.get(run.number, ()))
             match self._ends.get(run.number):
                 case Ended(_, first, rounds, summary, wall_seconds):
                     found.append(Outcome(run, first, rounds, summary, wall_seconds))
                 case Failed(_, message):
-                    found.append(Outcome(run, None, rows, None, 0.0, error=message))
+                    found.append(Outcome(run, None, (), None, 0.0, error=message))
         return tuple(found)
 
 

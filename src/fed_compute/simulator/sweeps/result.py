@@ -25,12 +25,13 @@ from fed_compute.simulator.sweeps.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE, CSV, PARQUET, JSON, PICTURE, JOB, FLEETS, RUNS = (
+PAGE, CSV, PARQUET, JSON, PICTURE, MAP, JOB, FLEETS, RUNS = (
     "sweep.html",
     "sweep.csv",
     "sweep.parquet",
     "sweep.json",
     "sweep.png",
+    "sweep-map.png",
     "job.toml",
     "fleets",
     "runs",
@@ -152,6 +153,8 @@ class Sweep:
         write_parquet([outcome.to_json() for outcome in self.outcomes], self.folder / PARQUET)
         with suppress(ExtraMissing):  # the page has the same lines
             self.plot().savefig(self.folder / PICTURE, dpi=150, metadata={"Software": None})
+            if len(self.design.grid.varied) == 2:
+                self.plot_map().savefig(self.folder / MAP, dpi=150, metadata={"Software": None})
 
     def save(self, folder: str | Path) -> Path:
         """Copy everything into a folder, which is made, and return it. Files of an earlier sweep are replaced."""

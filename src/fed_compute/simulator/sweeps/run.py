@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fed_compute.protocol.job import JobSpec
+from fed_compute.simulator.models import Model, with_model
 from fed_compute.simulator.run import resolved
 from fed_compute.simulator.samples import Arrays
 from fed_compute.simulator.sweeps.conduct import conduct
@@ -23,6 +24,8 @@ def sweep(
     *,
     grid: Mapping[str, Any],
     clients: int = 100,
+    model: Model | None = None,
+    model_args: Mapping[str, Any] | None = None,
     data: str | Arrays = "digits",
     behavior: Behavior = "stable",
     seed: int = 0,
@@ -47,7 +50,8 @@ def sweep(
         job: as of `simulate`, like every argument that is not told of here; it holds where the grid says nothing.
         grid: several values, or a single one, for each key: a key of the job file by its path (`training.lr`), by its
             last part where that is the only one (`lr`), `epochs`, `rounds`, `clients_per_round`, or `clients`, `data`,
-            `behavior`, `split`, `samples_per_client`, `plan`, `seed`, `attack` and `attackers`.
+            `behavior`, `split`, `samples_per_client`, `plan`, `seed`, `attack` and `attackers`. Under any other name,
+            settings by their names: `{"algorithm": {"FedAvg": {}, "FedProx": {"mu": 0.1}}}`.
         at_once: how many simulations run at the same time, each in a process of its own; None is as many as there are
             cores. With 1 they run in this process, and so they do where a model or data are registered in it.
         out: a folder for everything, made if missing, which has each report as soon as it is there. Without one it is
@@ -62,7 +66,7 @@ def sweep(
             simulation, saying which and why.
         JobFileInvalid, SimulationImpossible: if the job is none.
     """
-    spec = resolved(job, seed=seed, rounds=rounds)
+    spec = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args)
     base = Base(spec, clients, data, behavior, seed, split, samples_per_client, plan)
     design, notes = Design.of(base, Grid.of(grid)), Notes()
     folder = Path(tempfile.mkdtemp(prefix="fed-compute-sweep-")) if out is None else Path(out)

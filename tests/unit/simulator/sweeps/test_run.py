@@ -130,7 +130,8 @@ def test_the_folder_has_the_table_in_every_form_and_all_reports(four: Sweep) -> 
     folder = four.folder
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "sweep.html", "sweep.csv", "sweep.parquet", "sweep.json", "sweep.png", "job.toml", "fleets", "runs",
+        "sweep.html", "sweep.csv", "sweep.parquet", "sweep.json", "sweep.png", "sweep-map.png",
+        "job.toml", "fleets", "runs",
     }  # fmt: skip
     rows = list(csv.DictReader(StringIO((folder / "sweep.csv").read_text(encoding="utf-8"))))
     assert [(row["lr"], row["rule"]) for row in rows] == [
