@@ -14,7 +14,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help debian setup demo serve test quick long fault prove-faults docker-test check fmt \
-	bench bench-robust bench-async docs docs-serve examples screenshots constraints clean
+	bench bench-robust bench-async bench-peers docs docs-serve examples screenshots constraints clean
 
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +61,7 @@ fmt: $(DEV)  ## Put the code into the house format
 	$(BIN)/ruff check --fix .
 
 bench: $(DEV)  ## Run every benchmark, minutes each; the numbers in the README come from here
-	@for script in $(filter-out benchmarks/robustness.py benchmarks/cohort_cuda.py,$(wildcard benchmarks/*.py)); do \
+	@for script in $(filter-out benchmarks/robustness.py benchmarks/cohort_cuda.py benchmarks/peers.py,$(wildcard benchmarks/*.py)); do \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
 	@echo "== benchmarks/robustness.py --quick"; $(BIN)/python benchmarks/robustness.py --quick
 
@@ -70,6 +70,9 @@ bench-robust: $(DEV)  ## Attack every aggregation rule, 20 minutes; tables and p
 
 bench-async: $(DEV)  ## Race asynchronous against synchronous rounds, minutes; the picture goes to docs/
 	$(BIN)/python benchmarks/async_fleet.py --seeds 3 --docs docs $(ARGS)
+
+bench-peers: $(DEV)  ## Race other simulators, ten minutes and their installation; the picture goes to docs/
+	$(BIN)/python benchmarks/peers.py --docs docs $(ARGS)
 
 docs: $(DEV)  ## Build the documentation into site/, strictly and without the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)

@@ -38,6 +38,12 @@ def new_task_id() -> TaskId:
     return TaskId(f"t_{secrets.token_hex(12)}")
 
 
+def new_task_ids(count: int) -> list[TaskId]:
+    """Return as many task ids as `new_task_id` would one by one."""
+    digits = secrets.token_hex(12 * count)
+    return [TaskId(f"t_{digits[24 * place : 24 * (place + 1)]}") for place in range(count)]
+
+
 def new_team_code() -> str:
     """Return a code to join a team with, which cannot be guessed: 96 random bits."""
     return f"team_{secrets.token_hex(12)}"

@@ -60,6 +60,8 @@ CONFINED: dict[str, tuple[str, ...]] = {
     "matplotlib": ("cli.demo*", "simulator"),
     "ray": ("simulator.ray",),
     "limits": ("coordinator",),
+    "numba": ("learning.compiled",),
+    "xxhash": ("storage.memory_blobs",),
     "prometheus_client": ("coordinator", "server"),
     "opentelemetry": ("protocol.otel",),
     "tomlkit": ("server.dashboard",),

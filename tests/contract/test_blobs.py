@@ -51,6 +51,20 @@ def test_any_bytes_come_back_under_their_digest(blobs: BlobStore, body: bytes) -
     assert blobs.size(digest) == len(body)
 
 
+def test_a_fingerprint_is_a_name_like_any_other(blobs: BlobStore) -> None:
+    one, other = blobs.fingerprint(b"weights"), blobs.fingerprint(b"weighty")
+    assert len(one) == 64
+    assert one not in (other, blobs.fingerprint(b"weight"))
+    assert blobs.put(b"weights", one) == one
+    assert blobs.get(one) == b"weights"
+    assert list(blobs.digests()) == [one]
+
+
+def test_only_a_store_that_nobody_else_reaches_does_without_sha256(blobs: BlobStore) -> None:
+    is_private = isinstance(blobs, MemoryBlobStore)
+    assert (blobs.fingerprint(b"weights") != digest_of(b"weights")) == is_private
+
+
 def test_a_file_is_taken_over(blobs: BlobStore) -> None:
     body = os.urandom(12 << 20)  # more than one part of a multipart upload
     path = blobs.incoming("t_1")

@@ -1,7 +1,7 @@
 """Which journal entries the code writes, read from its syntax.
 
-An entry is written by `journal.append(…)`, or made by `line(…)` or `task_line(…)` of the journal's module;
-straight, or through a function.
+An entry is written by `journal.append(…)`, or made by `line(…)`, `task_line(…)` or `task_lines(…)` of the journal's
+module; straight, or through a function.
 """
 
 import ast
@@ -11,6 +11,7 @@ from functools import cache
 
 from tests.architecture.source import Function, Source, aliases, dotted, functions, product
 
+WRITERS = ("journal.append", "journal.line", "journal.task_line", "journal.task_lines")
 COLUMNS = {"at", "job_id", "round_id", "client_id", "task_id"}
 """What `journal.append` takes beside an entry's own fields."""
 
@@ -51,7 +52,7 @@ def of_module(source: Source) -> Iterator[Written]:
     emitters: list[_Emitter] = []
     names_of = aliases(source)
     for function, call in _calls(source):
-        if dotted(call.func, names_of).endswith(("journal.append", "journal.line", "journal.task_line")):
+        if dotted(call.func, names_of).endswith(WRITERS):
             yield from _entry(source, function, call, call.args[0], _own(call, frozenset()), emitters)
     for emitter in emitters:  # grows while functions call functions
         names = [a.arg for a in (*emitter.function.args.args, *emitter.function.args.kwonlyargs)]

@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fed_compute.client.finishing import LeftBehind
 from fed_compute.client.memory import packed, unpacked
 from fed_compute.client.observer import ClientObserver
 from fed_compute.client.own_folder import WAITING_SUFFIX, OwnFolder, waiting_files
 from fed_compute.client.private_files import move, remove
 from fed_compute.client.sealed_files import Sealed, TornFile, read_sealed, write_sealed
-from fed_compute.client.work import FinishedUpdate, LeftBehind, NormReport
+from fed_compute.client.work import FinishedUpdate, NormReport
 from fed_compute.errors import StateUnusable
 from fed_compute.learning.compression import Residual
 from fed_compute.protocol.messages import TaskAnswer

@@ -108,25 +108,45 @@ def evaluate(recipe: Recipe, vector: Vector, dataset: Dataset, *, device: Device
         ModelMismatch, ModelUnknown: if model, vector or data do not fit together, found and wanted.
         TrainingDiverged: if the loss is not finite.
     """
-    target = choose_device(device)
-    with torch.random.fork_rng(devices=[]):
-        module = build_model(recipe)
-    load_vector(module, schema_of(recipe), vector)
-    check_data(module, recipe.training.loss, dataset)
-    module.to(target).eval()
-    inputs, targets = torch.from_numpy(dataset.x), targets_of(dataset, recipe.training.loss)
-    loss_sum, correct = 0.0, 0
-    with torch.no_grad():
-        for start in range(0, len(dataset), _EVALUATION_BATCH):
-            rows = slice(start, start + _EVALUATION_BATCH)
-            outputs, wanted = module(inputs[rows].to(target)), targets[rows].to(target)
-            loss_sum += float(_loss(outputs, wanted, recipe.training.loss)) * len(wanted)
-            if recipe.training.loss == "cross_entropy":
-                correct += int((outputs.argmax(dim=1) == wanted).sum())
-    if not np.isfinite(loss_sum):
-        raise TrainingDiverged("the loss of the global model on this machine's data is NaN or infinite")
-    accuracy = correct / len(dataset) if recipe.training.loss == "cross_entropy" else None
-    return EvaluationResult(len(dataset), loss_sum / len(dataset), accuracy)
+    return Evaluator(recipe, vector, device=device).measure(dataset)
+
+
+class Evaluator:
+    """One model with its parameters, to be measured on several data sets."""
+
+    def __init__(self, recipe: Recipe, vector: Vector, *, device: Device = "cpu") -> None:
+        """Build the recipe's model with the parameters `vector`, shape (P,).
+
+        Raises:
+            ModelMismatch, ModelUnknown: if they do not fit together, found and wanted.
+        """
+        self._device, self._loss = choose_device(device), recipe.training.loss
+        with torch.random.fork_rng(devices=[]):
+            self._module = build_model(recipe)
+        load_vector(self._module, schema_of(recipe), vector)
+
+    def measure(self, dataset: Dataset) -> EvaluationResult:
+        """Measure the model on all samples of a data set.
+
+        Raises:
+            ModelMismatch: if the data do not fit, found and wanted.
+            TrainingDiverged: if the loss is not finite.
+        """
+        check_data(self._module.cpu(), self._loss, dataset)
+        module = self._module.to(self._device).eval()
+        inputs, targets = torch.from_numpy(dataset.x), targets_of(dataset, self._loss)
+        loss_sum, correct = 0.0, 0
+        with torch.no_grad():
+            for start in range(0, len(dataset), _EVALUATION_BATCH):
+                rows = slice(start, start + _EVALUATION_BATCH)
+                outputs, wanted = module(inputs[rows].to(self._device)), targets[rows].to(self._device)
+                loss_sum += float(_loss(outputs, wanted, self._loss)) * len(wanted)
+                if self._loss == "cross_entropy":
+                    correct += int((outputs.argmax(dim=1) == wanted).sum())
+        if not np.isfinite(loss_sum):
+            raise TrainingDiverged("the loss of the global model on this machine's data is NaN or infinite")
+        accuracy = correct / len(dataset) if self._loss == "cross_entropy" else None
+        return EvaluationResult(len(dataset), loss_sum / len(dataset), accuracy)
 
 
 def choose_device(device: Device) -> torch.device:

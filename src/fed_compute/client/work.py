@@ -1,7 +1,6 @@
 """What a client does with a task between download and upload: no network, no waiting."""
 
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,15 +8,16 @@ from importlib.metadata import version
 import numpy as np
 
 from fed_compute.client.datasets import Dataset, holdout_sizes, split_holdout
+from fed_compute.client.datasets.dataset import HOLDOUT_SEED
 from fed_compute.client.disclosure import Disclosure
+from fed_compute.client.finishing import LeftBehind, decode_sent, finish
 from fed_compute.client.memory import WorkMemory
 from fed_compute.client.recipes import LOSSLESS, schema_of
 from fed_compute.client.trainer import Device, EvaluationResult, Progress, TrainingResult, evaluate, train
 from fed_compute.clock import Clock
 from fed_compute.errors import PolicyRefusal, TrainingDiverged
-from fed_compute.learning.compression import Residual
-from fed_compute.learning.control_variates import correction, next_own_control
-from fed_compute.learning.privacy import PrivacyProtector, l2_norm, tighter_norm
+from fed_compute.learning.control_variates import correction
+from fed_compute.learning.privacy import l2_norm, tighter_norm
 from fed_compute.protocol import tracing
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.messages import (
@@ -30,12 +30,8 @@ from fed_compute.protocol.messages import (
     TaskAnswer,
 )
 from fed_compute.protocol.schema import Vector
-from fed_compute.protocol.updates import MAX_TRAIN_SECONDS, decode_update, encode_update
+from fed_compute.protocol.updates import MAX_TRAIN_SECONDS
 
-HOLDOUT_SEED = 0
-"""The held-out samples are the same in every task, so no model is ever trained on them."""
-
-_ATTEMPTS_TO_FIT_NORM = 4
 _DISCLOSURE = Disclosure()
 
 
@@ -58,18 +54,6 @@ class NormReport:
     trained: float
     sent: float
     limit: float | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LeftBehind:
-    """What the job's next update follows from once this one is accepted.
-
-    `residual` is what is left unsent, None for lossless encodings; `control`, float32 (P,), the client's own control
-    variate, None in jobs without them.
-    """
-
-    residual: Residual | None = None
-    control: Vector | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,20 +116,15 @@ class Workbench:
         before = None
         if recipe.encoding != LOSSLESS:
             before = self._memory.residual(task.job, schema_digest=recipe.schema_digest, num_parameters=len(vector))
-        offered = _clipped(result.delta, limit)
-        wanted = offered if before is None else before.compensate(offered)
         says = self._metadata(result, recipe)
-        body, sent = _encode(wanted, recipe, says, limit=limit, rng=_rounding_stream(recipe, client_id))
+        finished = finish(result.delta, recipe, says, client_id=client_id, limit=limit, before=before, added=added)
         return FinishedUpdate(
-            body=body,
+            body=finished.body,
             content_type=_content_type(recipe),
             result=result,
-            left=LeftBehind(
-                residual=None if before is None else before.keep(wanted, sent),
-                control=None if added is None else _next_control(added, sent, says, recipe),
-            ),
+            left=finished.left,
             says=says,
-            norm=NormReport(trained=l2_norm(result.delta), sent=l2_norm(sent), limit=limit),
+            norm=NormReport(trained=l2_norm(result.delta), sent=l2_norm(finished.sent), limit=limit),
         )
 
     def accepted(self, task: TaskAnswer, left: LeftBehind) -> None:
@@ -192,7 +171,7 @@ class Workbench:
             TrainingDiverged: if the loss without the update is not finite.
             PolicyRefusal: if the owner lets no loss out.
         """
-        delta = _decode(body, task.recipe, num_parameters=vector.size)
+        delta = decode_sent(body, task.recipe, num_parameters=schema_of(task.recipe).num_parameters)
         without = self._measured(task.recipe, vector)
         with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is measured as that
             changed = vector + delta
@@ -235,75 +214,12 @@ class Workbench:
         return says
 
 
-def _encode(
-    wanted: Vector,
-    recipe: Recipe,
-    says: Mapping[str, int | float],
-    *,
-    limit: float | None,
-    rng: np.random.Generator,
-) -> tuple[bytes, Vector]:
-    """Return the body and the delta, shape (P,), that the coordinator will read from it.
-
-    Rounding can make a vector longer than it was; it is then shortened until what arrives keeps
-    the limit.
-    """
-    offered = _clipped(wanted, limit)
-    for _ in range(_ATTEMPTS_TO_FIT_NORM):
-        body = encode_update(
-            offered,
-            encoding=recipe.encoding,
-            compression=recipe.compression,
-            topk_fraction=recipe.topk_fraction,
-            schema_digest=recipe.schema_digest,
-            num_samples=int(says["num_samples"]),
-            loss=says.get("loss"),
-            train_seconds=says.get("train_seconds"),
-            num_steps=int(says["num_steps"]) if "num_steps" in says else None,
-            rng=rng,
-        )
-        sent = _decode(body, recipe, num_parameters=wanted.size)
-        if limit is None or (norm := l2_norm(sent)) <= limit:
-            return body, sent
-        offered = PrivacyProtector.clip(offered, l2_norm(offered) * 0.99 * limit / norm)
-    raise TrainingDiverged(f"the encoded update stays longer than the maximum norm {limit:g}")
-
-
-def _next_control(added: Vector, sent: Vector, says: Mapping[str, int | float], recipe: Recipe) -> Vector:
-    lr = recipe.training.lr
-    after = next_own_control(added, sent, way=says["num_steps"] * lr)
-    if not np.isfinite(after).all():
-        raise TrainingDiverged(f"the control variate became infinite with lr {lr}; the job needs another one")
-    return after
-
-
-def _decode(body: bytes, recipe: Recipe, *, num_parameters: int) -> Vector:
-    return decode_update(
-        body,
-        num_parameters=num_parameters,
-        schema_digest=schema_of(recipe).digest(),
-        encoding=recipe.encoding,
-        compression=recipe.compression,
-        topk_fraction=recipe.topk_fraction,
-    ).delta
-
-
 def _hidden() -> PolicyRefusal:
     return PolicyRefusal("a measurement is a loss, and CLIENT_SHARE_LOSS hides it", setting="CLIENT_SHARE_LOSS")
 
 
-def _clipped(delta: Vector, max_norm: float | None) -> Vector:
-    return delta if max_norm is None else PrivacyProtector.clip(delta, max_norm)
-
-
 def _content_type(recipe: Recipe) -> str:
     return SAFETENSORS_ZSTD if recipe.compression == "zstd" else SAFETENSORS
-
-
-def _rounding_stream(recipe: Recipe, client_id: str) -> np.random.Generator:
-    """Return the stream of stochastic rounding: repeatable, and another one for each client."""
-    words = [recipe.seed % 2**63, zlib.crc32(client_id.encode())]
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
 
 
 def _plan(task: TaskAnswer, samples: Dataset, *, device: Device, added: Vector | None) -> str:

@@ -266,5 +266,5 @@ def _decode_state(body: bytes | None, job: Job) -> OptimizerState:
     if body is None:
         return OptimizerState.initial()
     container = open_container(body)
-    specs = {name: TensorSpec("F32", (schema_of(job).num_parameters,)) for name in container.records}
+    specs = {name: TensorSpec("F32", (schema_of(job).num_parameters,)) for name in container.header.records}
     return OptimizerState(container.tensors(specs))

@@ -32,7 +32,12 @@ def due_evaluation(records: Records, job: Job) -> tuple[Round, Version] | None:
     round_ = records.rounds.get(version.round_id)
     if round_.number % rules.every_rounds != 0 and job.state is not JobState.FINISHED:
         return None
-    return (round_, version) if _taken(records, round_, TaskKind.EVALUATE) < rules.max_clients else None
+    return (round_, version) if evaluation_slots(records, job, round_) > 0 else None
+
+
+def evaluation_slots(records: Records, job: Job, round_: Round) -> int:
+    """Return how many more clients may measure the version that a round made."""
+    return max(0, spec_of(job).evaluation.max_clients - _taken(records, round_, TaskKind.EVALUATE))
 
 
 def num_openings(store: Store, *, now: float) -> int:
@@ -48,7 +53,7 @@ def _openings_of(records: Records, job: Job, *, now: float) -> int:
     if live is not None:
         openings += free_slots(records, live, now=now)
     if (due := due_evaluation(records, job)) is not None:
-        openings += spec_of(job).evaluation.max_clients - _taken(records, due[0], TaskKind.EVALUATE)
+        openings += evaluation_slots(records, job, due[0])
     return openings + spec_of(job).audits.auditors * records.audits.count_open(job.job_id)
 
 

@@ -7,7 +7,8 @@ from fed_compute.coordinator.courses import CoursePoint, thinned
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.ids import JobId
 from fed_compute.rounds.records import Job, JobState, Round, RoundState, TaskKind, TaskState, Version
-from fed_compute.storage.sql.curves import NO_ROUND, RoundPoint
+from fed_compute.storage.sql.curves import RoundPoint
+from fed_compute.storage.sql.rounds import NO_ROUND
 from fed_compute.storage.sql.store import Records, Store
 
 LONGEST_CURVE = 1_000

@@ -48,6 +48,10 @@ SETTLED = (TaskState.REPORTED, TaskState.LATE, TaskState.OVERDUE)
 """The states of a task whose update has come, counted or late: a later one of it is not recorded again."""
 
 
+NOWHERE_YET = UpdateId(0)
+"""The place in the sequence of an update that is not on record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """An update that is durable. `repeated` says that it was already before this call."""
@@ -67,10 +71,19 @@ class Contents:
     loss: float | None
     delta: Vector
 
-    def of_task(self, task: Task, *, round_id: RoundId, digest: Digest, size_bytes: int, received_at: float) -> Update:
-        """Return the record of a task's update in the round that counts it. It has no place in the sequence yet."""
+    def of_task(
+        self,
+        task: Task,
+        update_id: UpdateId,
+        *,
+        round_id: RoundId,
+        digest: Digest,
+        size_bytes: int,
+        received_at: float,
+    ) -> Update:
+        """Return the record of a task's update in the round that counts it, at a place in the sequence."""
         return Update(
-            update_id=UpdateId(0),
+            update_id=update_id,
             task_id=task.task_id,
             job_id=task.job_id,
             round_id=round_id,
@@ -171,7 +184,7 @@ class UpdatePipeline:
         digest = sha256_hex(body)
         if (settled := self.settle(admission, digest)) is not None:
             return settled  # nothing more to keep
-        keep = partial(self._blobs.put, body)
+        keep = partial(self._blobs.put, body, digest)
         return self._store_and_commit(admission, contents, keep, digest=digest, size_bytes=len(body))
 
     def _read_json(self, admission: Admission, request: UpdateRequest, *, max_bytes: int) -> tuple[bytes, Contents]:
@@ -228,7 +241,9 @@ class UpdatePipeline:
         current = records.tasks.get(task.task_id)
         require_open(current, round_)
         now = self._rounds.now()
-        update = contents.of_task(task, round_id=round_.round_id, digest=digest, size_bytes=size_bytes, received_at=now)
+        update = contents.of_task(
+            task, NOWHERE_YET, round_id=round_.round_id, digest=digest, size_bytes=size_bytes, received_at=now
+        )
         update = replace(update, update_id=records.updates.add(update))
         records.tasks.put(replace(current, state=TaskState.REPORTED, progress=1.0, ended_at=now))
         told = tracing.headers()

@@ -19,7 +19,7 @@ from fed_compute.errors import (
     RootUpdateMissing,
     RoundTooSmall,
 )
-from fed_compute.ids import Digest, JobId, RoundId
+from fed_compute.ids import ClientId, Digest, JobId, RoundId
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.protocol import tracing
 from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
@@ -49,6 +49,7 @@ class VersionPublisher:
         self._worker = worker
         self._folds: dict[RoundId, RoundFold] = {}
         self._traces = UpdateTraces(store)
+        self._established: dict[JobId, set[ClientId]] = {}
 
     def advance(self) -> bool:
         """Fold what has arrived, publish what is ready. Say whether anything was done.
@@ -112,8 +113,7 @@ class VersionPublisher:
     def _publish(self, job: Job, round_: Round, fold: RoundFold) -> None:
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
-            clients = [update.client_id for update in fold.updates]
-            counted = records.updates.counted(job.job_id, clients, limit=ESTABLISHED_AFTER)
+            counted = self._counted(records, round_, [update.client_id for update in fold.updates])
         weights = weights_of(job, fold.updates, counted, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
@@ -127,6 +127,15 @@ class VersionPublisher:
         found = findings(job, fold.updates, weights, made.outcome, base_version=parent.version)
         with self._store.transaction() as records:
             self._record(records, version, round_, found)
+
+    def _counted(self, records: Records, round_: Round, clients: Sequence[ClientId]) -> dict[ClientId, int]:
+        """Return how many updates of each client the round's job counted before. Who is established once stays so."""
+        established = self._established.setdefault(round_.job_id, set())
+        known = dict.fromkeys(established.intersection(clients), ESTABLISHED_AFTER)
+        unknown = [client_id for client_id in clients if client_id not in known]
+        counted = records.updates.counted(round_.job_id, unknown, limit=ESTABLISHED_AFTER, before=round_.round_id)
+        established |= {client_id for client_id, count in counted.items() if count >= ESTABLISHED_AFTER}
+        return known | counted
 
     def _version(self, parent: Version, round_: Round, fold: RoundFold, made: FoldedRound) -> Version:
         """Store the files of a new version and return its row."""

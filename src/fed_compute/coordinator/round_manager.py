@@ -10,7 +10,15 @@ from fed_compute.errors import Broken, RoundNotClosed, RoundNotFound
 from fed_compute.ids import JobId, RoundId
 from fed_compute.protocol.job import JobSpec, RoundsSection
 from fed_compute.rounds.leases import LEAST_OF_JOB, soft_seconds
-from fed_compute.rounds.machine import CloseRequested, Looked, Progress, RoundEvent, step
+from fed_compute.rounds.machine import (
+    NO_PROGRESS,
+    CloseRequested,
+    Looked,
+    Progress,
+    RoundEvent,
+    depends_on_progress,
+    step,
+)
 from fed_compute.rounds.records import (
     Job,
     JobState,
@@ -23,10 +31,14 @@ from fed_compute.rounds.records import (
 )
 from fed_compute.rounds.selection import may_start, report_fraction, slots_for
 from fed_compute.rounds.staleness import LEASES_PER_UPDATE, default_max_staleness
+from fed_compute.storage.sql.journal import task_line
 from fed_compute.storage.sql.store import Records, Store
 
 RECENT_ROUNDS = 10
 """How many ended rounds the measured dropout and the measured times look back."""
+
+RECENT_UPDATES = 1_000
+"""The most updates of those rounds whose times are looked at, the newest first."""
 
 DROPPED = (TaskState.EXPIRED, TaskState.RELEASED, TaskState.OVERDUE)
 """What counts as a dropout when slots are planned, be the client to blame or not."""
@@ -49,7 +61,7 @@ class RoundManager:
 
     def apply(self, records: Records, before: Round, event: RoundEvent) -> Round:
         """Apply one event to a round that was read for update, with everything that follows from its new state."""
-        after = step(before, event, self._progress(records, before), now=self._clock.now())
+        after = self._step(records, before, event)
         if after != before:
             records.rounds.put(after)
         if after.state is not before.state:
@@ -82,9 +94,7 @@ class RoundManager:
                 opened_at=now,
                 max_staleness=max_staleness,
                 left_seconds=spec.rounds.deadline_seconds if job.state is JobState.PAUSED else None,
-                soft_seconds=soft_seconds(
-                    records.measured.training_seconds(job.job_id, num_rounds=RECENT_ROUNDS), least=LEAST_OF_JOB
-                ),
+                soft_seconds=soft_seconds(_recent_seconds(records, job.job_id), least=LEAST_OF_JOB),
             )
         )
         records.journal.append(
@@ -139,7 +149,7 @@ class RoundManager:
             due = [
                 round_.round_id
                 for round_ in records.rounds.in_states([RoundState.COLLECTING])
-                if step(round_, Looked(), self._progress(records, round_), now=self._clock.now()) != round_
+                if self._step(records, round_, Looked()) != round_
             ]
         for round_id in due:
             with self._store.transaction() as records:
@@ -158,13 +168,18 @@ class RoundManager:
             start_wait_seconds=rules.start_wait_seconds,
         )
 
-    def _progress(self, records: Records, round_: Round) -> Progress:
-        seen_since = self._clock.now() - self._active_seconds
-        return Progress(
-            num_updates=records.updates.count(round_.round_id),
-            num_leased=records.tasks.count(round_.round_id, TaskKind.TRAIN).get(TaskState.LEASED, 0),
-            num_awaited=records.clients.count_awaited(round_.round_id, seen_since=seen_since),
-        )
+    def _step(self, records: Records, round_: Round, event: RoundEvent) -> Round:
+        """Ask the round machine, and find out no more for it than it needs: many may be awaited."""
+        now = self._clock.now()
+        if not depends_on_progress(round_, event):
+            return step(round_, event, NO_PROGRESS, now=now)
+        num_updates = records.updates.count(round_.round_id)
+        num_leased = records.tasks.count(round_.round_id, TaskKind.TRAIN).get(TaskState.LEASED, 0)
+        after = step(round_, event, Progress(num_updates, num_leased, num_awaited=0), now=now)
+        if after == round_:
+            return round_  # nor would it move for more who are awaited
+        awaited = records.clients.count_awaited(round_.round_id, seen_since=now - self._active_seconds)
+        return step(round_, event, Progress(num_updates, num_leased, awaited), now=now)
 
     def _follow(self, records: Records, round_: Round) -> None:
         """Do what a round's new state demands, in the same transaction."""
@@ -192,18 +207,12 @@ class RoundManager:
     def _end_leases(self, records: Records, leases: Iterable[Task]) -> None:
         """End leases that nobody waits for: expired if their time was over too, else cancelled, nobody's failure."""
         now = self._clock.now()
-        for task in leases:
-            state = TaskState.EXPIRED if task.deadline <= now else TaskState.CANCELLED
-            records.tasks.put(replace(task, state=state, ended_at=now))
-            records.journal.append(
-                f"task_{state}",
-                at=now,
-                job_id=task.job_id,
-                round_id=task.round_id,
-                client_id=task.client_id,
-                task_id=task.task_id,
-                task=task.kind,
-            )
+        ended = [
+            replace(task, state=TaskState.EXPIRED if task.deadline <= now else TaskState.CANCELLED, ended_at=now)
+            for task in leases
+        ]
+        records.bulk.end_tasks(ended)
+        records.journal.append_all([task_line(f"task_{task.state}", task, at=now, task=task.kind) for task in ended])
 
     def _note(self, records: Records, kind: str, round_: Round, **payload: Any) -> None:
         records.journal.append(kind, at=self._clock.now(), job_id=round_.job_id, round_id=round_.round_id, **payload)
@@ -215,9 +224,10 @@ class RoundManager:
             concurrency = rounds.concurrency or LEASES_PER_UPDATE * target
             widest = default_max_staleness(concurrency=concurrency, buffer_size=target)
             return concurrency, widest if rounds.max_staleness is None else rounds.max_staleness
-        factor = None if rounds.over_selection == "auto" else rounds.over_selection
+        if rounds.over_selection != "auto":
+            return slots_for(target, over_selection=rounds.over_selection, report_fraction=1.0), 0
         share = self._report_fraction(records, job.job_id)
-        return slots_for(target, over_selection=factor, report_fraction=share), 0
+        return slots_for(target, over_selection=None, report_fraction=share), 0
 
     def _report_fraction(self, records: Records, job_id: JobId) -> float:
         reported = dropped = 0
@@ -226,6 +236,15 @@ class RoundManager:
             reported += counts.get(TaskState.REPORTED, 0)
             dropped += sum(counts.get(state, 0) for state in DROPPED)
         return report_fraction(reported=reported, dropped=dropped)
+
+
+def _recent_seconds(records: Records, job_id: JobId) -> list[float]:
+    """Return how long the newest updates of a job's last rounds took."""
+    seconds: list[float] = []
+    for round_id in records.rounds.recent_closed_ids(job_id, limit=RECENT_ROUNDS):
+        if len(seconds) < RECENT_UPDATES:
+            seconds += records.measured.seconds_of_round(round_id, limit=RECENT_UPDATES - len(seconds))
+    return seconds
 
 
 def not_closed(records: Records, round_: Round) -> RoundNotClosed:

@@ -48,7 +48,6 @@ from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import HEAD_BYTES, DecodedUpdate, check_head, decode_update
 from fed_compute.rounds.records import (
     LIVE_ROUND_STATES,
-    Client,
     ClientState,
     Job,
     Round,
@@ -123,13 +122,13 @@ class UpdateValidator:
         Cost: three statements for thousands of them. What `admit_by_task` would raise stands in its sender's place.
         """
         with self._store.snapshot() as records:
-            clients = records.bulk.clients([client_id for client_id, _ in senders])
+            states = records.bulk.states([client_id for client_id, _ in senders])
             tasks = records.bulk.tasks([task_id for _, task_id in senders])
             found: list[tuple[Task, Job] | FedComputeError] = []
             rounds, jobs = dict[RoundId, Round](), dict[JobId, Job]()
             for client_id, task_id in senders:
                 task = tasks.get(task_id)
-                if (refusal := _no_sender(clients.get(client_id), client_id)) is not None:
+                if (refusal := _no_sender(states.get(client_id), client_id)) is not None:
                     found.append(refusal)
                 elif task is None or task.client_id != client_id or task.kind is not TaskKind.TRAIN:
                     found.append(TaskNotFound(task_id))
@@ -138,14 +137,18 @@ class UpdateValidator:
                         rounds[task.round_id] = counting_round(records, task)
                         jobs[task.job_id] = records.jobs.get(task.job_id)
                     found.append(_open_or_refusal(task, rounds[task.round_id]) or (task, jobs[task.job_id]))
-        return [one if isinstance(one, FedComputeError) else self._within_rate(*one) for one in found]
+        limits = {round_id: self._limits.of(jobs[round_.job_id], round_id) for round_id, round_ in rounds.items()}
+        return [
+            one if isinstance(one, FedComputeError) else self._within_rate(*one, limits[one[0].round_id])
+            for one in found
+        ]
 
-    def _within_rate(self, task: Task, job: Job) -> Admission | RateLimited:
+    def _within_rate(self, task: Task, job: Job, limits: UpdateLimits) -> Admission | RateLimited:
         try:
             self._rate_limiter.update(task.client_id)
         except RateLimited as refusal:
             return refusal
-        return Admission(task, job, self._limits.of(job, task.round_id))
+        return Admission(task, job, limits)
 
     def check_head(self, admission: Admission, head: bytes, *, total_bytes: int | None) -> None:
         """Run the first part of check 5 on a body's first bytes; `total_bytes` is its whole length, if it is known.
@@ -234,11 +237,11 @@ class UpdateValidator:
         return Admission(task, job, self._limits.of(job, task.round_id))
 
 
-def _no_sender(client: Client | None, client_id: ClientId) -> FedComputeError | None:
+def _no_sender(state: ClientState | None, client_id: ClientId) -> FedComputeError | None:
     """Return why nobody of this name may send anything, None if somebody may."""
-    if client is None:
-        return ClientNotFound(client_id)
-    match client.state:
+    match state:
+        case None:
+            return ClientNotFound(client_id)
         case ClientState.BANNED:
             return ClientBanned()
         case ClientState.PENDING:

@@ -13,7 +13,7 @@ from fed_compute.coordinator.async_round_manager import AsyncRoundManager
 from fed_compute.coordinator.audits import AuditDesk, AuditPlanner
 from fed_compute.coordinator.auth import AuthManager
 from fed_compute.coordinator.bell import Bell
-from fed_compute.coordinator.bulk import BulkAssigner, BulkPipeline, Enrolment
+from fed_compute.coordinator.bulk import BulkAssigner, BulkEvaluations, BulkPipeline, Enrolment
 from fed_compute.coordinator.client_desk import ClientDesk
 from fed_compute.coordinator.contribution import ContributionReader
 from fed_compute.coordinator.controls import ControlDesk
@@ -63,6 +63,7 @@ class Bulk:
     enrolment: Enrolment
     tasks: BulkAssigner
     pipeline: BulkPipeline
+    evaluations: BulkEvaluations
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,7 @@ def _bulk(
         Enrolment(store, clock),
         BulkAssigner(store, rounds, clock, heartbeat_seconds=settings.heartbeat_seconds),
         BulkPipeline(store, blobs, validator, rounds),
+        BulkEvaluations(store, clock, heartbeat_seconds=settings.heartbeat_seconds),
     )
 
 

@@ -54,15 +54,14 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
-    """An opened file: its metadata is checked, its tensors are not looked at yet."""
+class Header:
+    """The header of a file: its metadata is checked, the records of its tensors are not looked at yet."""
 
     metadata: Mapping[str, str]
     records: Mapping[str, object]
-    content: memoryview
 
-    def tensors(self, expected: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
-        """Return exactly the expected tensors, as views into the file: no values are copied.
+    def offsets(self, expected: Mapping[str, TensorSpec], *, content_bytes: int) -> dict[str, int]:
+        """Return where each of exactly the expected tensors begins in the `content_bytes` that follow the header.
 
         Raises:
             UpdateTensorMismatch: if the file has other names or another dtype.
@@ -76,13 +75,38 @@ class Container:
                 f"wanted exactly {sorted(expected)[:20]}"
             )
         offsets = {name: _checked_offset(name, self.records[name], spec) for name, spec in expected.items()}
-        _require_tiling(offsets, expected, len(self.content))
-        return {
-            name: np.frombuffer(
-                self.content, _NUMPY[spec.dtype], count=math.prod(spec.shape), offset=offsets[name]
-            ).reshape(spec.shape)
-            for name, spec in expected.items()
-        }
+        _require_tiling(offsets, expected, content_bytes)
+        return offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """An opened file: its metadata is checked, its tensors are not looked at yet."""
+
+    header: Header
+    content: memoryview
+
+    def tensors(self, expected: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+        """Return exactly the expected tensors, as views into the file: no values are copied.
+
+        Raises:
+            As `Header.offsets`.
+        """
+        return tensors_at(
+            self.header.offsets(expected, content_bytes=len(self.content)), specs=expected, content=self.content
+        )
+
+
+def tensors_at(
+    offsets: Mapping[str, int], *, specs: Mapping[str, TensorSpec], content: memoryview
+) -> dict[str, Tensor]:
+    """Return the tensors that begin at checked offsets, as views into the content: no values are copied."""
+    return {
+        name: np.frombuffer(content, _NUMPY[spec.dtype], count=math.prod(spec.shape), offset=offsets[name]).reshape(
+            spec.shape
+        )
+        for name, spec in specs.items()
+    }
 
 
 def container_data_bytes(specs: Mapping[str, TensorSpec]) -> int:
@@ -123,15 +147,34 @@ def open_container(body: Body, *, max_header_bytes: int = MAX_HEADER_BYTES) -> C
         UpdateMalformed: if it is not a header of at most `max_header_bytes`, in strict JSON, with
             metadata from text to text of at most 4096 bytes.
     """
+    header, content = split_container(body, max_header_bytes=max_header_bytes)
+    return Container(read_header(header), content)
+
+
+def split_container(body: Body, *, max_header_bytes: int) -> tuple[bytes, memoryview]:
+    """Return the header of a safetensors file, as it is written, and what follows it. Nothing is read yet.
+
+    Raises:
+        UpdateMalformed: if the file does not begin with the length of a header that fits.
+    """
     view = memoryview(body).cast("B")
     length = header_length(view, max_header_bytes=max_header_bytes)
     if length > len(view) - _LENGTH.size:
         raise UpdateMalformed(f"the file announces a header of {length} bytes; the file has {len(view)} bytes in all")
-    header = load_strict_json(bytes(view[_LENGTH.size : _LENGTH.size + length]), what="the safetensors header")
+    return bytes(view[_LENGTH.size : _LENGTH.size + length]), view[_LENGTH.size + length :]
+
+
+def read_header(text: bytes) -> Header:
+    """Read the header of a safetensors file.
+
+    Raises:
+        UpdateMalformed: if it is not strict JSON, with metadata from text to text of at most 4096 bytes.
+    """
+    header = load_strict_json(text, what="the safetensors header")
     if not isinstance(header, dict):
         raise UpdateMalformed(f"the safetensors header is a {type(header).__name__}, wanted an object")
     metadata = _checked_metadata(header.pop(_METADATA, {}))
-    return Container(metadata, header, view[_LENGTH.size + length :])
+    return Header(metadata, header)
 
 
 def header_length(head: Body, *, max_header_bytes: int = MAX_HEADER_BYTES) -> int:

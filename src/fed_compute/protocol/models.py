@@ -29,7 +29,7 @@ def decode_model(body: Body, schema: ParameterSchema) -> Vector:
     """
     try:
         container = open_container(body)
-        _require_metadata(dict(container.metadata), schema)
+        _require_metadata(dict(container.header.metadata), schema)
         vector = schema.join(container.tensors(_specs(schema)))
     except UpdateRefused as error:
         raise ModelMalformed(f"the model file cannot be used: {error.message}") from error

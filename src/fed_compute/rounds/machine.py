@@ -24,11 +24,17 @@ from fed_compute.rounds.records import Round, RoundMode, RoundState
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a round has got so far. `num_awaited` is how many machines were seen lately and have not reported in it."""
+    """What a round has got so far. `num_awaited` is how many machines were seen lately and have not reported in it.
+
+    A round that stays as it is would stay so too if more were awaited.
+    """
 
     num_updates: int
     num_leased: int
     num_awaited: int
+
+
+NO_PROGRESS = Progress(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,11 @@ RoundEvent = (
     | VersionPublished
     | ResultUnusable
 )
+
+
+def depends_on_progress(round_: Round, event: RoundEvent) -> bool:
+    """Say whether what an event does to a round depends on its progress; if not, `step` may be told any."""
+    return round_.state is RoundState.COLLECTING and isinstance(event, Looked | CloseRequested)
 
 
 def step(round_: Round, event: RoundEvent, progress: Progress, *, now: float) -> Round:

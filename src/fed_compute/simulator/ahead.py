@@ -1,8 +1,10 @@
 """Makes updates in cohorts: those that arrive now, and with them those that will arrive next from the same base."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from fed_compute.client.finishing import LeftBehind
+from fed_compute.coordinator.folding import control_in
 from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.ids import JobId, TaskId
@@ -10,43 +12,77 @@ from fed_compute.learning.vectors import Vector
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, TaskState
 from fed_compute.simulator.timeline import Shift, Timeline
-from fed_compute.simulator.training import Order, Workshop
+from fed_compute.simulator.training import Made, Order, Workshop
 
 AHEAD_BYTES = 256 << 20
-"""So many bytes of updates are made ahead of their arrival at most."""
+"""So many bytes of updates are made ahead of their arrival at most, with what they leave behind."""
+_EMPTY = Made(b"", LeftBehind())
 
 
 class Ahead:
-    """Keeps the updates that were made and have not arrived yet."""
+    """Keeps the updates that were begun and have not arrived yet."""
 
     def __init__(self, core: Coordinator, timeline: Timeline, workshop: Workshop) -> None:
         self._core = core
         self._timeline = timeline
         self._workshop = workshop
-        self._bodies: dict[TaskId, bytes | None] = {}
+        self._making: list[Iterator[tuple[Shift, Made | None]]] = []
+        self._begun: set[TaskId] = set()
+        self._made: dict[TaskId, Made | None] = {}
 
-    def body(self, shift: Shift) -> bytes | None:
-        """Return the update of a shift: empty if nobody waits for it, None if its training diverged."""
-        return self._bodies.get(shift.task.task_id, b"")
+    def update(self, shift: Shift) -> Made | None:
+        """Return the update of a shift, once it is made: empty if it was not begun, None if its training diverged."""
+        while shift.task.task_id in self._begun:
+            self._make_next()
+        return self._made.get(shift.task.task_id, _EMPTY)
 
     def forget(self, shift: Shift) -> None:
         """Throw the update of a shift away."""
-        self._bodies.pop(shift.task.task_id, None)
+        self._begun.discard(shift.task.task_id)
+        self._made.pop(shift.task.task_id, None)
 
-    def make(self, shifts: Sequence[Shift], *, job: JobId, most: int) -> None:
-        """Make the updates of these shifts that somebody waits for, and those that are likely next.
+    def settle(self, shift: Shift) -> None:
+        """Let the client of a shift remember what its update left behind: it was accepted."""
+        if (made := self.update(shift)) is not None:
+            self._workshop.keep(shift.client, made.left)
+
+    def begin(self, shifts: Sequence[Shift], *, job: JobId, most: int) -> None:
+        """Begin the updates of these shifts that somebody waits for, and those that are likely next.
 
         `most` is how many updates the round can still take: more are not made.
         """
-        missing = self._awaited([shift for shift in shifts if shift.task.task_id not in self._bodies])
+        missing = self._awaited([shift for shift in shifts if not self._is_known(shift)])
         for base_version in sorted({shift.task.base_version for shift in missing}):
             group = [shift for shift in missing if shift.task.base_version == base_version]
-            found, base = self._base(job, base_version)
-            room = min(most, max(1, AHEAD_BYTES // (4 * base.size))) - len(group)
-            group += self._next_ones(base_version, max(0, room))
-            orders = [self._order(found, shift) for shift in group]
-            for shift, body in zip(group, self._workshop.bodies(base, orders), strict=True):
-                self._bodies[shift.task.task_id] = body
+            room = min(most, self._most_held) - len(group)
+            self._begin(group + self._next_ones(base_version, max(0, room)), base_version, job=job)
+
+    def begin_next(self, base_version: int, *, job: JobId, most: int) -> None:
+        """Begin the updates that are likely to be the next from a version, at most so many."""
+        if group := self._next_ones(base_version, min(most, self._most_held)):
+            self._begin(group, base_version, job=job)
+
+    @property
+    def _most_held(self) -> int:
+        return max(1, AHEAD_BYTES // self._workshop.held_bytes)
+
+    def _begin(self, group: Sequence[Shift], base_version: int, *, job: JobId) -> None:
+        found, base, control = self._base(job, base_version)
+        orders = [self._order(found, shift) for shift in group]
+        self._making.append(zip(group, self._workshop.make(base, orders, control=control), strict=True))
+        self._begun |= {shift.task.task_id for shift in group}
+
+    def _make_next(self) -> None:
+        """Make the next of the updates that were begun; keep it if somebody still wants it."""
+        found = next(self._making[0], None)
+        if found is None:
+            del self._making[0]
+        elif (task_id := found[0].task.task_id) in self._begun:
+            self._begun.remove(task_id)
+            self._made[task_id] = found[1]
+
+    def _is_known(self, shift: Shift) -> bool:
+        return shift.task.task_id in self._begun or shift.task.task_id in self._made
 
     def _awaited(self, shifts: Sequence[Shift]) -> list[Shift]:
         """Return those whose lease is still live."""
@@ -59,14 +95,17 @@ class Ahead:
         waiting = (
             shift
             for shift in self._timeline.later_arrivals()
-            if shift.task.base_version == base_version and shift.task.task_id not in self._bodies
+            if shift.task.base_version == base_version and not self._is_known(shift)
         )
         return list(islice(waiting, count))
 
-    def _base(self, job_id: JobId, number: int) -> tuple[Job, Vector]:
+    def _base(self, job_id: JobId, number: int) -> tuple[Job, Vector, Vector | None]:
+        """Return the job, the parameters of one of its versions, and the control variate beside them, None for zero."""
         with self._core.store.snapshot() as records:
             job, version = records.jobs.get(job_id), records.versions.get(job_id, number)
-        return job, decode_model(self._core.models.get(version.digest), schema_of(job))
+        state = None if version.optimizer_digest is None else self._core.models.get(version.optimizer_digest)
+        parameters = decode_model(self._core.models.get(version.digest), schema_of(job))
+        return job, parameters, control_in(state, job)
 
     def _order(self, job: Job, shift: Shift) -> Order:
         limits = self._core.limits.of(job, shift.task.round_id)

@@ -1,9 +1,13 @@
 """What a simulation came to, a row for each round."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from fed_compute.rounds.records import Round, RoundState
+import numpy as np
+
+from fed_compute.coordinator.evaluations import quality_of
+from fed_compute.rounds.records import Evaluation, Round, RoundState
 from fed_compute.simulator.world import Tally
 
 
@@ -14,6 +18,10 @@ class RoundRow:
     `accuracy` and `loss` are the model's on held-out samples after the round; accuracy is a fraction, None where there
     are no classes. `train_loss` is the mean that the accepted updates tell. `num_contributors` counts the clients that
     have ever been counted.
+
+    What begins with `federated_` is what clients measured of the round's version on data of their own, which they
+    never train on, `federated_clients` of them: the means weighted by samples, as the coordinator shows them, and the
+    10 % and 90 % quantiles over clients. None where nobody measured it, and in a row that is told before they have.
     """
 
     round: int
@@ -35,6 +43,13 @@ class RoundRow:
     max_staleness: int
     bytes_up: int
     bytes_down: int
+    federated_clients: int = 0
+    federated_accuracy: float | None = None
+    federated_accuracy_p10: float | None = None
+    federated_accuracy_p90: float | None = None
+    federated_loss: float | None = None
+    federated_loss_p10: float | None = None
+    federated_loss_p90: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain data."""
@@ -42,6 +57,7 @@ class RoundRow:
 
 
 COLUMNS = tuple(field.name for field in fields(RoundRow))
+FEDERATED_COLUMNS = tuple(name for name in COLUMNS if name.startswith("federated_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +102,37 @@ def row_of(
         bytes_up=tally.bytes_up,
         bytes_down=tally.bytes_down,
     )
+
+
+def with_evaluations(rows: Iterable[RoundRow], evaluations: Iterable[Evaluation]) -> tuple[RoundRow, ...]:
+    """Return the rows with what clients measured of the versions that their rounds made."""
+    by_version: dict[int, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        by_version.setdefault(evaluation.version, []).append(evaluation)
+    return tuple(
+        _measured(row, by_version[row.version]) if row.state == "closed" and row.version in by_version else row
+        for row in rows
+    )
+
+
+def _measured(row: RoundRow, evaluations: list[Evaluation]) -> RoundRow:
+    quality = quality_of(row.version, evaluations)
+    losses = _spread([one.loss for one in evaluations])
+    accuracies: tuple[float | None, float | None] = (None, None)
+    if quality.accuracy is not None:
+        accuracies = _spread([one.accuracy for one in evaluations if one.accuracy is not None])
+    return replace(
+        row,
+        federated_clients=quality.num_clients,
+        federated_accuracy=None if quality.accuracy is None else round(quality.accuracy, 6),
+        federated_accuracy_p10=accuracies[0],
+        federated_accuracy_p90=accuracies[1],
+        federated_loss=round(quality.loss, 6),
+        federated_loss_p10=losses[0],
+        federated_loss_p90=losses[1],
+    )
+
+
+def _spread(values: list[float]) -> tuple[float | None, float | None]:
+    low, high = np.quantile(values, [0.1, 0.9])
+    return round(float(low), 6), round(float(high), 6)

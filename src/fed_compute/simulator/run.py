@@ -1,7 +1,7 @@
 """`simulate`: a job, many virtual clients and the real coordinator, in one call."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,11 @@ from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
 from fed_compute.simulator.cohort import CohortEngine, Plan
+from fed_compute.simulator.cohort.plan import Steady
 from fed_compute.simulator.engines import EngineChoice, plan_named
-from fed_compute.simulator.history import Quality, RoundRow, row_of
-from fed_compute.simulator.population import FleetSpec, Population, load_fleet
+from fed_compute.simulator.history import Quality, RoundRow, row_of, with_evaluations
+from fed_compute.simulator.models import Model, start_of, with_model
+from fed_compute.simulator.population import FleetSpec, Population, fleet_given
 from fed_compute.simulator.report import Report, Setup
 from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.samples import Arrays, Samples, load_samples
@@ -46,8 +48,10 @@ def simulate(
     job: JobSpec | Mapping[str, Any] | str | Path | None = None,
     *,
     clients: int = 100,
+    model: Model | None = None,
+    model_args: Mapping[str, Any] | None = None,
     data: str | Arrays = "digits",
-    behavior: str | Path | FleetSpec = "stable",
+    behavior: str | Path | FleetSpec | Mapping[str, Any] = "stable",
     seed: int = 0,
     rounds: int | None = None,
     split: str = "iid",
@@ -70,8 +74,12 @@ def simulate(
     Args:
         job: a job, a job file, or the same as plain data; without one the job that `fed-compute serve` starts with.
         clients: how many virtual clients there are.
+        model: a class or function that makes a new `torch.nn.Module`, instead of the job's model. It is registered
+            under its name. Other processes train it only if they can import it: from a module, not from the program.
+        model_args: what it is called with; plain data.
         data: a data specification as of `fed-compute join --data`, or arrays (x, y), or (x, y, users).
-        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`) or a fleet file.
+        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`), a fleet file, or
+            the same as plain data.
         seed: of everything that is drawn: clients, their data, their training, the first model. It replaces the job's.
         rounds: how many rounds to train; without it the job's own number.
         split: who has which samples: `iid`, `dirichlet:0.3`, `shards:2`, `quantity:0.5`, `feature:0.5`, `user`.
@@ -84,38 +92,36 @@ def simulate(
             Or what trains instead; `plan` and `processes` are then without effect.
         address: of the Ray cluster: `auto`, `host:port` or `ray://host:port`. Without one it is that of `RAY_ADDRESS`,
             or one of this machine alone for the time of the run.
-        on_round: called with each round's row as it ends.
+        on_round: called with each round's row as it ends, before clients have measured its version.
 
     Raises:
         JobFileInvalid, FleetInvalid, SimulationImpossible: before any training, naming the key and the nearest one.
         DatasetInvalid, DatasetMissing: if the data cannot be used or had.
-        ModelMismatch: if model and data do not fit together.
+        ModelUnknown, ModelMismatch: if the model cannot be built, or model and data do not fit together.
         CohortUnsupported: if `plan` cannot train this model.
         ExtraMissing: if the engine needs a package that is not installed.
         ClusterUnusable: if the cluster cannot be reached, or runs other versions than this process.
         WorkerLost: if a process that trains was lost, or the cluster.
     """
     where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
-    fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
-    spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
-    schema, samples = spec.schema_of_model(), load_samples(data)
+    fleet = fleet_given(behavior)
+    spec, cut = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args), Split.parse(split)
+    (schema, start), samples = start_of(spec), load_samples(data)
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
-    holdings = Holdings(
-        samples.training, clients, cut, seed=seed, users=samples.users, samples_per_client=samples_per_client
-    )
+    holdings = holdings_of(setup, samples)
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
     clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
     with (
         one_thread(),
-        where.open((samples.training,), processes=processes, plan=chosen) as cohort,
+        where.open((samples.training,), model=spec.model.name, processes=processes, plan=chosen) as cohort,
         _coordinator(fleet, clock) as core,
     ):
         workshop = Workshop(spec, schema, population, holdings, cohort if isinstance(engine, str) else engine)
-        examiner = _Examiner(core, core.jobs.create(spec), samples)
+        examiner = _Examiner(core, core.jobs.create(spec, schema=schema, first_model=start), samples)
         roster = Roster(population, rng=np.random.default_rng([seed, 31]))
         look_seconds, first = fleet.coordinator.look_seconds, examiner.quality
         world = World(core, clock, roster, workshop, job=examiner.job.job_id, look_seconds=look_seconds, seed=seed)
-        rows = tuple(_rounds(world, examiner, workshop, roster, on_round or _nobody))
+        rows = examiner.complete(_rounds(world, examiner, workshop, roster, on_round or _nobody))
         return Report(
             setup=replace(setup, plan=_plan_of(cohort, chosen)),
             rounds=rows,
@@ -127,6 +133,19 @@ def simulate(
             model=examiner.vector,
             schema=schema,
         )
+
+
+def holdings_of(setup: Setup, samples: Samples) -> Holdings:
+    """Share the samples out. Where nobody is asked to measure, nobody holds anything out."""
+    return Holdings(
+        samples.training,
+        setup.num_clients,
+        setup.split,
+        seed=setup.seed,
+        users=samples.users,
+        samples_per_client=setup.samples_per_client,
+        holdout_fraction=setup.job.evaluation.holdout_fraction if setup.job.evaluation.every_rounds else None,
+    )
 
 
 def _rounds(
@@ -177,13 +196,19 @@ class _Examiner:
             began_at=began_at,
         )
 
+    def complete(self, rows: Iterable[RoundRow]) -> tuple[RoundRow, ...]:
+        """Return all rows, with what clients had measured by the end."""
+        ended = list(rows)
+        with self._core.store.snapshot() as records:
+            return with_evaluations(ended, records.evaluations.of_job(self.job.job_id))
+
     def _look(self, version: Version) -> None:
         self.version, self.vector = version.version, decode_model(self._core.models.get(version.digest), self._schema)
         found = trainer.evaluate(self._recipe, self.vector, self._held_out)
         self.quality = Quality(found.accuracy, found.loss)
 
 
-def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
+def resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
     """Return the job as it is simulated: with the seed and the rounds that were asked for.
 
     Raises:
@@ -193,13 +218,10 @@ def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int
     spec = default_job() if job is None else job_given(job)
     if not 0 <= seed < 2**63:
         raise SimulationImpossible(f"seed is {seed}, wanted a whole number from 0 to 2^63 - 1")
-    if spec.training.control_variates > 0:
-        raise SimulationImpossible("training.control_variates is set; virtual clients keep none, set it to 0")
     if rounds is not None and not 1 <= rounds <= UNLIMITED // 1000:
         raise SimulationImpossible(f"rounds is {rounds}, wanted 1 to 1000000")
     section = spec.rounds if rounds is None else spec.rounds.model_copy(update={"total": rounds})
-    evaluation = spec.evaluation.model_copy(update={"every_rounds": 0})  # measured here, on what nobody trains on
-    return spec.model_copy(update={"seed": seed, "rounds": section, "evaluation": evaluation})
+    return spec.model_copy(update={"seed": seed, "rounds": section})
 
 
 @contextmanager
@@ -233,9 +255,10 @@ def one_thread() -> Iterator[None]:
         trainer.set_threads(before)
 
 
-def _plan_of(cohort: CohortEngine, chosen: Plan | None) -> str | None:
-    plan = chosen if chosen is not None else cohort.calibration.plan if cohort.calibration is not None else None
-    return None if plan is None else str(plan)
+def _plan_of(cohort: CohortEngine, chosen: Plan | Steady | None) -> str | None:
+    if isinstance(chosen, Plan):
+        return str(chosen)
+    return None if cohort.calibration is None else str(cohort.calibration.plan)
 
 
 def _nobody(row: RoundRow) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fed_compute.client.datasets import Dataset
+from fed_compute.client.datasets.dataset import HOLDOUT_SEED, holdout_rows, num_held_out
 from fed_compute.client.datasets.partition import (
     Rows,
     dirichlet_parts,
@@ -90,8 +91,11 @@ class Holdings:
         seed: int,
         users: npt.NDArray[np.int64] | None = None,
         samples_per_client: int | None = None,
+        holdout_fraction: float | None = None,
     ) -> None:
         """Cut the data, or get ready to draw. `users`, shape (N,), says whose each sample is.
+
+        Each client holds out `holdout_fraction` of its samples, as a real one does; None holds nothing out.
 
         Raises:
             SimulationImpossible: if the split needs what the data do not have, or a count is below 1.
@@ -104,6 +108,7 @@ class Holdings:
         self._count = count
         self._split = split
         self._seed = seed
+        self._holdout_fraction = holdout_fraction
         self.is_drawn = samples_per_client is not None or (split.kind != "user" and len(data) < LEAST_CUT * count)
         self._size = samples_per_client or DEFAULT_DRAWN
         self._parts = _by_user(users, count) if split.kind == "user" else None
@@ -122,8 +127,25 @@ class Holdings:
         rng = np.random.default_rng([self._seed, 20, client])
         return np.sort(self._drawn(client, rng))
 
-    def shard(self, client: int) -> Shard:
+    def sizes(self, client: int) -> tuple[int, int]:
+        """Return how many samples a client trains on, and how many it holds out; of a single one, none."""
+        is_level = self.is_drawn and self._split.kind != "quantity"
+        return self._parted(self._size if is_level else len(self.rows(client)))
+
+    def training(self, client: int) -> Shard:
         """Return what a client trains on."""
+        shard = self.shard(client)
+        _, held_out = self._parted(len(shard))
+        return shard if held_out == 0 else _part(shard, holdout_rows(len(shard), held_out, seed=HOLDOUT_SEED)[0])
+
+    def held_out(self, client: int) -> Shard | None:
+        """Return what a client measures models on and never trains on; None if it holds nothing out."""
+        shard = self.shard(client)
+        _, held_out = self._parted(len(shard))
+        return None if held_out == 0 else _part(shard, holdout_rows(len(shard), held_out, seed=HOLDOUT_SEED)[1])
+
+    def shard(self, client: int) -> Shard:
+        """Return all that a client has."""
         rows = self.rows(client)
         if self._split.kind != "feature":
             return Shard(self._data, rows)
@@ -144,6 +166,10 @@ class Holdings:
             return ["samples"], np.array([[len(own)] for own in rows], dtype=np.int64)
         counts = [np.bincount(np.searchsorted(names, labels[own]), minlength=len(names)) for own in rows]
         return [str(name) for name in names], np.array(counts, dtype=np.int64)
+
+    def _parted(self, count: int) -> tuple[int, int]:
+        held_out = 0 if self._holdout_fraction is None or count < 2 else num_held_out(count, self._holdout_fraction)
+        return count - held_out, held_out
 
     def _drawn(self, client: int, rng: np.random.Generator) -> Rows:
         match self._split.kind:
@@ -171,6 +197,10 @@ class Holdings:
                 parts = self._parts or []
                 return rng.choice(parts[client], self._size)
         return rng.integers(len(self._data), size=self._size)
+
+
+def _part(shard: Shard, places: Rows) -> Shard:
+    return Shard(shard.dataset, shard.rows[places])
 
 
 def _cut(data: Dataset, count: int, split: Split, seed: int) -> list[Rows]:

@@ -15,7 +15,8 @@ class Kind(IntEnum):
     BEAT = 1
     VANISH = 2
     FREE = 3
-    LOOK = 4
+    MEASURED = 4
+    LOOK = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -76,17 +77,33 @@ class Timeline:
             self._looks.discard(event.at)
         return event
 
-    def arrivals(self, most: int, *, until: float) -> list[Shift]:
-        """Take out at most so many arrivals, up to a moment, that come before anything else."""
-        found: list[Shift] = []
-        while len(found) < most and self._events and self._events[0].kind is Kind.ARRIVE:
-            if self._events[0].at > until:
-                break
-            if (shift := heapq.heappop(self._events).shift) is not None and not shift.is_stopped:
-                found.append(shift)
-        return found
+    def arrivals(self, most: int, *, until: float, over_measurements: bool) -> list[Shift]:
+        """Take out at most so many arrivals, up to a moment, that come before anything else.
+
+        With `over_measurements` those between them are left where they are, to be late by no more than that.
+        """
+        return self._take(Kind.ARRIVE, most, until=until, over=Kind.MEASURED if over_measurements else None)
+
+    def measurements(self, *, until: float) -> list[Shift]:
+        """Take out the measurements, up to a moment, that come before anything else."""
+        return self._take(Kind.MEASURED, len(self._events), until=until)
 
     def later_arrivals(self) -> list[Shift]:
         """Return the arrivals that are still to come, first come first, and leave them where they are."""
         waiting = [event for event in self._events if event.kind is Kind.ARRIVE]
         return [event.shift for event in sorted(waiting) if event.shift is not None and not event.shift.is_stopped]
+
+    def _take(self, kind: Kind, most: int, *, until: float, over: Kind | None = None) -> list[Shift]:
+        found: list[Shift] = []
+        passed: list[Event] = []
+        while len(found) < most and self._events and self._events[0].kind in (kind, over):
+            if self._events[0].at > until:
+                break
+            event = heapq.heappop(self._events)
+            if event.kind is not kind:
+                passed.append(event)
+            elif event.shift is not None and not event.shift.is_stopped:
+                found.append(event.shift)
+        for event in passed:
+            heapq.heappush(self._events, event)
+        return found

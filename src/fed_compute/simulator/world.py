@@ -10,22 +10,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from fed_compute.client.behavior import Course
 from fed_compute.clock import ManualClock
 from fed_compute.coordinator.bulk import Delivery
-from fed_compute.coordinator.openings import free_slots
 from fed_compute.coordinator.pipeline import Accepted
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import BufferBusy, FedComputeError, UpdateRefused
 from fed_compute.ids import JobId, RoundId, TaskId
-from fed_compute.rounds.records import Round, TaskState
+from fed_compute.rounds.records import Round, TaskKind, TaskState, Update
 from fed_compute.simulator.ahead import Ahead
+from fed_compute.simulator.hiring import Hiring
+from fed_compute.simulator.measuring import Measuring
 from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.timeline import Kind, Shift, Timeline
 from fed_compute.simulator.training import Workshop
 
+SENT_AT_ONCE = 20
+"""So many updates are taken in by the coordinator at once, while others train those behind them."""
 REFUSED_REST_SECONDS = 60.0
 """How long a client rests whose update was refused, before it takes new work."""
 
@@ -43,6 +44,12 @@ class Tally:
     bytes_down: int = 0
     staleness: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+
+    def take(self, update: Update, num_bytes: int, live: Round | None) -> None:
+        """Count an accepted update; `live` is the round that was open when it came."""
+        self.bytes_up += num_bytes
+        self.losses += [] if update.loss is None else [update.loss]
+        self.staleness += [] if live is None else [live.base_version - update.base_version]
 
 
 class World:
@@ -63,12 +70,12 @@ class World:
         self._core = core
         self._clock = clock
         self._roster = roster
-        self._workshop = workshop
         self._job_id = job
-        self._rng = np.random.default_rng([seed, 30])
         self._look_seconds = look_seconds
         self._timeline = Timeline(look_seconds=look_seconds)
         self._ahead = Ahead(core, self._timeline, workshop)
+        self._hiring = Hiring(core, self._timeline, roster, workshop, job=job, seed=seed)
+        self._measuring = Measuring(core, self._timeline, roster, workshop, job=job, seed=seed)
         self._shifts: dict[TaskId, Shift] = {}
         self._live: Round | None = None
         self._tally = Tally()
@@ -87,14 +94,15 @@ class World:
 
     def step(self) -> bool:
         """Let the next thing happen, and what the coordinator makes of it. Say whether there was anything to happen."""
-        event = self._timeline.next() if self._live is not None else None
-        if event is None:
+        goes_on = self._live is not None or self._measuring.is_going_on
+        if not goes_on or (event := self._timeline.next()) is None:
             return False
         self._clock.advance(max(0.0, event.at - self._clock.now()))
         shift = event.shift
         if shift is None:
             self._core.tasks.expire_leases()
             self._core.rounds.look_at_all()
+            self._measuring.look_again()
             self._follow()
             self._fill()
         elif shift.is_stopped and event.kind is not Kind.FREE:
@@ -112,16 +120,23 @@ class World:
         match kind:
             case Kind.ARRIVE:
                 until = self._clock.now() + _longest_batch_seconds(self._live, self._look_seconds)
-                more = self._timeline.arrivals(_room_in(self._core, self._live) - 1, until=until)
+                most, is_full = _room_in(self._core, self._live) - 1, self._hiring.is_full
+                more = self._timeline.arrivals(most, until=until, over_measurements=is_full)
                 self._deliver([shift, *more])
+                self._hand_in(self._timeline.measurements(until=self._clock.now()))
                 self._follow()
+                self._measure()
+            case Kind.MEASURED:
+                more = self._timeline.measurements(until=self._clock.now() + self._look_seconds)
+                self._hand_in([shift, *more])
+                self._fill()
             case Kind.BEAT if _is_heard(self._core, shift, now=self._clock.now()):
                 self._timeline.plan(self._clock.now() + self._core.settings.heartbeat_seconds, Kind.BEAT, shift)
             case Kind.BEAT:
                 self._leave(shift)
                 self._fill()
             case Kind.VANISH:
-                self._tally.vanished += 1
+                self._tally.vanished += shift.task.kind is TaskKind.TRAIN
                 away = self._roster.population.device(shift.client).away_seconds
                 self._leave(shift, back_at=self._clock.now() + away)
                 self._timeline.look(self._clock.now() + 3 * self._core.settings.heartbeat_seconds)
@@ -135,69 +150,42 @@ class World:
         shift.is_stopped = True
         self._shifts.pop(shift.task.task_id, None)
         self._ahead.forget(shift)
+        self._measuring.forget(shift)
         self._roster.free(shift.client, back_at=back_at)
 
     def _fill(self) -> None:
-        """Hand out what is free to clients who are there; if there are too few, look again when there are more."""
-        if self._live is None:
+        """Hand out what is free to clients who are there: first what is to be measured, then training."""
+        self._measure()
+        if self._live is None or (hired := self._hiring.fill(self._live)) is None:
             return
-        now = self._clock.now()
-        with self._core.store.snapshot() as records:
-            free = free_slots(records, self._live, now=now)
-        if free == 0:
-            return
-        asked = [int(client) for client in self._roster.draw(free, now=now, round_id=self._live.round_id)]
-        if asked:
-            self._grant(asked)
-        if len(asked) < free:
-            wait = self._roster.seconds_until_anyone(now=now, round_id=self._live.round_id)
-            if wait is not None:
-                self._timeline.look(now + wait)
+        self._live = hired.round
+        self._shifts |= {shift.task.task_id: shift for shift in hired.shifts}
+        self._tally.leases += len(hired.shifts)
+        self._tally.bytes_down += hired.num_bytes
 
-    def _grant(self, asked: Sequence[int]) -> None:
-        names = self._roster.population.names
-        courses = {names[client]: self._workshop.course(client, self._rng) for client in asked}
-        places = {names[client]: client for client in asked}
-        beating = {name for name, course in courses.items() if course.lost_after is not None}
-        granted = self._core.bulk.tasks.grant(list(courses), job=self._job_id, heartbeats=beating)
-        if granted is None:
-            self._timeline.look(self._clock.now())
-            return
-        for task in granted.tasks:
-            name = task.client_id
-            shift = Shift(places[name], task, granted.round.number, self._clock.now(), courses[name])
-            self._start(shift)
-        self._live = granted.round
-        if granted.round.deadline is not None:
-            self._timeline.look(granted.round.deadline)
-        self._tally.leases += len(granted.tasks)
-        self._tally.bytes_down += len(granted.tasks) * len(self._core.models.get(granted.version.digest))
+    def _hand_in(self, shifts: Sequence[Shift]) -> None:
+        if shifts:
+            self._clock.advance(max(0.0, shifts[-1].arrives_at - self._clock.now()))
+            self._measuring.hand_in(shifts)
 
-    def _start(self, shift: Shift) -> None:
-        self._roster.take([shift.client])
-        self._shifts[shift.task.task_id] = shift
-        self._core.presence.note(shift.task.client_id)
-        if shift.course.lost_after is None:
-            self._timeline.plan(shift.arrives_at, Kind.ARRIVE, shift)
-        else:
-            self._timeline.plan(shift.began + shift.course.lost_after, Kind.VANISH, shift)
-            self._timeline.plan(self._clock.now() + self._core.settings.heartbeat_seconds, Kind.BEAT, shift)
-        soft = shift.task.soft_deadline
-        if soft is not None and (shift.course.lost_after is not None or soft < shift.arrives_at):
-            self._timeline.look(soft)  # from then on somebody else may take its slot
+    def _measure(self) -> None:
+        self._tally.bytes_down += self._measuring.fill()
 
     def _deliver(self, shifts: Sequence[Shift]) -> None:
         """Send the updates of clients who are done, in the order in which they arrive."""
         self._clock.advance(max(0.0, shifts[-1].arrives_at - self._clock.now()))
-        self._ahead.make(shifts, job=self._job_id, most=_room_in(self._core, self._live))
+        self._ahead.begin(shifts, job=self._job_id, most=_room_in(self._core, self._live))
+        for start in range(0, len(shifts), SENT_AT_ONCE):
+            self._send(shifts[start : start + SENT_AT_ONCE])
+
+    def _send(self, shifts: Sequence[Shift]) -> None:
         sent: list[tuple[Shift, Delivery]] = []
         for shift in shifts:
             self._core.presence.note(shift.task.client_id)
-            if (body := self._ahead.body(shift)) is None:
+            if (made := self._ahead.update(shift)) is None:
                 self._give_up(shift, "training_diverged")
             else:
-                task = shift.task
-                sent.append((shift, Delivery(task.client_id, task.task_id, body, shift.arrives_at)))
+                sent.append((shift, _delivery(shift, made.body)))
         answers = self._core.bulk.pipeline.accept([delivery for _, delivery in sent])
         for (shift, delivery), answer in zip(sent, answers, strict=True):
             self._take_answer(shift, delivery, answer)
@@ -217,11 +205,9 @@ class World:
                 self._timeline.plan(shift.arrives_at, Kind.ARRIVE, shift)
                 return
             case Accepted(update):
-                self._tally.bytes_up += len(delivery.body)
-                self._tally.losses += [] if update.loss is None else [update.loss]
-                if self._live is not None:
-                    self._tally.staleness.append(self._live.base_version - update.base_version)
+                self._tally.take(update, len(delivery.body), self._live)
                 self._roster.report(shift.client, update.round_id)
+                self._ahead.settle(shift)
             case UpdateRefused():
                 self._tally.bytes_up += len(delivery.body)
                 self._give_up(shift, answer.code)
@@ -243,8 +229,12 @@ class World:
             return
         self._ended.append((before.round_id, self._tally))
         self._tally = Tally()
+        self._measuring.look()
         _stop_idle_work(self._core, self._timeline, self._shifts, now=self._clock.now())
         self._fill()
+        if self._live is not None and not self._live.is_buffer:
+            room = _room_in(self._core, self._live)
+            self._ahead.begin_next(self._live.base_version, job=self._job_id, most=room)
 
 
 def _live_round(core: Coordinator, job_id: JobId) -> Round | None:
@@ -263,6 +253,10 @@ def _room_in(core: Coordinator, round_: Round | None) -> int:
 def _longest_batch_seconds(round_: Round | None, look_seconds: float) -> float:
     """Return how long updates may be held for one batch: in buffers each one frees a slot that others look for."""
     return look_seconds if round_ is not None and round_.is_buffer else math.inf
+
+
+def _delivery(shift: Shift, body: bytes) -> Delivery:
+    return Delivery(shift.task.client_id, shift.task.task_id, body, shift.arrives_at)
 
 
 def _is_heard(core: Coordinator, shift: Shift, *, now: float) -> bool:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from fed_compute.errors import ExtraMissing
 from fed_compute.storage.blobs import BlobStore, LocalBlobStore
-from fed_compute.storage.memory_blobs import MemoryBlobStore
 
 IN_PROCESS = "process://"
 
@@ -22,7 +21,7 @@ def open_blobs(url: str | None, folder: Path) -> BlobStore:
     if url is None:
         return LocalBlobStore(folder)
     if url == IN_PROCESS:
-        return MemoryBlobStore(folder / "incoming")
+        return _open_memory(folder)
     try:
         from fed_compute.storage.object_blobs import open_object_blobs
     except ModuleNotFoundError as error:
@@ -30,3 +29,11 @@ def open_blobs(url: str | None, folder: Path) -> BlobStore:
     blobs = open_object_blobs(url, folder / "incoming")
     blobs.probe()
     return blobs
+
+
+def _open_memory(folder: Path) -> BlobStore:
+    try:
+        from fed_compute.storage.memory_blobs import MemoryBlobStore
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(what=f"{IN_PROCESS} for blobs", extra="simulator") from error
+    return MemoryBlobStore(folder / "incoming")

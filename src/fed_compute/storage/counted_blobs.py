@@ -18,14 +18,15 @@ class CountedBlobs:
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
+        self.fingerprint = blobs.fingerprint
         self.calls: Tally[str] = Tally()
         self.errors: Tally[tuple[str, str]] = Tally()
         self.num_bytes: Tally[str] = Tally()
 
-    def put(self, body: bytes) -> Digest:
-        """Store bytes; they are durable when this returns."""
+    def put(self, body: bytes, digest: Digest | None = None) -> Digest:
+        """Store bytes under their SHA-256, or the fingerprint that the caller knows; durable when this returns."""
         with self._counted("put"):
-            digest = self._blobs.put(body)
+            digest = self._blobs.put(body, digest)
         self.num_bytes.add("put", len(body))
         return digest
 

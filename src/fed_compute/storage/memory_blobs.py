@@ -1,22 +1,33 @@
 """Blobs in the memory of one process: for simulations and experiments, which keep nothing."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+
+import xxhash
 
 from fed_compute.clock import Clock, SystemClock
 from fed_compute.errors import BlobMissing
 from fed_compute.ids import Digest
-from fed_compute.storage.blobs import Spool
+from fed_compute.storage.blobs import Spool, sha256_of
 
 _SYSTEM_CLOCK = SystemClock()
 
 
+def _fingerprint(body: bytes) -> Digest:
+    """Return 256 bits that name bytes among those of this process. Reads at 20 GB/s, and nobody forges for himself.
+
+    They are the SHA-256 of 128 bits of XXH3 and of the length. Source: https://github.com/Cyan4973/xxHash.
+    """
+    return sha256_of(xxhash.xxh3_128_digest(body) + len(body).to_bytes(8, "big"))
+
+
 class MemoryBlobStore:
-    """Immutable bytes under their SHA-256, gone with the process. They need no check against their name.
+    """Immutable bytes under their SHA-256 or fingerprint, gone with the process. They need no check against the name.
 
     Memory: all of them, until they are removed. Bodies that are still arriving lie in a folder.
     """
+
+    fingerprint = staticmethod(_fingerprint)
 
     def __init__(self, spool: Path, *, clock: Clock = _SYSTEM_CLOCK) -> None:
         self._spool = Spool(spool)
@@ -24,9 +35,9 @@ class MemoryBlobStore:
         self._bodies: dict[Digest, bytes] = {}
         self._put_at: dict[Digest, float] = {}
 
-    def put(self, body: bytes) -> Digest:
-        """Store bytes. The object itself is kept, not a copy."""
-        digest = Digest(hashlib.sha256(body).hexdigest())
+    def put(self, body: bytes, digest: Digest | None = None) -> Digest:
+        """Store bytes under their SHA-256, or the name that the caller knows. The object itself is kept, not a copy."""
+        digest = digest or sha256_of(body)
         self._keep(digest, body)
         return digest
 

@@ -4,7 +4,6 @@ A key is made of the blob's own digest and so is never reused for other bytes: t
 and no conditional put is needed. A large body goes up in parts, in constant memory.
 """
 
-import hashlib
 import re
 import secrets
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from obstore.store import ObjectStore, from_url
 
 from fed_compute.errors import BlobCorrupt, BlobMissing, BlobStoreUnreachable, BlobStoreUnusable, SettingInvalid
 from fed_compute.ids import Digest
-from fed_compute.storage.blobs import Spool
+from fed_compute.storage.blobs import Spool, sha256_of
 
 SCHEMES = ("s3", "gs", "az")
 MAX_RETRIES, RETRY_SECONDS = 4, 20
@@ -28,17 +27,19 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class ObjectBlobStore:
     """Blobs as objects `ab/abcd…`. Bodies that are still arriving lie in a folder of this machine."""
 
+    fingerprint = staticmethod(sha256_of)
+
     def __init__(self, store: ObjectStore, spool: Path) -> None:
         self._store = store
         self._spool = Spool(spool)
 
-    def put(self, body: bytes) -> Digest:
-        """Store bytes; they are durable when this returns.
+    def put(self, body: bytes, digest: Digest | None = None) -> Digest:
+        """Store bytes under their SHA-256, which the caller may know; they are durable when this returns.
 
         Raises:
             BlobStoreUnreachable: if the store does not take them.
         """
-        digest = Digest(hashlib.sha256(body).hexdigest())
+        digest = digest or sha256_of(body)
         with _translated():
             obstore.put(self._store, _key(digest), body)
         return digest
@@ -63,7 +64,7 @@ class ObjectBlobStore:
         """
         with _translated(digest):
             body = bytes(obstore.get(self._store, _key(digest)).bytes())
-        got = hashlib.sha256(body).hexdigest()
+        got = sha256_of(body)
         if got != digest:
             raise BlobCorrupt(digest=digest, got=got)
         return body

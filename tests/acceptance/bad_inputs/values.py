@@ -81,7 +81,7 @@ def _tensor(job: str, name: str, place: int, bits: int) -> Build:
         holder = stage.holders[job]
         body = bytearray(holder.encode(np.linspace(0.1, 0.5, holder.num_parameters)))
         container = open_container(bytes(body))
-        record = container.records[name]
+        record = container.header.records[name]
         assert isinstance(record, dict)
         struct.pack_into("<I", body, len(body) - len(container.content) + record["data_offsets"][0] + 4 * place, bits)
         return put(stage, bytes(body), job=job)

@@ -11,8 +11,8 @@ import pytest
 import zstandard
 
 from fed_compute.client.datasets import split_holdout
+from fed_compute.client.datasets.dataset import HOLDOUT_SEED
 from fed_compute.client.trainer import evaluate, set_threads
-from fed_compute.client.work import HOLDOUT_SEED
 from fed_compute.errors import UpdateRefused
 from fed_compute.learning.vectors import Vector
 from fed_compute.protocol.messages import Recipe

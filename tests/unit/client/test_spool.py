@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fed_compute.client.finishing import LeftBehind
 from fed_compute.client.own_folder import OwnFolder
 from fed_compute.client.sealed_files import write_sealed
 from fed_compute.client.spool import Spool, WaitingUpdate
 from fed_compute.client.trainer import TrainingResult
-from fed_compute.client.work import FinishedUpdate, LeftBehind, NormReport
+from fed_compute.client.work import FinishedUpdate, NormReport
 from fed_compute.errors import StateUnusable
 from fed_compute.learning.compression import Residual
 from fed_compute.protocol.messages import SAFETENSORS

@@ -175,7 +175,7 @@ def test_clients_enrolled_together_are_registered_and_have_no_key(stand: Stand) 
     before = len(stand.journal("client_registered"))
     ids = stand.core.bulk.enrolment.enrol([f"many-{number}" for number in range(50)])
     with stand.core.store.snapshot() as records:
-        assert len(records.bulk.clients(ids)) == 50
+        assert len(records.bulk.states(ids)) == 50
         assert all(records.keys.of_client(client_id) == [] for client_id in ids)
     assert len(stand.journal("client_registered")) == before + 50
     assert grant(stand, ["many-7"], in_bulk=True)
@@ -223,7 +223,23 @@ def test_an_update_of_a_stranger_a_banned_client_or_for_another_ones_task_is_ref
     assert stand.updates() == []
 
 
-def test_a_batch_that_says_the_same_twice_is_answered_twice_and_counted_once(stand: Stand) -> None:
+@pytest.mark.parametrize("blob_url", [None, "process://"])
+def test_an_update_that_came_alone_is_known_again_in_a_batch(open_stand: OpenStand, blob_url: str | None) -> None:
+    stand = open_stand(blob_url=blob_url)
+    stand.create()
+    stand.join("anna")
+    held = grant(stand, ["anna"], in_bulk=True)
+    sent = [("anna", held["anna"], body_for(held["anna"]))]
+    assert send(stand, sent, in_bulk=False) == ["accepted"]
+    assert send(stand, sent, in_bulk=True) == ["repeated"]
+
+
+@pytest.mark.parametrize("blob_url", [None, "process://"])
+def test_a_batch_that_says_the_same_twice_is_answered_twice_and_counted_once(
+    open_stand: OpenStand, blob_url: str | None
+) -> None:
+    stand = open_stand(blob_url=blob_url)
+    stand.create()
     stand.join("anna", "bert")
     held = grant(stand, ["anna", "bert"], in_bulk=True)
     now, body, other = stand.clock.now(), body_for(held["anna"]), body_for(held["anna"], 0.2)
@@ -238,6 +254,7 @@ def test_a_batch_that_says_the_same_twice_is_answered_twice_and_counted_once(sta
     assert first.update == again.update
     assert isinstance(conflict, UpdateConflict)
     assert len(stand.updates()) == 1
+    assert stand.breaches() == ()
 
 
 def test_copies_within_one_batch_are_found(stand: Stand) -> None:

@@ -43,7 +43,7 @@ def raw(header: Any, content: bytes = bytes(8)) -> bytes:
 def test_what_is_written_is_read_back_without_a_copy() -> None:
     body = written()
     container = open_container(body)
-    assert container.metadata == {"who": "me"}
+    assert container.header.metadata == {"who": "me"}
     tensors = container.tensors(SPECS)
     for name, tensor in TENSORS.items():
         np.testing.assert_array_equal(tensors[name], tensor)

@@ -229,6 +229,26 @@ def test_a_body_cut_or_lengthened_is_refused(recipe: Recipe) -> None:
             recipe.decode(wrong)
 
 
+def test_updates_that_say_the_same_keep_their_own_values() -> None:
+    """Headers are remembered, values never."""
+    one, other = Recipe().encode(), Recipe().encode(delta=2 * DELTA)
+    for _ in range(2):
+        np.testing.assert_array_equal(Recipe().decode(one).delta, DELTA)
+        np.testing.assert_array_equal(Recipe().decode(other).delta, 2 * DELTA)
+
+
+def test_an_update_that_was_read_for_one_job_is_not_read_for_another() -> None:
+    body = Recipe().encode()
+    Recipe().decode(body)
+    for _ in range(2):
+        with pytest.raises(UpdateShapeMismatch):
+            Recipe().decode(body, num_parameters=SIZE + 1)
+        with pytest.raises(UpdateEncodingMismatch):
+            Recipe("bf16").decode(body)
+        with pytest.raises(UpdateTensorMismatch, match="digest"):
+            decode_update(body, **dataclasses.asdict(Recipe()), num_parameters=SIZE, schema_digest="6" * 64)
+
+
 def test_a_plain_body_is_no_zstd_and_the_reverse() -> None:
     with pytest.raises(UpdateMalformed, match="zstd"):
         ZSTD.decode(PLAIN.encode())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fed_compute.client.trainer import evaluate
 from fed_compute.errors import (
     CohortUnsupported,
     DatasetInvalid,
@@ -17,6 +18,7 @@ from fed_compute.errors import (
     SimulationImpossible,
 )
 from fed_compute.protocol.job import load_job
+from fed_compute.protocol.messages import Recipe
 from fed_compute.simulator import Report, simulate
 from fed_compute.simulator.population.description import FleetSpec, parse_fleet_text
 from fed_compute.simulator.run import MOST_ABANDONED
@@ -97,6 +99,68 @@ def test_attackers_are_in_the_fleet_and_their_zeros_are_refused() -> None:
     assert report.num_attackers == 6
     assert set(report.refusals) == {"update_all_zero"}
     assert sum(row.num_refused for row in report.rounds) <= report.refusals["update_all_zero"]
+
+
+SCAFFOLD = {"lr": 0.05, "batch_size": 8, "local_epochs": 5, "report_steps": True}
+
+
+def test_control_variates_help_where_data_are_unlike_and_any_number_of_processes_gives_the_same_bytes() -> None:
+    """Five clients with two classes each: federated averaging drifts apart, SCAFFOLD less."""
+    plain, drifting = (job(total=12, training={**SCAFFOLD, "control_variates": beta}) for beta in (0.0, 0.9))
+    plain["rounds"] = drifting["rounds"] = {"total": 12, "target_updates": 5, "min_updates": 5}
+    given = {"clients": 5, "behavior": "stable", "split": "shards:2", "samples_per_client": None}
+    averaging, one = run(plain, processes=1, **given), run(drifting, processes=1, **given)
+    two = run(drifting, processes=2, **given)
+    assert (one.csv(), one.model_digest) == (two.csv(), two.model_digest)
+    assert one.accuracy is not None
+    assert averaging.accuracy is not None
+    assert one.accuracy > averaging.accuracy + 0.02
+    assert one.rounds[1].bytes_down == 2 * one.rounds[0].bytes_down, "model and control variate, each once"
+
+
+def test_what_an_encoding_leaves_out_is_sent_later() -> None:
+    """Without that memory a hundredth of the values would hardly train anything."""
+    spec = job(total=15, wire={"encoding": "topk", "topk_fraction": 0.02})
+    report = run(spec, clients=6, behavior="stable", samples_per_client=None)
+    assert report.accuracy is not None
+    assert report.accuracy > 0.6
+
+
+def test_clients_measure_each_version_on_data_of_their_own_and_the_report_shows_it() -> None:
+    """The mean is the one that the coordinator shows, weighted by samples, of what each client held out."""
+    spec = job(total=4, evaluation={"max_clients": 8}, training={"local_epochs": 3, "batch_size": 8})
+    report = simulate(spec, clients=8, behavior="stable", split="quantity:0.5", seed=1)
+    last, recipe = report.rounds[-1], Recipe.of(report.setup.job, report.schema, seed=0)
+    held_out = [found.samples() for client in range(8) if (found := report.holdings.held_out(client)) is not None]
+    found = [evaluate(recipe, report.model, one) for one in held_out]
+    weights = [one.num_samples for one in found]
+    assert [row.federated_clients for row in report.rounds] == [len(found)] * 4
+    assert last.federated_accuracy == pytest.approx(np.average([one.accuracy for one in found], weights=weights))
+    assert last.federated_loss == pytest.approx(np.average([one.loss for one in found], weights=weights), abs=1e-6)
+    assert last.federated_loss_p90 == pytest.approx(np.quantile([one.loss for one in found], 0.9), abs=1e-6)
+    assert last.federated_accuracy_p10 < last.federated_accuracy < last.federated_accuracy_p90
+    assert report.summary()["federated_accuracy"] == last.federated_accuracy
+    assert "Accuracy on clients" in report.html()
+
+
+@pytest.mark.parametrize(
+    ("every", "measured"), [(0, []), (2, [2, 4, 5])], ids=["never", "every other version and the last"]
+)
+def test_clients_measure_as_the_job_says(every: int, measured: list[int]) -> None:
+    report = run(job(total=5, evaluation={"every_rounds": every, "max_clients": 3}), behavior="stable")
+    assert [row.round for row in report.rounds if row.federated_clients] == measured
+    assert all(row.federated_clients in (0, 3) for row in report.rounds)
+    assert (report.measured is None) == (every == 0)
+    assert ("on clients" in report.html()) == (every > 0)
+
+
+@pytest.mark.parametrize("mode", ["sync", "fedbuff"])
+def test_measuring_clients_drop_out_like_others_and_are_replaced(mode: str) -> None:
+    spec = job(mode=mode, total=12, evaluation={"max_clients": 4})
+    fleet = shaky().model_copy(update={"device": [shaky().device[0].model_copy(update={"dropout_probability": 0.5})]})
+    clients = [row.federated_clients for row in run(spec, behavior=fleet).rounds if row.state == "closed"]
+    assert max(clients) <= 4
+    assert sum(clients) > len(clients), "half of them vanish"
 
 
 def test_a_night_without_clients_is_waited_out() -> None:
@@ -199,5 +263,5 @@ def test_the_page_asks_nobody_for_anything() -> None:
     page = run(job(total=2)).html()
     assert "http" not in page.replace('<meta http-equiv="Content-Security-Policy"', "")
     assert "default-src 'none'" in page
-    assert page.count("<svg") == 10
+    assert page.count("<svg") == 12
     assert "src=" not in page.replace("default-src", "").replace("style-src", "").replace("script-src", "")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fed_compute.client.datasets import Dataset
+from fed_compute.client.datasets import Dataset, split_holdout
+from fed_compute.client.datasets.dataset import HOLDOUT_SEED
 from fed_compute.errors import SimulationImpossible
 from fed_compute.simulator.splits import Holdings, Split
 
@@ -97,3 +98,23 @@ def test_a_split_that_is_none_is_refused_with_the_known_ones(text: str) -> None:
 def test_a_split_is_written_as_it_is_read(text: str) -> None:
     assert str(Split.parse(text)) == text
     assert Split.parse("dirichlet") == Split("dirichlet", 0.3)
+
+
+@pytest.mark.parametrize("kind", ["iid", "quantity:0.2", "feature:0.5"])
+def test_no_client_trains_on_what_it_measures_models_on(kind: str) -> None:
+    """As real clients do it: a fifth, at least one sample; of a single sample nothing."""
+    holdings = Holdings(data(), 20, Split.parse(kind), seed=1, holdout_fraction=0.2)
+    whole = Holdings(data(), 20, Split.parse(kind), seed=1)
+    for client in range(20):
+        training, held_out = holdings.training(client), holdings.held_out(client)
+        assert whole.held_out(client) is None
+        own = whole.training(client).samples()
+        assert holdings.sizes(client) == (len(training), 0 if held_out is None else len(held_out))
+        if len(own) == 1:
+            assert held_out is None
+            continue
+        wanted = split_holdout(own, 0.2, HOLDOUT_SEED)
+        assert held_out is not None
+        for found, part in zip((training, held_out), wanted, strict=True):
+            np.testing.assert_array_equal(found.samples().x, part.x)
+            np.testing.assert_array_equal(found.samples().y, part.y)

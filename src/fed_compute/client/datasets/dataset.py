@@ -10,6 +10,10 @@ from fed_compute.errors import DatasetInvalid
 
 Features = npt.NDArray[np.float32] | npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+Rows = npt.NDArray[np.intp]
+
+HOLDOUT_SEED = 0
+"""A client's held-out samples are the same in every task, so no model is ever trained on them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +68,19 @@ def holdout_sizes(dataset: Dataset, fraction: float) -> tuple[int, int]:
         raise DatasetInvalid(f"the held-out fraction is {fraction}, wanted a number between 0 and 1")
     if len(dataset) < 2:
         raise DatasetInvalid(f"{dataset.name} has {len(dataset)} sample(s); to hold some out takes at least 2")
-    held_out = min(max(round(len(dataset) * fraction), 1), len(dataset) - 1)
+    held_out = num_held_out(len(dataset), fraction)
     return len(dataset) - held_out, held_out
+
+
+def num_held_out(count: int, fraction: float) -> int:
+    """Return how many of `count` samples, at least 2, are held out: `fraction`, rounded, at least 1 and not all."""
+    return min(max(round(count * fraction), 1), count - 1)
+
+
+def holdout_rows(count: int, held_out: int, *, seed: int) -> tuple[Rows, Rows]:
+    """Return which of `count` rows are trained on, and which `held_out` are not, ascending; the same for one seed."""
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 def split_holdout(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -77,8 +92,8 @@ def split_holdout(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset
         DatasetInvalid: if there are fewer than two samples, or the fraction is not between 0 and 1.
     """
     _, held_out = holdout_sizes(dataset, fraction)
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(dataset))
-    return dataset.take(np.sort(order[held_out:])), dataset.take(np.sort(order[:held_out]))
+    training, held = holdout_rows(len(dataset), held_out, seed=seed)
+    return dataset.take(training), dataset.take(held)
 
 
 def _features(x: npt.NDArray[Any], name: str) -> Features:

@@ -2,6 +2,7 @@
 
 from fed_compute.coordinator.bulk.assigner import BulkAssigner, Granted
 from fed_compute.coordinator.bulk.enrolment import Enrolment
+from fed_compute.coordinator.bulk.evaluations import BulkEvaluations
 from fed_compute.coordinator.bulk.pipeline import BulkPipeline, Delivery
 
-__all__ = ["BulkAssigner", "BulkPipeline", "Delivery", "Enrolment", "Granted"]
+__all__ = ["BulkAssigner", "BulkEvaluations", "BulkPipeline", "Delivery", "Enrolment", "Granted"]

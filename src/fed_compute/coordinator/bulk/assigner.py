@@ -1,20 +1,21 @@
 """Handing out training by the thousand."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.openings import free_slots
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.task_assigner import OWN_TASKS
-from fed_compute.ids import ClientId, JobId, new_task_id
+from fed_compute.ids import ClientId, JobId, new_task_ids
 from fed_compute.rounds.leases import lease_deadline, soft_deadline
 from fed_compute.rounds.machine import LeaseGranted
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
-from fed_compute.rounds.records import Client, ClientState, Job, JobState, Round, Task, TaskKind, TaskState, Version
+from fed_compute.rounds.records import Job, JobState, Round, Task, TaskKind, TaskState, Version
 from fed_compute.rounds.scoring import Standing
-from fed_compute.storage.sql.journal import task_line
+from fed_compute.storage.sql.bulk import Free
+from fed_compute.storage.sql.journal import task_lines
 from fed_compute.storage.sql.store import Records, Store
 
 
@@ -43,14 +44,14 @@ class BulkAssigner:
         """Give leases of the job's live round to the first of these clients that may have one, while slots last.
 
         Whoever is not registered or not active, has a lease, has reported in this round or has used up a quota is
-        passed over. None says that nobody got one. Cost: five reads and two writes for thousands of clients.
+        passed over. None says that nobody got one. Cost: two reads and two writes, however many clients.
 
         Args:
             client_ids: each at most once.
             job: whose round.
             heartbeats: those of them that will send heartbeats; the others hold their lease until the hard deadline.
         """
-        with self._store.transaction() as records:
+        with self._store.batch() as records:
             found, round_ = records.jobs.get(job), records.rounds.live(job)
             if round_ is None or found.state is not JobState.RUNNING or self._waits(records, round_, found):
                 return None
@@ -63,10 +64,9 @@ class BulkAssigner:
             tasks = self._leases(records, able, round_, heartbeats)
             records.bulk.add_tasks(tasks)
             records.journal.append_all(
-                [
-                    task_line("task_assigned", task, at=task.leased_at, task=task.kind, version=task.base_version)
-                    for task in tasks
-                ]
+                task_lines(
+                    "task_assigned", tasks, at=tasks[0].leased_at, task=TaskKind.TRAIN, version=round_.base_version
+                )
             )
             return Granted(found, round_, version, tuple(tasks))
 
@@ -78,29 +78,23 @@ class BulkAssigner:
         return began and self._rounds.goes_on_gathering(records, records.rounds.get(round_.round_id), job)
 
     def _able(self, records: Records, client_ids: Sequence[ClientId], round_: Round) -> list[ClientId]:
-        clients, standings = records.bulk.clients(client_ids), records.bulk.standings(client_ids)
-        occupied = records.bulk.busy(client_ids) | records.bulk.reported(round_.round_id, client_ids)
-        return [
-            client_id
-            for client_id in client_ids
-            if client_id not in occupied and self._may_train(records, clients.get(client_id), standings)
-        ]
+        free = records.bulk.free(client_ids, round_.round_id)
+        return [one for one in client_ids if one in free and self._is_within_quotas(records, free[one])]
 
-    def _may_train(self, records: Records, client: Client | None, standings: Mapping[ClientId, str]) -> bool:
-        if client is None or client.state is not ClientState.ACTIVE:
-            return False
-        now, kept = self._clock.now(), standings.get(client.client_id)
+    def _is_within_quotas(self, records: Records, client: Free) -> bool:
+        client_id, rounds_per_day, kept = client
+        if rounds_per_day is None and kept is None:
+            return True
+        now = self._clock.now()
         if kept is not None and wait_seconds(Standing.from_json(json.loads(kept)).quota, now=now) > 0:
             return False
-        if client.rounds_per_day is None:
-            return True
-        return records.clients.trained_since(client.client_id, now - DAY_SECONDS)[0] < client.rounds_per_day
+        return rounds_per_day is None or records.clients.trained_since(client_id, now - DAY_SECONDS)[0] < rounds_per_day
 
     def _leases(
         self, records: Records, able: Sequence[ClientId], round_: Round, heartbeats: Collection[ClientId]
     ) -> list[Task]:
         now = self._clock.now()
-        own = records.bulk.training_seconds(able, round_.job_id, limit=OWN_TASKS)
+        own = records.measured.training_seconds_of_each(able, round_.job_id, limit=OWN_TASKS)
         until = {
             beats: lease_deadline(
                 TaskKind.TRAIN,
@@ -114,7 +108,7 @@ class BulkAssigner:
         }
         return [
             Task(
-                task_id=new_task_id(),
+                task_id=task_id,
                 job_id=round_.job_id,
                 round_id=round_.round_id,
                 client_id=client_id,
@@ -127,5 +121,5 @@ class BulkAssigner:
                 progress_at=now,
                 soft_deadline=soft_deadline(round_, own.get(client_id, ()), now=now),
             )
-            for client_id in able
+            for client_id, task_id in zip(able, new_task_ids(len(able)), strict=True)
         ]

@@ -43,7 +43,7 @@ class Enrolment:
         now = self._clock.now()
         clients = [Client(one, capabilities, registered_at=now, last_seen_at=now) for one in client_ids]
         with self._store.transaction() as records:
-            if taken := next(iter(records.bulk.clients(client_ids)), _first_twice(client_ids)):
+            if taken := next(iter(records.bulk.states(client_ids)), _first_twice(client_ids)):
                 raise ClientNameTaken(taken)
             records.bulk.add_clients(clients)
             records.journal.append_all(

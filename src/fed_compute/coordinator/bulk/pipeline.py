@@ -11,8 +11,9 @@ round as it is then, as they would have one by one.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 from fed_compute.coordinator.copies import SAME_NORM, refuse_copy
@@ -27,7 +28,7 @@ from fed_compute.coordinator.update_validator import (
     require_open,
 )
 from fed_compute.errors import BufferBusy, FedComputeError, InvariantBroken, UpdateConflict, UpdateRefused
-from fed_compute.ids import ClientId, Digest, RoundId, TaskId
+from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.rounds.machine import Looked, Progress, UpdateArrived, step
 from fed_compute.rounds.records import Round, RoundState, Task, TaskKind, TaskState, Update
@@ -79,21 +80,21 @@ class BulkPipeline:
         items = [self._look_inside(*pair) for pair in zip(deliveries, admitted, strict=True)]
         answers: list[Answer] = []
         while len(answers) < len(items):
-            with self._store.transaction() as records:
+            with self._store.batch() as records:
                 answers += _Batch(records, self._blobs, self._rounds, items[len(answers) :]).commit()
         return answers
 
     def _look_inside(self, delivery: Delivery, admission: Admission | FedComputeError) -> _Item:
         if isinstance(admission, FedComputeError) or admission.task.state is TaskState.REPORTED:
             return _Item(delivery, admission)
-        wire = spec_of(admission.job).wire
+        wire, body = spec_of(admission.job).wire, delivery.body
         try:
-            decoded = self._validator.decode(admission, delivery.body)
+            decoded = self._validator.decode(admission, body)
             norm = self._validator.check_values(admission, decoded.delta)
         except UpdateRefused as refusal:
             return _Item(delivery, admission, error=refusal)
         contents = Contents(wire.encoding, wire.compression, decoded.num_samples, norm, decoded.loss, decoded.delta)
-        return _Item(delivery, admission, contents, self._blobs.put(delivery.body))
+        return _Item(delivery, admission, contents, self._blobs.put(body, self._blobs.fingerprint(body)))
 
 
 class _Batch:
@@ -107,7 +108,8 @@ class _Batch:
         self._tasks = records.bulk.tasks([item.delivery.task_id for item in items])
         self._counting: dict[RoundId, Round] = {}
         self._stand: _Stand | None = None
-        self._new: dict[TaskId, tuple[Update, Task]] = {}
+        self._new: dict[TaskId, Callable[[UpdateId], Update]] = {}
+        self._late: list[Task] = []
         self._lines: list[Line | TaskId] = []  # a task's id stands for the line of its new update
         self._answers: list[Answer | TaskId] = []
 
@@ -116,20 +118,24 @@ class _Batch:
         for item in self._items:
             if not self._judge(item):
                 break
-        updates = [update for update, _ in self._new.values()]
-        numbers = zip(self._new, self._records.bulk.add_updates(updates), strict=True)
-        for task_id, number in numbers:
-            update, task = self._new[task_id]
-            self._new[task_id] = replace(update, update_id=number), task
-        self._records.journal.append_all([self._written(one) for one in self._lines])
-        if self._stand is not None and self._new:
-            round_ = self._stand.round
-            if round_.state is RoundState.OPEN:
-                round_ = self._rounds.apply(self._records, round_, UpdateArrived())
-            self._rounds.apply(self._records, round_, Looked())
-        return [
-            one if not isinstance(one, str) else Accepted(self._new[one][0], repeated=False) for one in self._answers
-        ]
+        updates = self._insert()
+        self._records.bulk.end_tasks(self._late)
+        self._records.journal.append_all([self._written(one, updates) for one in self._lines])
+        if self._stand is not None and updates:
+            self._follow(self._stand.round)
+        return [one if not isinstance(one, str) else Accepted(updates[one], repeated=False) for one in self._answers]
+
+    def _insert(self) -> dict[TaskId, Update]:
+        """Write the new updates, in the order in which they were taken in, and return them by task."""
+        numbers = self._records.bulk.next_update_ids(len(self._new))
+        updates = [new(number) for new, number in zip(self._new.values(), numbers, strict=True)]
+        self._records.bulk.add_updates(updates)
+        return dict(zip(self._new, updates, strict=True))
+
+    def _follow(self, round_: Round) -> None:
+        if round_.state is RoundState.OPEN:
+            round_ = self._rounds.apply(self._records, round_, UpdateArrived())
+        self._rounds.apply(self._records, round_, Looked())
 
     def _judge(self, item: _Item) -> bool:
         """Find the answer to one item, if that can be done in this transaction; say whether to go on with the next."""
@@ -159,7 +165,10 @@ class _Batch:
             Refused, NotNow: what the single way would raise, in the same order.
         """
         if task.state is TaskState.REPORTED:
-            return same_or_refuse(self._records.updates.of_task(task.task_id), task, sha256_hex(item.delivery.body))
+            first, digest = self._records.updates.of_task(task.task_id), self._blobs.fingerprint(item.delivery.body)
+            if first is not None and first.digest != digest:
+                digest = sha256_hex(item.delivery.body)  # the name of one that came alone
+            return same_or_refuse(first, task, digest)
         require_open(task, stand.round)
         if item.error is not None:
             raise item.error
@@ -177,17 +186,17 @@ class _Batch:
         contents, delivery = item.contents, item.delivery
         if contents is None or item.digest is None:
             raise InvariantBroken(f"task {task.task_id} was reported and is open again")
-        update = contents.of_task(
+        self._new[task.task_id] = partial(
+            contents.of_task,
             task,
             round_id=stand.round.round_id,
             digest=item.digest,
             size_bytes=len(delivery.body),
             received_at=delivery.received_at,
         )
-        self._new[task.task_id] = update, task
         self._lines.append(task.task_id)
         self._answers.append(task.task_id)
-        return not stand.may_move(update, is_own=task.round_id == stand.round.round_id)
+        return not stand.may_move(task, norm=contents.l2_norm, now=delivery.received_at)
 
     def _turn_away(self, item: _Item, task: Task | None) -> None:
         """Answer with the refusal that stands in the item's place of an admission, and note it where that is due."""
@@ -196,8 +205,8 @@ class _Batch:
             raise InvariantBroken(f"task {item.delivery.task_id} is gone")
         self._answers.append(refusal)
         if task is not None and isinstance(refusal, TOO_LATE) and task.state not in SETTLED:
-            self._tasks[task.task_id] = as_late(task, now=at)
-            self._records.tasks.put(self._tasks[task.task_id])
+            self._tasks[task.task_id] = late = as_late(task, now=at)
+            self._late.append(late)
             self._lines.append(task_line("update_late", task, at=at, latency_seconds=max(0.0, at - task.leased_at)))
         elif task is not None and isinstance(refusal, UpdateRefused):
             self._lines.append(task_line("update_refused", task, at=at, code=refusal.code))
@@ -208,15 +217,14 @@ class _Batch:
             self._counting[task.round_id] = counting_round(self._records, task)
         round_ = self._counting[task.round_id]
         if self._stand is None:
-            self._stand = _Stand.of(self._records, round_, [item.delivery.client_id for item in self._items])
+            self._stand = _Stand.of(self._records, round_)
         return self._stand if self._stand.round.round_id == round_.round_id else _Stand(round_, set(), [], 0, 0)
 
-    def _written(self, one: Line | TaskId) -> Line:
+    def _written(self, one: Line | TaskId, updates: Mapping[TaskId, Update]) -> Line:
         if not isinstance(one, str):
             return one
-        update, task = self._new[one]
         base_version = 0 if self._stand is None else self._stand.round.base_version
-        return accepted_line(update, task, base_version=base_version)
+        return accepted_line(updates[one], self._tasks[one], base_version=base_version)
 
 
 @dataclass(slots=True)
@@ -230,24 +238,23 @@ class _Stand:
     num_leased: int
 
     @classmethod
-    def of(cls, records: Records, round_: Round, client_ids: Sequence[ClientId]) -> Self:
-        """Read how a round stands, as far as it concerns these clients."""
-        reported, norms = records.bulk.reported(round_.round_id, client_ids), records.bulk.norms(round_.round_id)
+    def of(cls, records: Records, round_: Round) -> Self:
+        """Read how a round stands."""
+        reports = records.bulk.reports(round_.round_id)
         leased = records.tasks.count(round_.round_id, TaskKind.TRAIN).get(TaskState.LEASED, 0)
-        return cls(round_, reported, norms, len(norms), leased)
+        return cls(round_, set(reports), sorted(reports.values()), len(reports), leased)
 
-    def may_move(self, update: Update, *, is_own: bool) -> bool:
-        """Count an update, of a lease of the round's own or of an earlier one; say whether the round must be looked at.
+    def may_move(self, task: Task, *, norm: float, now: float) -> bool:
+        """Count the update of a task, of this norm; say whether the round must be looked at.
 
         Who is awaited beside the leases is left to that look.
         """
-        self.reported.add(update.client_id)
-        insort(self.norms, update.l2_norm)
-        self.num_updates, self.num_leased = self.num_updates + 1, self.num_leased - is_own
+        self.reported.add(task.client_id)
+        insort(self.norms, norm)
+        self.num_updates += 1
+        self.num_leased -= task.round_id == self.round.round_id
         progress = Progress(self.num_updates, self.num_leased, num_awaited=0)
-        return self.round.state is RoundState.OPEN or (
-            step(self.round, Looked(), progress, now=update.received_at) != self.round
-        )
+        return self.round.state is RoundState.OPEN or step(self.round, Looked(), progress, now=now) is not self.round
 
 
 def _has_neighbour(norms: Sequence[float], norm: float) -> bool:

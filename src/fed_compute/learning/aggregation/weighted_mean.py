@@ -8,7 +8,7 @@ import numpy as np
 from fed_compute.errors import NothingToAggregate
 from fed_compute.learning.aggregation.context import RoundContext
 from fed_compute.learning.aggregation.rule import Outcome
-from fed_compute.learning.vectors import BLOCK, Vector, Vector64, blocks, require_finite, require_shape
+from fed_compute.learning.vectors import BLOCK, Vector, Vector64, blocks, compiled_loops, require_finite, require_shape
 
 
 class WeightedMean:
@@ -60,8 +60,12 @@ class WeightedMean:
         require_weight(weight)
         require_shape(delta, self._sum.size, what="delta")
         require_finite(delta)
+        loops = compiled_loops(delta)
         for part in blocks(delta.size):
-            self._add_block(part, delta[part], weight)
+            if loops is None:
+                self._add_block(part, delta[part], weight)
+            else:
+                loops.add_weighted(self._sum[part], self._lost[part], delta[part], weight)
         self._weights.append(weight)
 
     def reweigh(self, weights: Sequence[float], again: Iterable[Vector]) -> None:

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO
 
@@ -18,9 +19,9 @@ from fed_compute.client.datasets import Dataset
 from fed_compute.errors import WorkerLost
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.memory import Place, Segment, room_for
-from fed_compute.simulator.cohort.messages import COPIED, Order, SharedDataset, send_order
+from fed_compute.simulator.cohort.messages import COPIED, READY, Order, SharedDataset, send_order
 from fed_compute.simulator.cohort.training import GroupTrainer
-from fed_compute.simulator.cohort.work_queue import WorkQueue, take
+from fed_compute.simulator.cohort.work_queue import NOTHING_LEFT, NUMBER_BYTES, WorkQueue, take
 
 _LONGEST_WORDS = 400
 
@@ -30,6 +31,34 @@ class _Worker:
     process: subprocess.Popen[bytes]
     channel: socket.socket
     said: IO[bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A call that is being worked on: a number of the queue stands for `each` groups. All write losses to `shared`."""
+
+    call: Call
+    trainer: GroupTrainer
+    groups: Sequence[slice]
+    each: int
+    shared: npt.NDArray[np.float64]
+
+    def train(self, number: int) -> None:
+        """Do what a number stands for."""
+        here = replace(self.call, losses=self.shared)
+        for group in self._of(number):
+            self.trainer(here, group)
+
+    def taken_in(self, numbers: Sequence[int]) -> list[slice]:
+        """Return the groups of numbers that are done, their losses in the call."""
+        found = [group for number in numbers for group in self._of(number)]
+        for group in found:
+            places = self.call.places[group]
+            self.call.losses[places] = self.shared[places]
+        return found
+
+    def _of(self, number: int) -> Sequence[slice]:
+        return self.groups[number * self.each : (number + 1) * self.each]
 
 
 class Crew:
@@ -43,48 +72,78 @@ class Crew:
         self._queue = WorkQueue()
         self._workers = [_start(self._queue.take_fd) for _ in range(size)]
         self._ready: list[_Worker] = []
+        self._busy: list[_Worker] = []
+        self._work: _Work | None = None
         self._desk = Segment(0)
         self._library = Segment(sum(_room_for(dataset) for dataset in datasets))
         self._shared = {dataset: _put(self._library, dataset) for dataset in datasets}
         self._end = weakref.finalize(self, _end, self._workers, self._queue)
 
-    def train(self, task: Task, call: Call, trainer: GroupTrainer, lent: tuple[Segment, Place], *, wait: bool) -> None:
-        """Train all clients of a call whose deltas are `lent`, here and in the other processes.
+    def begin(self, task: Task, call: Call, trainer: GroupTrainer, lent: tuple[Segment, Place], *, wait: bool) -> None:
+        """Let the other processes train the clients of a call whose deltas are `lent`; what was begun before is done.
 
         Those take part that are ready by now; with `wait` all of them, who take two seconds or so to start.
 
         Raises:
             WorkerLost: if a process ended before its work was done. Then the call is not to be used, nor this crew.
         """
-        finished = False
-        try:
+        with self._closed_if_it_fails():
             self._gather(wait=wait)
+            while self._busy:
+                self._hear(wait=True)
             order, losses = self._order(task, call, lent)
             groups = groups_of(call.sources, task.plan.num_clients)
             each = self._queue.fill(len(groups))
             for worker in self._ready:
                 _tell(worker, replace(order, each=each))
-            here = replace(call, losses=losses)
-            while (number := take(self._queue.take_fd)) is not None:
-                for group in groups[number * each : (number + 1) * each]:
-                    trainer(here, group)
-            for worker in self._ready:
-                _hear(worker)
-            call.losses[:] = losses
-            finished = True
-        finally:
-            if not finished:
-                self.close()
+            self._busy, self._work = list(self._ready), _Work(call, trainer, groups, each, losses)
+
+    def step(self) -> list[slice]:
+        """Return the groups that others have done since this was last asked; if there are none, do some, or wait.
+
+        Raises:
+            WorkerLost: as `begin`.
+        """
+        if self._work is None:
+            raise RuntimeError("nothing was begun")
+        with self._closed_if_it_fails():
+            done = self._hear(wait=False)
+            if not done and (number := take(self._queue.take_fd)) is not None:
+                self._work.train(number)
+                done = [number]
+            return self._work.taken_in(done or self._hear(wait=True))
 
     def close(self) -> None:
         """End the processes at once. Closing again does nothing."""
         self._end()
 
+    @contextmanager
+    def _closed_if_it_fails(self) -> Iterator[None]:
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            if not finished:
+                self.close()
+
     def _gather(self, *, wait: bool) -> None:
         for worker in [one for one in self._workers if one not in self._ready]:
             if wait or select.select([worker.channel], [], [], 0)[0]:
-                _hear(worker)
+                _word_of(worker, len(READY))
                 self._ready.append(worker)
+
+    def _hear(self, *, wait: bool) -> list[int]:
+        """Return the numbers that others have done since this was last asked; with `wait` at least a word of one."""
+        speaking = select.select([worker.channel for worker in self._busy], [], [], None if wait else 0)[0]
+        done: list[int] = []
+        for worker in [one for one in self._busy if one.channel in speaking]:
+            number = int.from_bytes(_word_of(worker, NUMBER_BYTES))
+            if number == NOTHING_LEFT:
+                self._busy.remove(worker)
+            else:
+                done.append(number)
+        return done
 
     def _order(self, task: Task, call: Call, lent: tuple[Segment, Place]) -> tuple[Order, npt.NDArray[np.float64]]:
         """Lay out on the desk what the others need to know; return that, and where all write their losses."""
@@ -124,14 +183,15 @@ def _tell(worker: _Worker, order: Order) -> None:
         raise _lost(worker) from error
 
 
-def _hear(worker: _Worker) -> None:
-    """Wait for the worker's next word."""
+def _word_of(worker: _Worker, length: int) -> bytes:
+    """Wait for the worker's next word, so many bytes."""
     try:
-        word = worker.channel.recv(1)
+        word = worker.channel.recv(length, socket.MSG_WAITALL)
     except OSError as error:
         raise _lost(worker) from error
-    if not word:
+    if len(word) < length:
         raise _lost(worker)
+    return word
 
 
 def _lost(worker: _Worker) -> WorkerLost:

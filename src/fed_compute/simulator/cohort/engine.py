@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 from weakref import WeakKeyDictionary
@@ -24,13 +23,15 @@ from fed_compute.protocol.job import JobSpec, Loss, ModelSection
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import ParameterSchema, Vector
 from fed_compute.simulator.cohort.arranging import arrange
-from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients
+from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients, settle
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.crew import Crew
+from fed_compute.simulator.cohort.effort import CohortResult, Effort, Step
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
-from fed_compute.simulator.cohort.plan import Plan
+from fed_compute.simulator.cohort.origins import origin_of, why_only_here
+from fed_compute.simulator.cohort.plan import STEADY, Plan, Steady
 from fed_compute.simulator.cohort.shards import Shard
-from fed_compute.simulator.cohort.training import Trainers
+from fed_compute.simulator.cohort.training import GroupTrainer, Trainers
 
 _WORTH_MORE_PROCESSES_SECONDS = 1.0
 _Lent = tuple[Segment, Place]
@@ -48,26 +49,14 @@ class RemoteCrew(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class CohortResult:
-    """What n clients' training gave, in the order of their shards.
-
-    `deltas`, shape (n, P), float32, is trained minus base. `losses`, shape (n,), float64, is each client's mean loss
-    per sample over its last epoch. Both are NaN for a client whose loss or parameters stopped being finite, where
-    `client.trainer` raises `TrainingDiverged`.
-    """
-
-    deltas: npt.NDArray[np.float32]
-    losses: npt.NDArray[np.float64]
-
-
 class CohortEngine:
     """Many virtual clients' local training, each within 1e-5 of what `client.trainer.train` gives from the same seed.
 
     Save where rounding decides: a ReLU of an input that is zero but for it may fall to either side, and Adam makes a
     step of a gradient that is nothing else.
 
-    Which path trains them is measured at the first call of a job, see `calibration`, unless `plan` says it. Which one
+    Which path trains them is measured at the first call of a job, see `calibration`, unless `plan` says it; "steady"
+    takes the first that gives what the trainer gives, without measuring any time. Which one
     it is shows only in the rounding, but there it does. So for the same bytes again, give the plan of the first run:
     `str(engine.calibration.plan)` belongs into every report and every command that is to repeat a run. Nothing
     else that is measured or that depends on the machine's load has a part in the result: not the number of processes,
@@ -77,7 +66,8 @@ class CohortEngine:
     this one, None takes as many as there are cores, started as soon as a second of training was done; CUDA takes this
     one only, and the whole cohort at once. Use it in a `with`: at its end the other processes are gone. They, and their
     memory, go with this process as well, however it ends. A `remote` crew trains everything if there is one, and this
-    process only chooses the plan. Not for several threads at once.
+    process only chooses the plan. A model that other processes cannot import is trained in this one. Not for several
+    threads at once.
 
     Raises:
         CohortUnsupported: if more processes than one are asked for where there cannot be.
@@ -90,7 +80,7 @@ class CohortEngine:
         *,
         processes: int | None = None,
         device: Device = "cpu",
-        plan: Plan | None = None,
+        plan: Plan | Steady | None = None,
         remote: RemoteCrew | None = None,
     ) -> None:
         self._device = choose_device(device)
@@ -104,6 +94,7 @@ class CohortEngine:
         self._probe: tuple[ModelSection, nn.Module] | None = None
         self._lender = Lender()
         self._crew: Crew | None = None
+        self._running: Effort | None = None
         self._remote = remote
         self._seconds_trained = 0.0
 
@@ -142,27 +133,46 @@ class CohortEngine:
             CohortUnsupported: if the plan that was given cannot train this model.
             WorkerLost: if another process ended before its work was done. The engine can go on with the next call.
         """
+        return self.begin(base, shards, recipe, seeds, schema=schema, added=added).finish()
+
+    def begin(
+        self,
+        base: Vector,
+        shards: Sequence[Shard],
+        recipe: JobSpec,
+        seeds: Sequence[int],
+        *,
+        schema: ParameterSchema | None = None,
+        added: npt.NDArray[np.float32] | None = None,
+    ) -> Effort:
+        """Begin what `train` does. Other processes, if there are any, go on while this one does something else.
+
+        Nothing of what is given may change before it is done. Whatever was begun earlier is finished first.
+
+        Raises:
+            As `train`.
+        """
         schema = schema or recipe.schema_of_model()
         _check_shapes(base, shards, seeds, added, schema)
         base = np.require(base, requirements=["C", "W"])  # torch shares no memory that must not be written
         added = None if added is None else np.require(added, requirements=["C", "W"])
+        self._finish_running()
         if not shards:
-            return CohortResult(np.empty((0, schema.num_parameters), dtype=np.float32), np.empty(0))
+            nothing = CohortResult(np.empty((0, schema.num_parameters), dtype=np.float32), np.empty(0))
+            return Effort(nothing, np.empty(0, dtype=np.int64), list)
         deltas, losses, lent = self._room(len(shards), schema.num_parameters)
         call = arrange(
             base, shards, seeds, recipe.training, known=self._datasets, deltas=deltas, losses=losses, added=added
         )
         self._check_data(call, recipe, schema)
-        started = time.perf_counter()
         with _repeatable(self._device):
-            self._train(self._task_of(recipe, schema, call), call, lent)
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-        self._seconds_trained += time.perf_counter() - started
-        return CohortResult(call.deltas, call.losses)
+            step = self._start(self._task_of(recipe, schema, call), call, lent)
+        self._running = Effort(CohortResult(deltas, losses), call.places, lambda: self._go_on(step))
+        return self._running
 
     def close(self) -> None:
-        """End the other processes. The engine can still be used, and starts new ones if it needs them."""
+        """End the other processes, whatever they do. The engine can still be used, and starts new ones if it must."""
+        self._running = None
         if self._crew is not None:
             self._crew.close()
             self._crew = None
@@ -170,17 +180,39 @@ class CohortEngine:
             self._remote.close()
             self._remote = None
 
-    def _train(self, task: Task, call: Call, lent: _Lent | None) -> None:
-        if self._remote is not None:
-            return self._remote.train(task, call)
+    def _start(self, task: Task, call: Call, lent: _Lent | None) -> Step:
+        """Return what does the work, piece by piece; other processes are at it by then."""
+        if (remote := self._remote) is not None:
+            return lambda: _trained_by(remote, task, call)
         trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.num_clients)
-        if lent is None or not self._is_worth_processes(len(groups)):
-            for group in groups:
-                trainer(call, group)
-            return
+        is_alone = lent is None or why_only_here(task.job.model.name) is not None
+        if lent is None or is_alone or not self._is_worth_processes(len(groups)):
+            waiting = iter(groups)
+            return lambda: _trained_here(trainer, call, next(waiting))
         crew, self._crew = self._crew or Crew(self._processes - 1, self._datasets), None
-        crew.train(task, call, trainer, lent, wait=self._starts_at_once)
+        crew.begin(task, call, trainer, lent, wait=self._starts_at_once)
         self._crew = crew
+        return crew.step
+
+    def _go_on(self, step: Step) -> list[slice]:
+        """Do a piece of work. If that fails, the crew is gone, and the next call starts another."""
+        started, is_done = time.perf_counter(), False
+        try:
+            with _repeatable(self._device):
+                groups = list(step())
+                if self._device.type == "cuda":
+                    torch.cuda.synchronize(self._device)
+            is_done = True
+        finally:
+            self._seconds_trained += time.perf_counter() - started
+            if not is_done:
+                self._running, self._crew = None, None
+        return groups
+
+    def _finish_running(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.finish()
 
     def _is_worth_processes(self, num_groups: int) -> bool:
         if self._processes == 1 or num_groups == 1:
@@ -197,10 +229,12 @@ class CohortEngine:
                 return known
         if self._given_plan is None:
             calibration = calibrate(call, job, schema, self._device)
+        elif self._given_plan == STEADY:
+            calibration = settle(call, job, schema, self._device)
         else:
             calibration = Calibration(self._given_plan.filled(fitting_clients(call, job, schema, self._device)))
             check(call, Task(job, schema, calibration.plan), self._device)
-        self._tasks.append((Task(job, schema, calibration.plan), calibration))
+        self._tasks.append((Task(job, schema, calibration.plan, origin_of(job.model.name)), calibration))
         return self._tasks[-1][0]
 
     def _check_data(self, call: Call, job: JobSpec, schema: ParameterSchema) -> None:
@@ -223,6 +257,16 @@ class CohortEngine:
         return deltas, np.empty(count), (segment, place)
 
 
+def _trained_here(trainer: GroupTrainer, call: Call, group: slice) -> list[slice]:
+    trainer(call, group)
+    return [group]
+
+
+def _trained_by(remote: RemoteCrew, task: Task, call: Call) -> list[slice]:
+    remote.train(task, call)
+    return [slice(len(call))]
+
+
 def _usable_processes(wanted: int | None, device: torch.device) -> int:
     if device.type == "cuda" or not hasattr(socket, "send_fds"):
         if wanted is not None and wanted > 1:
@@ -231,10 +275,11 @@ def _usable_processes(wanted: int | None, device: torch.device) -> int:
         return 1
     if wanted is not None and wanted < 1:
         raise CohortUnsupported(f"{wanted} processes cannot train anything; wanted at least 1, or None for each core")
-    return wanted or _usable_cores()
+    return wanted or usable_cores()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -2,7 +2,9 @@
 
 import os
 
-_NUMBER_BYTES = 4
+NUMBER_BYTES = 4
+NOTHING_LEFT = 2**32 - 1
+"""A number of no work."""
 _MOST_NUMBERS = 4_096  # what the smallest pipe holds
 _EMPTY = b""
 
@@ -18,7 +20,7 @@ class WorkQueue:
         """Put numbers in for `count` pieces of work, and return how many pieces each number stands for."""
         each = max(1, -(-count // _MOST_NUMBERS))
         numbers = range(-(-count // each))
-        os.write(self._put_fd, b"".join(number.to_bytes(_NUMBER_BYTES) for number in numbers))
+        os.write(self._put_fd, b"".join(as_bytes(number) for number in numbers))
         return each
 
     def close(self) -> None:
@@ -27,10 +29,15 @@ class WorkQueue:
         os.close(self._put_fd)
 
 
+def as_bytes(number: int) -> bytes:
+    """Return a number as processes tell it each other."""
+    return number.to_bytes(NUMBER_BYTES)
+
+
 def take(fd: int) -> int | None:
     """Return the next number, or None if there is none."""
     try:
-        found = os.read(fd, _NUMBER_BYTES)
+        found = os.read(fd, NUMBER_BYTES)
     except BlockingIOError:
         return None
     return int.from_bytes(found) if found != _EMPTY else None

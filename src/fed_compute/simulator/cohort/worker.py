@@ -11,11 +11,9 @@ import torch
 
 from fed_compute.client.trainer import set_threads
 from fed_compute.simulator.cohort.calls import groups_of
-from fed_compute.simulator.cohort.messages import OrderReader
+from fed_compute.simulator.cohort.messages import READY, OrderReader
 from fed_compute.simulator.cohort.training import Trainers
-from fed_compute.simulator.cohort.work_queue import take
-
-READY, DONE = b"r", b"d"
+from fed_compute.simulator.cohort.work_queue import NOTHING_LEFT, as_bytes, take
 
 
 def main(channel_fd: int, queue_fd: int) -> None:
@@ -30,7 +28,8 @@ def main(channel_fd: int, queue_fd: int) -> None:
         while (number := take(queue_fd)) is not None:
             for group in groups[number * each : (number + 1) * each]:
                 trainer(call, group)
-        channel.sendall(DONE)
+            channel.sendall(as_bytes(number))
+        channel.sendall(as_bytes(NOTHING_LEFT))
 
 
 if __name__ == "__main__":

@@ -163,6 +163,20 @@ def load_fleet(name_or_path: str | Path) -> FleetSpec:
     return parse_fleet_text(content, where=str(path))
 
 
+def fleet_given(fleet: FleetSpec | Mapping[str, Any] | str | Path) -> FleetSpec:
+    """Return a fleet that is given as such, as plain data, by the name of a preset, or by the path of a file.
+
+    Raises:
+        FleetInvalid: as `parse_fleet` and `load_fleet`.
+    """
+    match fleet:
+        case FleetSpec():
+            return fleet
+        case str() | Path():
+            return load_fleet(fleet)
+    return parse_fleet(fleet)
+
+
 def parse_fleet_text(text: str, *, where: str = "fleet") -> FleetSpec:
     """Read a fleet from TOML text; `where` names it in errors.
 

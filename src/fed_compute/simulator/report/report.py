@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.models import encode_model
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.simulator.history import COLUMNS, Quality, RoundRow
+from fed_compute.simulator.history import COLUMNS, FEDERATED_COLUMNS, Quality, RoundRow
 from fed_compute.simulator.population import FleetSpec
 from fed_compute.simulator.splits import Holdings, Split
 
@@ -94,13 +95,18 @@ class Report:
         return self.rounds[-1].loss if self.rounds else self.first.loss
 
     @property
+    def measured(self) -> RoundRow | None:
+        """The last round whose version clients measured on data of their own; None if there is none."""
+        return next((row for row in reversed(self.rounds) if row.federated_clients), None)
+
+    @property
     def model_digest(self) -> Digest:
         """The SHA-256 of the last model's file: equal for equal simulations."""
         return sha256_hex(encode_model(self.model, self.schema))
 
     def summary(self) -> dict[str, Any]:
         """Return the most important numbers as plain data."""
-        rows, setup = self.rounds, self.setup
+        rows, setup, measured = self.rounds, self.setup, self.measured
         return {
             "job": setup.job.name,
             "fleet": setup.fleet.name,
@@ -114,6 +120,7 @@ class Report:
             "rounds_abandoned": sum(row.state == "abandoned" for row in rows),
             "accuracy": self.accuracy,
             "loss": self.loss,
+            **{name: None if measured is None else getattr(measured, name) for name in FEDERATED_COLUMNS},
             "virtual_seconds": rows[-1].ended_seconds if rows else 0.0,
             "updates": sum(row.num_updates for row in rows),
             "leases": sum(row.num_leases for row in rows),
@@ -156,6 +163,19 @@ class Report:
 
         return draw_figure(self)
 
+    def plot_split(self) -> "Figure":
+        """Return who had what as a matplotlib figure: samples of each class, for the first clients.
+
+        Raises:
+            ExtraMissing: if matplotlib is not installed.
+        """
+        from fed_compute.simulator.report.figure import split_figure
+
+        setup = self.setup
+        return split_figure(
+            self.holdings, title=f"{setup.job.name}, split {setup.split}: {setup.num_clients:,} clients"
+        )
+
     def save(self, folder: str | Path) -> Path:
         """Write page, rows, job, fleet, model and summary into a folder, which is made, and return it.
 
@@ -169,7 +189,7 @@ class Report:
         (target / FLEET).write_text(_toml(self.setup.fleet.model_dump(exclude_none=True)), encoding="utf-8")
         (target / MODEL).write_bytes(encode_model(self.model, self.schema))
         (target / SUMMARY).write_text(json.dumps(self.summary(), indent=2) + "\n", encoding="utf-8")
-        _write_parquet(self.rounds, target / TABLE)
+        write_parquet([row.to_json() for row in self.rounds], target / TABLE)
         return target
 
 
@@ -177,10 +197,11 @@ def _toml(data: dict[str, Any]) -> str:
     return tomli_w.dumps(data)
 
 
-def _write_parquet(rows: tuple[RoundRow, ...], path: Path) -> None:
+def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows as Parquet where pyarrow is installed."""
     try:
         import pyarrow  # an extra
         from pyarrow import parquet
     except ModuleNotFoundError:
         return
-    parquet.write_table(pyarrow.Table.from_pylist([row.to_json() for row in rows]), path)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)

@@ -1,121 +1,113 @@
 """Many rows in one statement, for callers that take in a batch at a time."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, select, text
 
-from fed_compute.ids import ClientId, JobId, RoundId, TaskId, UpdateId
-from fed_compute.rounds.records import Client, Task, TaskKind, TaskState, Update
+from fed_compute.ids import ClientId, RoundId, TaskId, UpdateId
+from fed_compute.rounds.records import Client, ClientState, Task, TaskState, Update
 from fed_compute.storage.sql import tables
-from fed_compute.storage.sql.rows import columns, record, values
+from fed_compute.storage.sql.batches import among_keys, insert_all, keys, row_maker, update_all
+from fed_compute.storage.sql.memory import View
+from fed_compute.storage.sql.rows import columns, record
 
-_AT_ONCE = 5_000
-"""Values in one statement, well below the limit of every database."""
+_C, _T, _U, _S = tables.clients.c, tables.tasks.c, tables.updates.c, tables.standings.c
+_STATES = select(_C.client_id, _C.state).where(among_keys(_C.client_id))
+_BUSY = select(_T.task_id).where(_T.client_id == _C.client_id, tables.IS_LIVE)
+_REPORTED = select(_U.update_id).where(_U.round_id == bindparam("round_id"), _U.client_id == _C.client_id)
+_IDLE = select(_C.client_id).where(among_keys(_C.client_id), _C.state == ClientState.ACTIVE, ~_BUSY.exists())
+_FREE = (
+    select(_C.client_id, _C.rounds_per_day, _S.standing)
+    .select_from(tables.clients.outerjoin(tables.standings, _S.client_id == _C.client_id))
+    .where(among_keys(_C.client_id), _C.state == ClientState.ACTIVE, ~_BUSY.exists(), ~_REPORTED.exists())
+)
+_TASKS = select(*columns(tables.tasks, Task)).where(among_keys(_T.task_id))
+_REPORTS = select(_U.client_id, _U.l2_norm).where(_U.round_id == bindparam("round_id"))
+_LAST_ID = text("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'updates'")
+_NEXT_IDS = text("SELECT nextval(pg_get_serial_sequence('updates', 'update_id')) FROM generate_series(1, :count)")
 
-_C, _T, _U = tables.clients.c, tables.tasks.c, tables.updates.c
-_CLIENTS = select(*columns(tables.clients, Client)).where(_C.client_id.in_(bindparam("keys", expanding=True)))
-_TASKS = select(*columns(tables.tasks, Task)).where(_T.task_id.in_(bindparam("keys", expanding=True)))
-_BUSY = select(_T.client_id).where(_T.client_id.in_(bindparam("keys", expanding=True)), _T.state == TaskState.LEASED)
-_REPORTED = select(_U.client_id).where(
-    _U.round_id == bindparam("round_id"), _U.client_id.in_(bindparam("keys", expanding=True))
-)
-_STANDINGS = select(tables.standings.c.client_id, tables.standings.c.standing).where(
-    tables.standings.c.client_id.in_(bindparam("keys", expanding=True))
-)
-_TOOK = (
-    select(_T.client_id, _T.ended_at - _T.leased_at)
-    .where(_T.client_id.in_(bindparam("keys", expanding=True)), _T.job_id == bindparam("job_id"))
-    .where(_T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED)
-    .order_by(_T.client_id, _T.round_id.desc())
-)
-_NORMS = select(_U.l2_norm).where(_U.round_id == bindparam("round_id")).order_by(_U.l2_norm)
-_NEW_IDS = select(_U.update_id).where(_U.update_id > bindparam("last")).order_by(_U.update_id)
-_LAST_ID = select(func.max(_U.update_id))
-_REPORT = (
-    update(tables.tasks)
-    .where(_T.task_id == bindparam("key"))
-    .values(state=TaskState.REPORTED, progress=1.0, ended_at=bindparam("at"))
-)
-_INSERT_CLIENT, _INSERT_TASK, _INSERT_UPDATE = insert(tables.clients), insert(tables.tasks), insert(tables.updates)
+_CLIENT, _TASK, _UPDATE = ([field.name for field in fields(kind)] for kind in (Client, Task, Update))
+_client_row, _task_row = row_maker(tables.clients, _CLIENT), row_maker(tables.tasks, _TASK)
+_update_row, _end_row = row_maker(tables.updates, _UPDATE), row_maker(tables.tasks, ("state", "ended_at", "task_id"))
 
-_ItemT = TypeVar("_ItemT")
+
+class Free(NamedTuple):
+    """A client without work, and what may keep it from more: an invitation's quota, its standing as JSON text."""
+
+    client_id: ClientId
+    rounds_per_day: int | None
+    standing: str | None
 
 
 class BulkRows:
-    """Reads and writes for many clients at once: a statement for some thousands of rows, not one for each."""
+    """Reads and writes for many clients at once: one statement for all of them, none for what memory knows."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View | None) -> None:
         self._connection = connection
+        self._view = view
 
-    def clients(self, client_ids: Sequence[ClientId]) -> dict[ClientId, Client]:
-        """Return those of these clients that are registered."""
-        found = (record(Client, row) for row in self._rows(_CLIENTS, client_ids))
-        return {client.client_id: client for client in found}
+    def states(self, client_ids: Collection[ClientId]) -> dict[ClientId, ClientState]:
+        """Return the states of those of these clients that are registered."""
+        holders = set() if self._view is None else self._view.holders(client_ids)
+        known = dict.fromkeys(holders, ClientState.ACTIVE)
+        if unknown := [client_id for client_id in client_ids if client_id not in known]:
+            known |= {key: value for key, value in self._connection.execute(_STATES, keys(unknown)).all()}
+        return known
 
-    def tasks(self, task_ids: Sequence[TaskId]) -> dict[TaskId, Task]:
-        """Return those of these tasks that there are."""
-        found = (record(Task, row) for row in self._rows(_TASKS, task_ids))
-        return {task.task_id: task for task in found}
+    def idle(self, client_ids: Iterable[ClientId]) -> set[ClientId]:
+        """Return those of these clients that are active and hold no live lease."""
+        return set(self._connection.execute(_IDLE, keys(client_ids)).scalars())
 
-    def busy(self, client_ids: Sequence[ClientId]) -> set[ClientId]:
-        """Return those of these clients that hold a live lease."""
-        return {row[0] for row in self._rows(_BUSY, client_ids)}
+    def free(self, client_ids: Iterable[ClientId], round_id: RoundId) -> dict[ClientId, Free]:
+        """Return those of these clients that are active, hold no live lease and have no update in a round."""
+        rows = self._connection.execute(_FREE, {"round_id": round_id, **keys(client_ids)}).all()
+        return {row[0]: Free(*row) for row in rows}
 
-    def reported(self, round_id: RoundId, client_ids: Sequence[ClientId]) -> set[ClientId]:
-        """Return those of these clients that have an update in a round."""
-        return {row[0] for row in self._rows(_REPORTED, client_ids, round_id=round_id)}
+    def tasks(self, task_ids: Collection[TaskId]) -> dict[TaskId, Task]:
+        """Return those of these tasks that there are. Progress and deadlines may be older than their states."""
+        known = {} if self._view is None else self._view.leases(task_ids)
+        if unknown := [task_id for task_id in task_ids if task_id not in known]:
+            found = [record(Task, row) for row in self._connection.execute(_TASKS, keys(unknown)).all()]
+            known |= {task.task_id: task for task in found}
+            if self._view is not None:
+                self._view.learn(found)
+        return known
 
-    def standings(self, client_ids: Sequence[ClientId]) -> dict[ClientId, str]:
-        """Return what is kept of these clients' standing, as JSON text, where something is."""
-        return {row[0]: row[1] for row in self._rows(_STANDINGS, client_ids)}
-
-    def training_seconds(
-        self, client_ids: Sequence[ClientId], job_id: JobId, *, limit: int
-    ) -> dict[ClientId, list[float]]:
-        """Return how long each client's last reported leases of a job took, newest first, at most `limit` of each."""
-        took: dict[ClientId, list[float]] = defaultdict(list)
-        for client_id, seconds in self._rows(_TOOK, client_ids, job_id=job_id):
-            if len(took[client_id]) < limit:
-                took[client_id].append(seconds)
-        return took
-
-    def norms(self, round_id: RoundId) -> list[float]:
-        """Return the L2 norms of a round's updates, ascending."""
-        return list(self._connection.execute(_NORMS, {"round_id": round_id}).scalars())
+    def reports(self, round_id: RoundId) -> dict[ClientId, float]:
+        """Return who has an update in a round, and its L2 norm."""
+        return {key: value for key, value in self._connection.execute(_REPORTS, {"round_id": round_id}).all()}
 
     def add_clients(self, clients: Sequence[Client]) -> None:
         """Insert clients. One name too many ends the transaction with `RecordConflict`."""
-        if clients:
-            self._connection.execute(_INSERT_CLIENT, [values(client) for client in clients])
+        insert_all(self._connection, tables.clients, _CLIENT, [_client_row(one) for one in clients])
 
     def add_tasks(self, tasks: Sequence[Task]) -> None:
-        """Insert tasks. A second live lease of one client ends the transaction with `RecordConflict`."""
-        if tasks:
-            self._connection.execute(_INSERT_TASK, [values(task) for task in tasks])
+        """Insert leases of active clients. A second live one of a client ends the transaction with `RecordConflict`."""
+        insert_all(self._connection, tables.tasks, _TASK, [_task_row(one) for one in tasks])
+        if self._view is not None:
+            self._view.note_leases(tasks)
 
-    def add_updates(self, updates: Sequence[Update]) -> list[UpdateId]:
-        """Insert updates, mark their tasks as reported, and return their places in the sequence."""
-        if not updates:
-            return []
-        last = self._connection.execute(_LAST_ID).scalar() or 0
-        rows = [values(one) for one in updates]
-        for row in rows:
-            del row["update_id"]
-        self._connection.execute(_INSERT_UPDATE, rows)
-        ended = [{"key": one.task_id, "at": one.received_at} for one in updates]
-        self._connection.execute(_REPORT, ended)
-        # one writer at a time: what is new is ours, in the order in which it was inserted
-        return [UpdateId(value) for value in self._connection.execute(_NEW_IDS, {"last": last}).scalars()]
+    def end_tasks(self, tasks: Sequence[Task]) -> None:
+        """Write the state and the end of tasks; whatever else is on record of them stays."""
+        rows = [_end_row(one) for one in tasks]
+        update_all(self._connection, tables.tasks, ("state", "ended_at"), "task_id", rows)
+        if self._view is not None:
+            self._view.note_ends(one.task_id for one in tasks)
 
-    def _rows(self, query: Select[Any], keys: Sequence[str], **given: Any) -> Iterator[Any]:
-        for some in _chunks(keys):
-            yield from self._connection.execute(query, {"keys": some, **given})
+    def next_update_ids(self, count: int) -> list[UpdateId]:
+        """Return the next places in the sequence of updates, for `add_updates` of this transaction."""
+        if self._connection.dialect.name != "sqlite":
+            return list(self._connection.execute(_NEXT_IDS, {"count": count}).scalars())
+        last = self._connection.execute(_LAST_ID).scalar_one()
+        return [UpdateId(number) for number in range(last + 1, last + 1 + count)]
 
-
-def _chunks(items: Sequence[_ItemT]) -> Iterator[list[_ItemT]]:
-    rest = iter(items)
-    while some := list(islice(rest, _AT_ONCE)):
-        yield some
+    def add_updates(self, updates: Sequence[Update]) -> None:
+        """Insert updates at the places that `next_update_ids` gave them, and mark their tasks as reported."""
+        insert_all(self._connection, tables.updates, _UPDATE, [_update_row(one) for one in updates])
+        reported = [(TaskState.REPORTED.value, 1.0, one.received_at, one.task_id) for one in updates]
+        update_all(self._connection, tables.tasks, ("state", "progress", "ended_at"), "task_id", reported)
+        if self._view is not None:
+            self._view.note_updates(updates)
+            self._view.note_ends(one.task_id for one in updates)

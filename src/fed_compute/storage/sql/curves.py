@@ -7,9 +7,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, cast, f
 from fed_compute.ids import JobId
 from fed_compute.rounds.records import RoundState
 from fed_compute.storage.sql import tables
-
-NO_ROUND = 2**53
-"""A number that no round reaches."""
+from fed_compute.storage.sql.rounds import NO_ROUND
 
 _R, _U, _E = tables.rounds.c, tables.updates.c, tables.evaluations.c
 

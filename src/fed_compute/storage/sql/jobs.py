@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from fed_compute.errors import JobExists
 from fed_compute.ids import JobId
@@ -11,7 +11,10 @@ from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required
 
-_JOB = columns(tables.jobs, Job)
+_JOB, _J = columns(tables.jobs, Job), tables.jobs.c
+_BY_ID = select(*_JOB).where(_J.job_id == bindparam("job_id"))
+_BY_NAME = select(*_JOB).where(_J.name == bindparam("name"))
+_ALL = select(*_JOB).order_by(_J.job_id)
 
 
 class JobRows:
@@ -34,18 +37,17 @@ class JobRows:
 
     def get(self, job_id: JobId) -> Job:
         """Return a job that other rows refer to."""
-        row = self._connection.execute(select(*_JOB).where(tables.jobs.c.job_id == job_id)).one_or_none()
+        row = self._connection.execute(_BY_ID, {"job_id": job_id}).one_or_none()
         return required(Job, row, job_id)
 
     def named(self, name: str) -> Job | None:
         """Return the job of this name."""
-        row = self._connection.execute(select(*_JOB).where(tables.jobs.c.name == name)).one_or_none()
+        row = self._connection.execute(_BY_NAME, {"name": name}).one_or_none()
         return None if row is None else record(Job, row)
 
     def all(self) -> list[Job]:
         """Return every job, oldest first."""
-        rows = self._connection.execute(select(*_JOB).order_by(tables.jobs.c.job_id))
-        return [record(Job, row) for row in rows]
+        return [record(Job, row) for row in self._connection.execute(_ALL)]
 
     def set_state(self, job_id: JobId, state: JobState) -> None:
         """Change the state of a job."""

@@ -1,24 +1,34 @@
 """The journal: one line per state change, written in the transaction that makes the change."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
 from fed_compute.rounds.records import Entry, Task
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.batches import insert_all
 from fed_compute.storage.sql.rows import columns, record
 
 _ENTRY = columns(tables.journal, Entry)
 _J = tables.journal.c
-_INSERT = insert(tables.journal)
+_LAST = select(func.max(_J.seq))
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # made once: that costs as much as a line
 
-Line = dict[str, Any]
-"""One entry that is not written yet: `line` makes it."""
+
+class Line(NamedTuple):
+    """One entry that is not written yet: `line` makes it."""
+
+    kind: str
+    at: float
+    job_id: JobId | None
+    round_id: RoundId | None
+    client_id: ClientId | None
+    task_id: TaskId | None
+    payload: str
 
 
 def line(
@@ -32,28 +42,18 @@ def line(
     **payload: Any,
 ) -> Line:
     """Return an entry to be written. `payload` must be plain JSON data without secrets or model values."""
-    return {
-        "kind": kind,
-        "at": at,
-        "job_id": job_id,
-        "round_id": round_id,
-        "client_id": client_id,
-        "task_id": task_id,
-        "payload": _ENCODER.encode(payload),
-    }
+    return Line(kind, at, job_id, round_id, client_id, task_id, _ENCODER.encode(payload))
 
 
 def task_line(kind: str, task: Task, /, *, at: float, **payload: Any) -> Line:
     """Return an entry about a task, in its round and of its client, to be written."""
-    return line(
-        kind,
-        at=at,
-        job_id=task.job_id,
-        round_id=task.round_id,
-        client_id=task.client_id,
-        task_id=task.task_id,
-        **payload,
-    )
+    return task_lines(kind, [task], at=at, **payload)[0]
+
+
+def task_lines(kind: str, tasks: Iterable[Task], /, *, at: float, **payload: Any) -> list[Line]:
+    """Return the same entry about each of many tasks, to be written."""
+    text = _ENCODER.encode(payload)
+    return [Line(kind, at, task.job_id, task.round_id, task.client_id, task.task_id, text) for task in tasks]
 
 
 class JournalRows:
@@ -85,9 +85,8 @@ class JournalRows:
 
     def append_all(self, lines: Sequence[Line]) -> None:
         """Write entries in their order, in one statement; none is fine."""
-        if lines:
-            self._connection.execute(_INSERT, lines)
-            self._num_appended += len(lines)
+        insert_all(self._connection, tables.journal, Line._fields, lines)
+        self._num_appended += len(lines)
 
     def after(self, seq: int, *, limit: int = 1000) -> list[Entry]:
         """Return the entries after number `seq`, oldest first, at most `limit`."""
@@ -129,7 +128,7 @@ class JournalRows:
 
     def last_seq(self) -> int:
         """Return the number of the newest entry, 0 if there is none."""
-        return self._connection.execute(select(func.max(tables.journal.c.seq))).scalar() or 0
+        return self._connection.execute(_LAST).scalar() or 0
 
     def cursor(self, reader: str) -> tuple[int, Mapping[str, Any]]:
         """Return how far a reader got, and the small state that it keeps beside the cursor."""

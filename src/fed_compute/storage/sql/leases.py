@@ -3,12 +3,12 @@
 from sqlalchemy import Connection, bindparam, func, select
 
 from fed_compute.ids import JobId
-from fed_compute.rounds.records import Task, TaskKind, TaskState
+from fed_compute.rounds.records import Task, TaskKind
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record
 
 _T = tables.tasks.c
-_TRAINING = (_T.job_id == bindparam("job_id"), _T.kind == TaskKind.TRAIN, _T.state == TaskState.LEASED)
+_TRAINING = (_T.job_id == bindparam("job_id"), _T.kind == TaskKind.TRAIN, tables.IS_LIVE)
 _LIVE = select(*columns(tables.tasks, Task)).where(*_TRAINING).order_by(_T.leased_at, _T.task_id)
 _COUNT = select(func.count()).where(*_TRAINING)
 _COUNT_ALL = select(func.count()).where(*_TRAINING[1:])

@@ -1,30 +1,47 @@
 """What tasks and rounds took, and who was there: measured on the rows of others, never written."""
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from sqlalchemy import Connection, bindparam, func, select
 
 from fed_compute.ids import ClientId, JobId, RoundId
 from fed_compute.rounds.records import ClientState, RoundState, TaskKind, TaskState
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.batches import GIVEN, keys
 
 _T, _R = tables.tasks.c, tables.rounds.c
 _ENDED = (RoundState.CLOSED, RoundState.ABANDONED)
 _REPORTED = (_T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED)
-_LAST_ROUNDS = (
-    select(_R.round_id)
-    .where(_R.job_id == bindparam("job_id"), _R.state.in_(_ENDED))
-    .order_by(_R.round_id.desc())
-    .limit(bindparam("num_rounds"))
-)
-_OF_JOB = (
+_OF_ROUND = (
     select(_T.ended_at - _T.leased_at)
     .join(tables.updates, _T.task_id == tables.updates.c.task_id)
-    .where(tables.updates.c.round_id.in_(_LAST_ROUNDS), *_REPORTED)
+    .where(tables.updates.c.round_id == bindparam("round_id"), *_REPORTED)
+    .order_by(tables.updates.c.update_id.desc())
+    .limit(bindparam("limit"))
 )
 _OF_CLIENT = (
     select(_T.ended_at - _T.leased_at)
     .where(_T.client_id == bindparam("client_id"), _T.job_id == bindparam("job_id"), *_REPORTED)
     .order_by(_T.round_id.desc())
     .limit(bindparam("limit"))
+)
+_LATER = tables.tasks.alias("later")
+_L = _LATER.c
+_OLDEST = (  # the round of the oldest lease that is looked at, where a client has so many
+    select(_L.round_id)
+    .where(_L.client_id == GIVEN.c.value, _L.job_id == bindparam("job_id"))
+    .where(_L.kind == TaskKind.TRAIN, _L.state == TaskState.REPORTED)
+    .order_by(_L.round_id.desc())
+    .offset(bindparam("newer"))
+    .limit(1)
+    .scalar_subquery()
+)
+_OF_CLIENTS = (
+    select(_T.client_id, _T.ended_at - _T.leased_at)
+    .where(_T.client_id == GIVEN.c.value, _T.job_id == bindparam("job_id"), *_REPORTED)
+    .where(_T.round_id >= func.coalesce(_OLDEST, 0))
+    .order_by(_T.client_id, _T.round_id.desc())
 )
 _ROUNDS = (
     select(_R.closed_at - _R.opened_at)
@@ -35,12 +52,12 @@ _ROUNDS = (
 _OVERTIME = select(func.count()).where(
     _T.job_id == bindparam("job_id"),
     _T.kind == TaskKind.TRAIN,
-    _T.state == TaskState.LEASED,
+    tables.IS_LIVE,
     _T.soft_deadline < bindparam("now"),
 )
 _LEASES = (
     select(_T.job_id, _T.kind, func.count(), func.count().filter(_T.deadline < bindparam("now")))
-    .where(_T.state == TaskState.LEASED)
+    .where(tables.IS_LIVE)
     .group_by(_T.job_id, _T.kind)
 )
 _CLIENTS = select(tables.clients.c.state, func.count()).group_by(tables.clients.c.state)
@@ -54,15 +71,24 @@ class MeasuredRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def training_seconds(self, job_id: JobId, *, num_rounds: int) -> list[float]:
-        """Return how long the updates that a job's last rounds counted took, from lease to arrival."""
-        rows = self._connection.execute(_OF_JOB, {"job_id": job_id, "num_rounds": num_rounds})
-        return list(rows.scalars())
+    def seconds_of_round(self, round_id: RoundId, *, limit: int) -> list[float]:
+        """Return how long the updates that a round counted took, from lease to arrival, newest first."""
+        return list(self._connection.execute(_OF_ROUND, {"round_id": round_id, "limit": limit}).scalars().all())
 
     def training_seconds_of(self, client_id: ClientId, job_id: JobId, *, limit: int) -> list[float]:
         """Return how long one client's last reported leases of a job took, newest first."""
         rows = self._connection.execute(_OF_CLIENT, {"client_id": client_id, "job_id": job_id, "limit": limit})
         return list(rows.scalars())
+
+    def training_seconds_of_each(
+        self, client_ids: Iterable[ClientId], job_id: JobId, *, limit: int
+    ) -> dict[ClientId, list[float]]:
+        """Return the same of many clients, for those that have reported any."""
+        took: dict[ClientId, list[float]] = defaultdict(list)
+        given = {"job_id": job_id, "newer": limit - 1, **keys(client_ids)}
+        for client_id, seconds in self._connection.execute(_OF_CLIENTS, given).all():
+            took[client_id].append(seconds)
+        return took
 
     def round_seconds(self, job_id: JobId, *, num_rounds: int) -> list[float]:
         """Return how long a job's last rounds took from their opening to their end, newest first."""

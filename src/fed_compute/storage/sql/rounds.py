@@ -16,6 +16,26 @@ _PUT = update(tables.rounds).where(_R.round_id == bindparam("key"))
 _BY_ID = select(*_ROUND).where(_R.round_id == bindparam("round_id"))
 _BY_ID_LOCKED = _BY_ID.with_for_update()
 _LIVE = select(*_ROUND).where(_R.job_id == bindparam("job_id"), _R.state.in_(LIVE_ROUND_STATES))
+_IN_STATES = select(*_ROUND).where(_R.state.in_(bindparam("states", expanding=True))).order_by(_R.round_id)
+_OF_JOB = select(*_ROUND).where(_R.job_id == bindparam("job_id")).order_by(_R.round_id)
+_RECENT = (
+    select(_R.round_id)
+    .where(_R.job_id == bindparam("job_id"), _R.state.in_((RoundState.CLOSED, RoundState.ABANDONED)))
+    .where(_R.round_id < bindparam("before"))
+    .order_by(_R.round_id.desc())
+    .limit(bindparam("limit"))
+)
+_COUNT_CLOSED = select(func.count()).where(_R.job_id == bindparam("job_id"), _R.state == RoundState.CLOSED)
+_CLAIM = (
+    update(tables.rounds)
+    .where(_R.round_id == bindparam("key"))
+    .where(or_(_R.worker.is_(None), _R.worker == bindparam("who"), _R.worker_until < bindparam("now")))
+    .values(worker=bindparam("who"), worker_until=bindparam("until"))
+)
+_INSERT = insert(tables.rounds)
+
+NO_ROUND = RoundId(2**53)
+"""A number that no round reaches."""
 
 
 class RoundRows:
@@ -27,7 +47,7 @@ class RoundRows:
     def add(self, round_: Round) -> Round:
         """Insert a round; its `round_id` is given by the database and returned."""
         row = {name: value for name, value in values(round_).items() if name != "round_id"}
-        result = self._connection.execute(insert(tables.rounds).values(**row))
+        result = self._connection.execute(_INSERT, row)
         return replace(round_, round_id=RoundId(inserted_id(result)))
 
     def find(self, round_id: RoundId) -> Round | None:
@@ -52,43 +72,25 @@ class RoundRows:
 
     def in_states(self, states: Iterable[RoundState]) -> list[Round]:
         """Return the rounds in some states, oldest first."""
-        query = select(*_ROUND).where(tables.rounds.c.state.in_(list(states))).order_by(tables.rounds.c.round_id)
-        return [record(Round, row) for row in self._connection.execute(query)]
+        return [record(Round, row) for row in self._connection.execute(_IN_STATES, {"states": list(states)})]
 
     def of_job(self, job_id: JobId) -> list[Round]:
         """Return the rounds of one job, oldest first."""
-        query = select(*_ROUND).where(tables.rounds.c.job_id == job_id).order_by(tables.rounds.c.round_id)
-        return [record(Round, row) for row in self._connection.execute(query)]
+        return [record(Round, row) for row in self._connection.execute(_OF_JOB, {"job_id": job_id})]
 
     def recent_closed_ids(self, job_id: JobId, *, limit: int, before: RoundId | None = None) -> list[RoundId]:
         """Return the ids of the last ended rounds of a job, newest first; with `before`, only of those before it."""
-        ended = (RoundState.CLOSED, RoundState.ABANDONED)
-        query = (
-            select(tables.rounds.c.round_id)
-            .where(tables.rounds.c.job_id == job_id, tables.rounds.c.state.in_(ended))
-            .order_by(tables.rounds.c.round_id.desc())
-            .limit(limit)
-        )
-        if before is not None:
-            query = query.where(tables.rounds.c.round_id < before)
-        return [RoundId(value) for value in self._connection.execute(query).scalars()]
+        given = {"job_id": job_id, "limit": limit, "before": NO_ROUND if before is None else before}
+        return [RoundId(value) for value in self._connection.execute(_RECENT, given).scalars()]
 
     def count_closed(self, job_id: JobId) -> int:
         """Return how many rounds of a job were closed with a result."""
-        query = (
-            select(func.count())
-            .select_from(tables.rounds)
-            .where(tables.rounds.c.job_id == job_id, tables.rounds.c.state == RoundState.CLOSED)
-        )
-        return self._connection.execute(query).scalar_one()
+        return self._connection.execute(_COUNT_CLOSED, {"job_id": job_id}).scalar_one()
 
     def claim(self, round_id: RoundId, *, worker: str, now: float, until: float) -> bool:
         """Lease the folding of a round to one worker; say whether it got the lease.
 
         A worker that holds the lease renews it; another gets it only after it ran out.
         """
-        free = or_(
-            tables.rounds.c.worker.is_(None), tables.rounds.c.worker == worker, tables.rounds.c.worker_until < now
-        )
-        query = update(tables.rounds).where(tables.rounds.c.round_id == round_id, free)
-        return self._connection.execute(query.values(worker=worker, worker_until=until)).rowcount == 1
+        given = {"key": round_id, "who": worker, "now": now, "until": until}
+        return self._connection.execute(_CLAIM, given).rowcount == 1

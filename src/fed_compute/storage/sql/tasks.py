@@ -13,7 +13,7 @@ _T, _R = tables.tasks.c, tables.rounds.c
 _INSERT = insert(tables.tasks)
 _PUT = update(tables.tasks).where(_T.task_id == bindparam("key"))
 _BY_ID = select(*_TASK).where(_T.task_id == bindparam("task_id"))
-_LIVE = select(*_TASK).where(_T.client_id == bindparam("client_id"), _T.state == TaskState.LEASED)
+_LIVE = select(*_TASK).where(_T.client_id == bindparam("client_id"), tables.IS_LIVE)
 _OF_CLIENT = (
     select(*_TASK)
     .where(_T.client_id == bindparam("client_id"), _T.round_id == bindparam("round_id"), _T.kind == bindparam("kind"))
@@ -33,7 +33,7 @@ _OVERDUE = (
     select(*_TASK)
     .join(tables.rounds, _R.round_id == _T.round_id)
     .where(
-        _T.state == TaskState.LEASED,
+        tables.IS_LIVE,
         _T.deadline < bindparam("now"),
         or_(_T.heartbeats, _T.kind != TaskKind.TRAIN, _R.left_seconds.is_(None), _R.mode == RoundMode.FEDBUFF),
     )

@@ -8,7 +8,10 @@ from fed_compute.errors import UpdateConflict
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId, UpdateId
 from fed_compute.rounds.records import RoundState, TaskKind, TaskState, Update, UpdateState
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.batches import GIVEN, keys
 from fed_compute.storage.sql.failures import unique_or
+from fed_compute.storage.sql.memory import View
+from fed_compute.storage.sql.rounds import NO_ROUND
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
 _UPDATE = columns(tables.updates, Update)
@@ -37,33 +40,27 @@ _COUNT_OF_CLIENT = _COUNT.where(_U.client_id == bindparam("client_id"))
 
 _T, _R = tables.tasks.c, tables.rounds.c
 # Found by the client's tasks, of which there is an index. The round that counts an update may be a later one.
-_COUNTED = (
+_CLOSED = select(_R.round_id).where(
+    _R.round_id == _U.round_id, _R.job_id == bindparam("job_id"), _R.state == RoundState.CLOSED
+)
+_COUNTED_OF_CLIENT = (
     select(_U.update_id)
-    .select_from(
-        tables.tasks.join(tables.updates, _U.task_id == _T.task_id).join(tables.rounds, _R.round_id == _U.round_id)
-    )
-    .where(_T.client_id == bindparam("client_id"), _T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED)
-    .where(_R.job_id == bindparam("job_id"), _R.state == RoundState.CLOSED)
+    .select_from(tables.tasks.join(tables.updates, _U.task_id == _T.task_id))
+    .where(_T.client_id == GIVEN.c.value, _T.round_id < bindparam("before"))
+    .where(_T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED, _CLOSED.exists())
     .limit(bindparam("limit"))
+    .correlate(GIVEN)
+    .subquery()
 )
-_MANY, _AT_ONCE = 32, 5_000
-_COUNTED_OF_MANY = (
-    select(_T.client_id, func.count())
-    .select_from(
-        tables.tasks.join(tables.updates, _U.task_id == _T.task_id).join(tables.rounds, _R.round_id == _U.round_id)
-    )
-    .where(_T.client_id.in_(bindparam("clients", expanding=True)))
-    .where(_T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED)
-    .where(_R.job_id == bindparam("job_id"), _R.state == RoundState.CLOSED)
-    .group_by(_T.client_id)
-)
+_COUNTED = select(GIVEN.c.value, select(func.count()).select_from(_COUNTED_OF_CLIENT).scalar_subquery())
 
 
 class UpdateRows:
     """Accepted updates, one per task and one per client and round; the database enforces both."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View | None) -> None:
         self._connection = connection
+        self._view = view
 
     def add(self, update_: Update) -> UpdateId:
         """Insert an update and return its place in the sequence.
@@ -88,12 +85,15 @@ class UpdateRows:
 
     def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Update]:
         """Return the updates of a round in sequence, those after update id `after`."""
-        rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "after": after})
+        known = [] if self._view is None else self._view.updates(round_id)
+        if known and len(known) == self.count(round_id):
+            return [one for one in known if one.update_id > after]
+        rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "after": after}).all()
         return [record(Update, row) for row in rows]
 
     def norms_of(self, round_id: RoundId, *, limit: int) -> list[float]:
         """Return the L2 norms of a round's updates, newest first, at most `limit`."""
-        return list(self._connection.execute(_NORMS, {"round_id": round_id, "limit": limit}).scalars())
+        return list(self._connection.execute(_NORMS, {"round_id": round_id, "limit": limit}).scalars().all())
 
     def of_norm(self, round_id: RoundId, *, lowest: float, highest: float) -> list[Update]:
         """Return the updates of a round whose L2 norm lies between two bounds, in sequence."""
@@ -105,25 +105,20 @@ class UpdateRows:
         query = _COUNT if client_id is None else _COUNT_OF_CLIENT
         return self._connection.execute(query, {"round_id": round_id, "client_id": client_id}).scalar_one()
 
-    def counted(self, job_id: JobId, clients: Iterable[ClientId], *, limit: int) -> dict[ClientId, int]:
+    def counted(
+        self, job_id: JobId, clients: Iterable[ClientId], *, limit: int, before: RoundId = NO_ROUND
+    ) -> dict[ClientId, int]:
         """Return how many updates of each client the job has counted in closed rounds, at most `limit` of each.
 
-        Many clients are counted together: each of them came seldom, so that counting to the end costs little.
+        Only leases that began in a round before `before` are looked at: those of it and later ones are not closed yet.
         """
-        clients = list(clients)
-        found = dict.fromkeys(clients, 0)
-        if len(clients) > _MANY:
-            for some in (clients[start : start + _AT_ONCE] for start in range(0, len(clients), _AT_ONCE)):
-                counts = self._connection.execute(_COUNTED_OF_MANY, {"clients": some, "job_id": job_id})
-                found |= {client: min(count, limit) for client, count in counts}
-            return found
-        for client in clients:
-            row = {"client_id": client, "job_id": job_id, "limit": limit}
-            found[client] = len(self._connection.execute(_COUNTED, row).all())
-        return found
+        given = {"job_id": job_id, "limit": limit, "before": before, **keys(clients)}
+        return {client_id: count for client_id, count in self._connection.execute(_COUNTED, given).all()}
 
     def list_as_late(self, round_id: RoundId) -> int:
         """Mark every update of an abandoned round as late; return how many."""
+        if self._view is not None:
+            self._view.note_late(round_id)
         query = update(tables.updates).where(tables.updates.c.round_id == round_id)
         return self._connection.execute(query.values(state=UpdateState.LATE)).rowcount
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,33 @@ def test_what_is_added_and_a_client_that_diverges_look_the_same_from_two_process
     assert np.isnan(found.losses).tolist() == [False] * len(SIZES) + [True]
 
 
+def test_the_first_of_a_call_are_done_before_the_last_and_another_call_may_begin_meanwhile(pair: CohortEngine) -> None:
+    job, shards, seeds = job_for(), shards_of((16,) * 12), range(12)
+    wanted = alone("stacked:2", start_of(job), shards, job, seeds)
+    one = pair.begin(start_of(job), shards, job, seeds)
+    found = one.until(3)
+    np.testing.assert_array_equal(found.deltas[:3], wanted.deltas[:3])
+    np.testing.assert_array_equal(found.losses[:3], wanted.losses[:3])
+    other = pair.begin(start_of(job), shards[::-1], job, seeds)
+    assert_same_bytes(one.finish(), wanted)
+    assert_same_bytes(other.finish(), alone("stacked:2", start_of(job), shards[::-1], job, seeds))
+
+
+def test_a_call_that_nobody_waits_for_any_more_does_not_reach_into_the_next(pair: CohortEngine) -> None:
+    job, shards, seeds = job_for(), shards_of((16,) * 12), range(12)
+    for _ in range(3):
+        pair.begin(start_of(job), shards[::-1], job, seeds)
+    found = pair.train(start_of(job), shards, job, seeds)
+    assert_same_bytes(found, alone("stacked:2", start_of(job), shards, job, seeds))
+
+
 def test_a_process_that_dies_gives_one_clear_error_and_the_next_round_goes_on(pair: CohortEngine) -> None:
     job, shards = job_for(), shards_of(SIZES)
     pair.train(start_of(job), shards, job, range(len(SIZES)))
     (worker,) = workers()
     worker.kill()
+    while worker.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.001)
     with pytest.raises(WorkerLost, match=rf"process {worker.pid} was killed by signal 9.*fewer processes"):
         pair.train(start_of(job), shards, job, range(len(SIZES)))
     assert workers() == set()

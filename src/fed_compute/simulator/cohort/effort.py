@@ -1,0 +1,50 @@
+"""Training that has begun: in other processes it goes on by itself, here while somebody waits for it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fed_compute.simulator.cohort.calls import Numbers
+
+Step = Callable[[], Iterable[slice]]
+"""Does a piece of the work, or waits for others who do; returns the groups of clients that are done since."""
+
+
+@dataclass(frozen=True, eq=False)
+class CohortResult:
+    """What n clients' training gave, in the order of their shards.
+
+    `deltas`, shape (n, P), float32, is trained minus base. `losses`, shape (n,), float64, is each client's mean loss
+    per sample over its last epoch. Both are NaN for a client whose loss or parameters stopped being finite, where
+    `client.trainer` raises `TrainingDiverged`.
+    """
+
+    deltas: npt.NDArray[np.float32]
+    losses: npt.NDArray[np.float64]
+
+
+class Effort:
+    """Clients who are being trained. Client i, in training order, is the one of shard `places[i]`."""
+
+    def __init__(self, result: CohortResult, places: Numbers, step: Step) -> None:
+        self._result = result
+        self._places = places
+        self._step = step
+        self._done = np.zeros(len(places), dtype=bool)
+
+    def until(self, count: int) -> CohortResult:
+        """Wait until the first `count` shards are done, training meanwhile; the other rows may mean nothing yet.
+
+        Raises:
+            WorkerLost: if a process ended before its work was done. What was not done by then never will be.
+        """
+        while not self._done[:count].all():
+            for group in self._step():
+                self._done[self._places[group]] = True
+        return self._result
+
+    def finish(self) -> CohortResult:
+        """Wait until all are done."""
+        return self.until(len(self._done))

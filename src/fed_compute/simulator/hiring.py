@@ -1,0 +1,103 @@
+"""Handing out training to virtual clients who are there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fed_compute.coordinator.bulk import Granted
+from fed_compute.coordinator.openings import free_slots
+from fed_compute.coordinator.recipes import spec_of
+from fed_compute.coordinator.wiring import Coordinator
+from fed_compute.ids import JobId
+from fed_compute.rounds.records import Round
+from fed_compute.simulator.roster import Roster
+from fed_compute.simulator.timeline import Kind, Shift, Timeline
+from fed_compute.simulator.training import Workshop
+
+
+@dataclass(frozen=True, slots=True)
+class Hired:
+    """Clients who have begun to work on a round, which is as it is now, and how many bytes they fetch for it."""
+
+    shifts: tuple[Shift, ...]
+    round: Round
+    num_bytes: int
+
+
+class Hiring:
+    """Asks idle clients to train, as long as the coordinator has free slots, and plans how their work goes.
+
+    `is_full` says whether the last call left no slot: then it does not matter who else is idle.
+    """
+
+    def __init__(
+        self, core: Coordinator, timeline: Timeline, roster: Roster, workshop: Workshop, *, job: JobId, seed: int
+    ) -> None:
+        """Take the coordinator's job."""
+        self._core = core
+        self._timeline = timeline
+        self._roster = roster
+        self._workshop = workshop
+        self._job_id = job
+        self._rng = np.random.default_rng([seed, 30])
+        self.is_full = False
+
+    def fill(self, live: Round) -> Hired | None:
+        """Hand out what is free in the live round; if too few clients are there, look again when there are more.
+
+        None says that nobody was given anything.
+        """
+        now = self._core.clock.now()
+        with self._core.store.snapshot() as records:
+            free = free_slots(records, live, now=now)
+        self.is_full = free == 0
+        if self.is_full:
+            return None
+        asked = [int(client) for client in self._roster.draw(free, now=now, round_id=live.round_id)]
+        hired = self._grant(asked, live) if asked else None
+        self.is_full = hired is not None and len(hired.shifts) == free
+        if len(asked) < free:
+            wait = self._roster.seconds_until_anyone(now=now, round_id=live.round_id)
+            if wait is not None:
+                self._timeline.look(now + wait)
+        return hired
+
+    def _grant(self, asked: Sequence[int], live: Round) -> Hired | None:
+        names = self._roster.population.names
+        has_model = {client: self._roster.has_measured(client, live.base_version) for client in asked}
+        courses = {
+            names[client]: self._workshop.course(client, self._rng, has_model=has_model[client]) for client in asked
+        }
+        places = {names[client]: client for client in asked}
+        beating = {name for name, course in courses.items() if course.lost_after is not None}
+        granted = self._core.bulk.tasks.grant(list(courses), job=self._job_id, heartbeats=beating)
+        if granted is None:
+            self._timeline.look(self._core.clock.now())
+            return None
+        now, number = self._core.clock.now(), granted.round.number
+        shifts = [Shift(places[task.client_id], task, number, now, courses[task.client_id]) for task in granted.tasks]
+        for shift in shifts:
+            self._start(shift)
+        if granted.round.deadline is not None:
+            self._timeline.look(granted.round.deadline)
+        num_models = sum(not has_model[shift.client] for shift in shifts)
+        return Hired(tuple(shifts), granted.round, self._fetched_bytes(granted, len(shifts), num_models))
+
+    def _start(self, shift: Shift) -> None:
+        self._roster.take([shift.client])
+        self._core.presence.note(shift.task.client_id)
+        if shift.course.lost_after is None:
+            self._timeline.plan(shift.arrives_at, Kind.ARRIVE, shift)
+        else:
+            self._timeline.plan(shift.began + shift.course.lost_after, Kind.VANISH, shift)
+            self._timeline.plan(shift.began + self._core.settings.heartbeat_seconds, Kind.BEAT, shift)
+        soft = shift.task.soft_deadline
+        if soft is not None and (shift.course.lost_after is not None or soft < shift.arrives_at):
+            self._timeline.look(soft)  # from then on somebody else may take its slot
+
+    def _fetched_bytes(self, granted: Granted, num_clients: int, num_models: int) -> int:
+        """Return how much is fetched: so many models, and by each client the control variate where there is one."""
+        version, has_control = granted.version, spec_of(granted.job).training.control_variates > 0
+        num_controls = num_clients if has_control and version.optimizer_digest is not None else 0
+        return (num_models + num_controls) * len(self._core.models.get(version.digest))
