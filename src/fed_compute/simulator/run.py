@@ -24,6 +24,7 @@ from fed_compute.rounds.records import Job, Version
 from fed_compute.simulator.cohort import CohortEngine, Plan
 from fed_compute.simulator.cohort.plan import Steady
 from fed_compute.simulator.engines import EngineChoice, plan_named
+from fed_compute.simulator.heap import settled_heap
 from fed_compute.simulator.history import Quality, RoundRow, row_of, with_evaluations
 from fed_compute.simulator.models import Model, start_of, with_model
 from fed_compute.simulator.population import FleetSpec, Population, fleet_given
@@ -115,6 +116,7 @@ def simulate(
         one_thread(),
         where.open((samples.training,), model=spec.model.name, processes=processes, plan=chosen) as cohort,
         _coordinator(fleet, clock) as core,
+        settled_heap(),
     ):
         workshop = Workshop(spec, schema, population, holdings, cohort if isinstance(engine, str) else engine)
         examiner = _Examiner(core, core.jobs.create(spec, schema=schema, first_model=start), samples)
