@@ -113,11 +113,7 @@ def simulate(
         "plan": plan,
     }
     if sweep:
-        if engine != "local" or address is not None or workers is not None:
-            raise SweepInvalid(
-                "a sweep trains each simulation in a process of this machine: leave out --engine, --address and "
-                "--workers; --at-once says how many run side by side"
-            )
+        _refuse_other_places(engine, address, workers)
         return run_sweep(sweep, at_once=at_once, folder=out or Path("sweep-report"), as_json=as_json, job=spec, **given)
     with _progress(rounds or spec.rounds.total, quiet=as_json) as on_round:
         report = run(spec, processes=workers, engine=engine, address=address, on_round=on_round, **given)
@@ -126,6 +122,14 @@ def simulate(
         print_json({**report.summary(), "report": str(folder), "again": report.setup.command(folder)})
     else:
         _tell(report, folder)
+
+
+def _refuse_other_places(engine: str, address: str | None, workers: int | None) -> None:
+    if engine != "local" or address is not None or workers is not None:
+        raise SweepInvalid(
+            "a sweep trains each simulation in a process of this machine: leave out --engine, --address and --workers; "
+            "--at-once says how many run side by side"
+        )
 
 
 def _require_libraries() -> None:
