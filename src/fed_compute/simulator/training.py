@@ -249,13 +249,15 @@ class Workshop:
     def _lie(
         self, attack: Attack, honest: Deltas, own: Vector, count: int, *, num_clients: int, seed: int
     ) -> tuple[Vector, int]:
+        known = honest if len(honest) else own[None]  # among liars alone, what they would send if they were honest
+        num_attackers = max(1, num_clients - len(honest))
         view = View(
-            honest if len(honest) else own[None],
+            known,
             own,
             self._last_step,
             num_samples=count,
-            num_clients=num_clients,
-            num_attackers=max(1, num_clients - len(honest)),
+            num_clients=len(known) + num_attackers,
+            num_attackers=num_attackers,
         )
         sent = attack.send(view, np.random.default_rng(seed))
         return sent.delta, sent.num_samples
