@@ -102,16 +102,8 @@ def simulate(
     if show_split is not None:
         draw_split(data, show_split, clients=clients, split=split, seed=seed, samples_per_client=samples_per_client)
         return print_line(f"who has what: {show_split}")
-    given: dict[str, Any] = {
-        "clients": clients,
-        "data": data,
-        "behavior": fleet,
-        "seed": seed,
-        "rounds": rounds,
-        "split": split,
-        "samples_per_client": samples_per_client,
-        "plan": plan,
-    }
+    given: dict[str, Any] = {"clients": clients, "data": data, "behavior": fleet, "split": split, "seed": seed}
+    given |= {"rounds": rounds, "samples_per_client": samples_per_client, "plan": plan}
     if sweep:
         _refuse_other_places(engine, address, workers)
         return run_sweep(sweep, at_once=at_once, folder=out or Path("sweep-report"), as_json=as_json, job=spec, **given)
