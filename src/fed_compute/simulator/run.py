@@ -21,7 +21,7 @@ from fed_compute.protocol.job import JobSpec, default_job, job_given
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
-from fed_compute.simulator.cohort import CohortEngine, Plan
+from fed_compute.simulator.cohort import CohortEngine, Plan, laid_out
 from fed_compute.simulator.engines import EngineChoice, plan_named
 from fed_compute.simulator.history import Quality, RoundRow, row_of, with_evaluations
 from fed_compute.simulator.population import FleetSpec, Population, load_fleet
@@ -98,7 +98,7 @@ def simulate(
     where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
     fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
     spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
-    schema, samples = spec.schema_of_model(), load_samples(data)
+    schema, samples = spec.schema_of_model(), _shared(load_samples(data))
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
     fraction = spec.evaluation.holdout_fraction if spec.evaluation.every_rounds else None
     holdings = Holdings(
@@ -236,6 +236,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         trainer.set_threads(before)
+
+
+def _shared(samples: Samples) -> Samples:
+    """Lay what is trained on where other processes can read it."""
+    return replace(samples, training=laid_out(samples.training))
 
 
 def _plan_of(cohort: CohortEngine, chosen: Plan | None) -> str | None:
