@@ -12,9 +12,20 @@ if TYPE_CHECKING:
     from fed_compute.facade.client import Client
     from fed_compute.facade.coordinator import Coordinator
     from fed_compute.protocol.job import JobSpec, load_job
-    from fed_compute.simulator import Report, simulate
+    from fed_compute.simulator import Report, Sweep, simulate, sweep
 
-__all__ = ["Client", "Coordinator", "JobSpec", "Report", "load_job", "register_dataset", "register_model", "simulate"]
+__all__ = [
+    "Client",
+    "Coordinator",
+    "JobSpec",
+    "Report",
+    "Sweep",
+    "load_job",
+    "register_dataset",
+    "register_model",
+    "simulate",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -35,6 +46,10 @@ def __getattr__(name: str) -> object:
             from fed_compute.simulator import Report
 
             return Report
+        case "Sweep":
+            from fed_compute.simulator import Sweep
+
+            return Sweep
         case "load_job":
             from fed_compute.protocol.job import load_job
 
@@ -51,6 +66,10 @@ def __getattr__(name: str) -> object:
             from fed_compute.simulator import simulate
 
             return simulate
+        case "sweep":
+            from fed_compute.simulator import sweep
+
+            return sweep
         case _:
             raise AttributeError(f"module 'fed_compute' has no attribute {name!r}; it has {', '.join(__all__)}")
 

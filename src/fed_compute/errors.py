@@ -1095,6 +1095,12 @@ class SimulationImpossible(Misuse):
     code = "simulation_impossible"
 
 
+class SweepInvalid(Misuse):
+    """A sweep names a key or a value that does not exist, or a combination that is no simulation."""
+
+    code = "sweep_invalid"
+
+
 class AttackInvalid(Misuse):
     """An experiment names an attack, or a setting of one, that does not exist."""
 

@@ -44,13 +44,12 @@ def read_job(file: Path, first_model: Path | None) -> tuple[bytes, str]:
 
 def _plugged_in(spec: JobSpec) -> tuple[ParameterSchema, Vector]:
     try:
-        from fed_compute.client.models.conversion import parameters_of
-        from fed_compute.client.models.registry import build_plugin
+        from fed_compute.client.models.conversion import start_of_plugin
     except ModuleNotFoundError as error:
         raise ExtraMissing(
             what=f"the model {spec.model.name[:80]!r}, which is not built in,", extra="client"
         ) from error
-    return parameters_of(build_plugin(spec.model.name, spec.model.args, seed=spec.seed))
+    return start_of_plugin(spec.model.name, spec.model.args, seed=spec.seed)
 
 
 def _message(spec: JobSpec, schema: ParameterSchema | None, first_model: bytes | None) -> bytes:

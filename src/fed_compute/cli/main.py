@@ -28,6 +28,7 @@ from fed_compute.cli.sent import sent
 from fed_compute.cli.serve import serve
 from fed_compute.cli.simulate import simulate
 from fed_compute.cli.status import STATUS_EXIT_CODES, status
+from fed_compute.cli.sweep import WithSweep
 from fed_compute.cli.verify import verify
 from fed_compute.errors import FedComputeError
 
@@ -58,7 +59,7 @@ def options(
 
 
 app.command()(demo)
-app.command()(simulate)
+app.command(cls=WithSweep)(simulate)
 app.command()(serve)
 app.command()(join)
 app.command()(limits)

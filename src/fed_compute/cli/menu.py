@@ -60,7 +60,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "limits": ("limits", "limits --json"),
     "sent": ("sent", "sent --last 100"),
     "demo": ("demo", "demo --clients 8 --rounds 30 --drop 0.2"),
-    "simulate": ("simulate --clients 1000", "simulate job.toml --behavior volunteer --seed 1"),
+    "simulate": (
+        "simulate --clients 1000",
+        "simulate job.toml --behavior volunteer --seed 1",
+        "simulate job.toml --sweep lr=0.01,0.1 rule=fedavg,robust",
+    ),
     "events": ("events", "events --follow --kind round_closed --kind version_published", "events --since 2h --json"),
     "leaderboard": ("leaderboard", "leaderboard --teams --window week --json"),
     "doctor": ("doctor --port 8000", "doctor --url https://train.example.org --key-file lab-1.key"),

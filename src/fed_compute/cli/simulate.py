@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fed_compute.cli.console import err, print_json, print_line
-from fed_compute.errors import ExtraMissing
+from fed_compute.cli.sweep import run_sweep
+from fed_compute.errors import ExtraMissing, SweepInvalid
 from fed_compute.protocol.job import default_job, load_job
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ _SamplesPerClient = Annotated[
 _Plan = Annotated[
     str | None,
     typer.Option(help="Training path, such as stacked:10; auto measures.", show_default="follows from the model"),
+]
+_Sweep = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUES…", help="Try every combination, as lr=0.01,0.1 rule=fedavg,robust."),
+]
+_AtOnce = Annotated[
+    int | None, typer.Option(help="Simulations of a sweep at the same time.", show_default="as many as there are cores")
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the report; made if missing.", show_default="simulation-report, or sweep-report"),
 ]
 _Engine = Annotated[str, typer.Option(help="Where clients train: local, or ray, a Ray cluster. Same bytes on both.")]
 _Address = Annotated[
@@ -63,7 +75,9 @@ def simulate(
     engine: _Engine = "local",
     address: _Address = None,
     workers: _Workers = None,
-    out: Annotated[Path, typer.Option(help="Folder for the report; made if missing.")] = Path("simulation-report"),
+    sweep: _Sweep = None,
+    at_once: _AtOnce = None,
+    out: _Out = None,
     show_split: _ShowSplit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.")] = False,
 ) -> None:
@@ -72,6 +86,11 @@ def simulate(
     The coordinator is the real one: rounds, leases, checks, aggregation, journal. The clients really train. The same
     seed gives the same model, byte for byte. The report is one HTML page with plots, the rounds as CSV, the job and
     fleet as they were used, and the model.
+
+    With --sweep it simulates every combination of the values, side by side, and compares them: a table here, and a
+    folder with an overview, a picture, CSV, and each report. Keys are those of the job file (training.lr, or lr where
+    only one ends so), epochs, rounds, clients_per_round, and clients, data, behavior, split, samples_per_client, plan,
+    seed, attack, attackers. Rows that differ only in their seed become one, with mean and spread.
     """
     _require_libraries()
     spec = default_job() if job is None else load_job(job)  # read before torch is loaded
@@ -83,27 +102,34 @@ def simulate(
     if show_split is not None:
         draw_split(data, show_split, clients=clients, split=split, seed=seed, samples_per_client=samples_per_client)
         return print_line(f"who has what: {show_split}")
+    given: dict[str, Any] = {
+        "clients": clients,
+        "data": data,
+        "behavior": fleet,
+        "seed": seed,
+        "rounds": rounds,
+        "split": split,
+        "samples_per_client": samples_per_client,
+        "plan": plan,
+    }
+    if sweep:
+        _refuse_other_places(engine, address, workers)
+        return run_sweep(sweep, at_once=at_once, folder=out or Path("sweep-report"), as_json=as_json, job=spec, **given)
     with _progress(rounds or spec.rounds.total, quiet=as_json) as on_round:
-        report = run(
-            spec,
-            clients=clients,
-            data=data,
-            behavior=fleet,
-            seed=seed,
-            rounds=rounds,
-            split=split,
-            samples_per_client=samples_per_client,
-            plan=plan,
-            processes=workers,
-            engine=engine,
-            address=address,
-            on_round=on_round,
-        )
-    folder = report.save(out)
+        report = run(spec, processes=workers, engine=engine, address=address, on_round=on_round, **given)
+    folder = report.save(out or Path("simulation-report"))
     if as_json:
         print_json({**report.summary(), "report": str(folder), "again": report.setup.command(folder)})
     else:
         _tell(report, folder)
+
+
+def _refuse_other_places(engine: str, address: str | None, workers: int | None) -> None:
+    if engine != "local" or address is not None or workers is not None:
+        raise SweepInvalid(
+            "a sweep trains each simulation in a process of this machine: leave out --engine, --address and --workers; "
+            "--at-once says how many run side by side"
+        )
 
 
 def _require_libraries() -> None:

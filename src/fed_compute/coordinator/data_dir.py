@@ -1,6 +1,6 @@
 """The data folder of one coordinator: its lock, its secrets, its places.
 
-coordinator.sqlite3   records and journal
+coordinator.sqlite3   records and journal; its size changes show whether the disk lives: coordinator.sqlite3-probe
 blobs/                model files and updates by digest
 pepper                the secret under which keys are kept, mode 0600
 pepper.previous       the one before it, while keys move to the new one; put there by an operator

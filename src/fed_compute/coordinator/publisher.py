@@ -113,7 +113,7 @@ class VersionPublisher:
     def _publish(self, job: Job, round_: Round, fold: RoundFold) -> None:
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
-            counted = self._counted(records, job.job_id, [update.client_id for update in fold.updates])
+            counted = self._counted(records, round_, [update.client_id for update in fold.updates])
         weights = weights_of(job, fold.updates, counted, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
@@ -128,12 +128,12 @@ class VersionPublisher:
         with self._store.transaction() as records:
             self._record(records, version, round_, found)
 
-    def _counted(self, records: Records, job_id: JobId, clients: Sequence[ClientId]) -> dict[ClientId, int]:
-        """Return how many updates of each client the job has counted. Who is established once stays so."""
-        established = self._established.setdefault(job_id, set())
+    def _counted(self, records: Records, round_: Round, clients: Sequence[ClientId]) -> dict[ClientId, int]:
+        """Return how many updates of each client the round's job counted before. Who is established once stays so."""
+        established = self._established.setdefault(round_.job_id, set())
         known = dict.fromkeys(established.intersection(clients), ESTABLISHED_AFTER)
         unknown = [client_id for client_id in clients if client_id not in known]
-        counted = records.updates.counted(job_id, unknown, limit=ESTABLISHED_AFTER)
+        counted = records.updates.counted(round_.job_id, unknown, limit=ESTABLISHED_AFTER, before=round_.round_id)
         established |= {client_id for client_id, count in counted.items() if count >= ESTABLISHED_AFTER}
         return known | counted
 

@@ -141,10 +141,9 @@ class Coordinator:
         if spec.model.name in BUILT_IN:
             return core.jobs.create(spec).name
         # PyTorch, which a coordinator does without
-        from fed_compute.client.models.conversion import parameters_of
-        from fed_compute.client.models.registry import build_plugin
+        from fed_compute.client.models.conversion import start_of_plugin
 
-        schema, vector = parameters_of(build_plugin(spec.model.name, spec.model.args, seed=spec.seed))
+        schema, vector = start_of_plugin(spec.model.name, spec.model.args, seed=spec.seed)
         return core.jobs.create(spec, schema=schema, first_model=encode_model(vector, schema)).name
 
     def invite(self, *, uses: int = 1) -> str:

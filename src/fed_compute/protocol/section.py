@@ -1,6 +1,7 @@
 """What every section of a TOML file of ours has in common, and what is said about a mistake in one."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args
 
@@ -34,7 +35,13 @@ def explain(error: ValidationError, file: type[BaseModel], *, whole: str) -> str
             lines.append(f"unknown key {where!r}{_nearest(problem['loc'], file)}")
         else:
             found = f", found {_shown(problem['input'])}" if problem["loc"] else ""
-            lines.append(f"{where or whole}: {problem['msg'].removeprefix('Value error, ')}{found}")
+            hint = (
+                _nearest_word(problem["input"], problem["ctx"]["expected"])
+                if problem["type"] == "literal_error"
+                else ""
+            )
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where or whole}: {message}{found}{hint}")
     return "; ".join(lines)
 
 
@@ -47,7 +54,7 @@ def _shown(value: object) -> str:
 def _nearest(place: tuple[int | str, ...], file: type[BaseModel]) -> str:
     """Suggest a known key for an unknown one: the nearest spelling, in its own section first."""
     key = ".".join(part for part in place if isinstance(part, str))  # without the numbers of a list's entries
-    known = list(_known_keys(file))
+    known = list(known_keys(file))
     section, _, leaf = key.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == section]
     by_leaf = {name.rpartition(".")[2]: name for name in known}
@@ -62,12 +69,19 @@ def _nearest(place: tuple[int | str, ...], file: type[BaseModel]) -> str:
     return f"; known here: {', '.join(sorted(name.rpartition('.')[2] for name in siblings))}" if siblings else ""
 
 
-def _known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _nearest_word(found: object, wanted: str) -> str:
+    """Suggest one of the quoted words of what was wanted."""
+    match = difflib.get_close_matches(str(found), re.findall(r"'([^']*)'", wanted), n=1)
+    return f", did you mean {match[0]!r}?" if match else ""
+
+
+def known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield every key of a file of this type, its sections before it, with dots between; sections too."""
     for name, field in section.model_fields.items():
         yield prefix + name
         for kind in _kinds(field.annotation):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _known_keys(kind, f"{prefix}{name}.")
+                yield from known_keys(kind, f"{prefix}{name}.")
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:

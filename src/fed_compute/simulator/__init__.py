@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fed_compute.simulator.report import Report
     from fed_compute.simulator.run import simulate
+    from fed_compute.simulator.sweeps import Sweep, sweep
 
-__all__ = ["Report", "simulate"]
+__all__ = ["Report", "Sweep", "simulate", "sweep"]
 
 
 def __getattr__(name: str) -> object:
@@ -18,10 +19,18 @@ def __getattr__(name: str) -> object:
             from fed_compute.simulator.report import Report
 
             return Report
+        case "Sweep":
+            from fed_compute.simulator.sweeps import Sweep
+
+            return Sweep
         case "simulate":
             from fed_compute.simulator.run import simulate
 
             return simulate
+        case "sweep":
+            from fed_compute.simulator.sweeps import sweep
+
+            return sweep
         case _:
             raise AttributeError(
                 f"module 'fed_compute.simulator' has no attribute {name!r}; it has {', '.join(__all__)}"

@@ -12,7 +12,8 @@ from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.simulator.cohort import CohortEngine, Plan, TrainingPath
-from fed_compute.simulator.cohort.plan import stack_size
+from fed_compute.simulator.cohort.origins import why_only_here
+from fed_compute.simulator.cohort.plan import STEADY, Steady, stack_size
 from fed_compute.simulator.cohort.stacked import STACKED_LAYERS
 
 ENGINES = ("local", "ray")
@@ -49,19 +50,29 @@ class EngineChoice:
             _check_address(address)
         return cls(name, address)
 
-    def open(self, datasets: Sequence[Dataset], *, processes: int | None, plan: Plan | None) -> CohortEngine:
+    def open(
+        self, datasets: Sequence[Dataset], *, model: str, processes: int | None, plan: Plan | Steady | None
+    ) -> CohortEngine:
         """Return the engine, to be closed by the caller. For a cluster, its workers are there and checked by then.
 
         Raises:
+            SimulationImpossible: if there cannot be so many workers, or they cannot import the model of that name.
             CohortUnsupported: if there cannot be so many processes.
             ExtraMissing: if the package `ray` is needed and not installed.
             ClusterUnusable, WorkerLost: if the cluster cannot be reached or used.
         """
+        wants_others = self.name != "local" or (processes or 1) > 1
+        if wants_others and (reason := why_only_here(model)) is not None:
+            what = "engine 'ray'" if self.name != "local" else f"processes = {processes}"
+            raise SimulationImpossible(
+                f"{what} needs a model that other processes can import, and {model!r} is none: {reason}; "
+                "or take engine 'local' with processes = 1"
+            )
         if self.name == "local":
             return CohortEngine(datasets, processes=processes, plan=plan)
         if processes is not None and processes < 1:
             raise SimulationImpossible(f"{processes} workers cannot train anything; wanted at least 1")
-        from fed_compute.simulator.ray import RayCrew
+        from fed_compute.simulator.ray.crew import RayCrew
 
         crew = RayCrew(datasets, size=processes, address=self.address)
         return CohortEngine(datasets, processes=1, plan=plan, remote=crew)
@@ -95,7 +106,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f", did you mean {found[0]!r}?" if found else ";"
 
 
-def plan_named(text: str | None, job: JobSpec, schema: ParameterSchema) -> Plan | None:
+def plan_named(text: str | None, job: JobSpec, schema: ParameterSchema) -> Plan | Steady | None:
     """Return the plan of a text; `auto` is None, which lets the engine measure, and no text is `steady_plan`.
 
     Raises:
@@ -110,12 +121,12 @@ def plan_named(text: str | None, job: JobSpec, schema: ParameterSchema) -> Plan 
             return Plan.parse(text)
 
 
-def steady_plan(job: JobSpec, schema: ParameterSchema) -> Plan:
+def steady_plan(job: JobSpec, schema: ParameterSchema) -> Plan | Steady:
     """Return the plan that follows from the model alone, so that a run repeats byte for byte on any machine alike.
 
     What is measured to be fastest may differ from run to run, and each path rounds in its own way. A plug-in may do
-    things that only the client's own trainer does as well, so it takes that one.
+    things that only the client's own trainer does as well: the engine tries, at the first call.
     """
     if job.model.name in STACKED_LAYERS:
         return Plan(TrainingPath.STACKED, stack_size(schema.num_parameters))
-    return Plan(TrainingPath.LOOPED if job.model.name in BUILT_IN else TrainingPath.SEQUENTIAL)
+    return Plan(TrainingPath.LOOPED) if job.model.name in BUILT_IN else STEADY

@@ -22,9 +22,12 @@ from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
 from fed_compute.simulator.cohort import CohortEngine, Plan, laid_out
+from fed_compute.simulator.cohort.plan import Steady
 from fed_compute.simulator.engines import EngineChoice, plan_named
+from fed_compute.simulator.heap import settled_heap
 from fed_compute.simulator.history import Quality, RoundRow, row_of, with_evaluations
-from fed_compute.simulator.population import FleetSpec, Population, load_fleet
+from fed_compute.simulator.models import Model, start_of, with_model
+from fed_compute.simulator.population import FleetSpec, Population, fleet_given
 from fed_compute.simulator.report import Report, Setup
 from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.samples import Arrays, Samples, load_samples
@@ -46,8 +49,10 @@ def simulate(
     job: JobSpec | Mapping[str, Any] | str | Path | None = None,
     *,
     clients: int = 100,
+    model: Model | None = None,
+    model_args: Mapping[str, Any] | None = None,
     data: str | Arrays = "digits",
-    behavior: str | Path | FleetSpec = "stable",
+    behavior: str | Path | FleetSpec | Mapping[str, Any] = "stable",
     seed: int = 0,
     rounds: int | None = None,
     split: str = "iid",
@@ -70,8 +75,12 @@ def simulate(
     Args:
         job: a job, a job file, or the same as plain data; without one the job that `fed-compute serve` starts with.
         clients: how many virtual clients there are.
+        model: a class or function that makes a new `torch.nn.Module`, instead of the job's model. It is registered
+            under its name. Other processes train it only if they can import it: from a module, not from the program.
+        model_args: what it is called with; plain data.
         data: a data specification as of `fed-compute join --data`, or arrays (x, y), or (x, y, users).
-        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`) or a fleet file.
+        behavior: who takes part and how: a preset (`stable`, `volunteer`, `hostile`, `mobile`), a fleet file, or
+            the same as plain data.
         seed: of everything that is drawn: clients, their data, their training, the first model. It replaces the job's.
         rounds: how many rounds to train; without it the job's own number.
         split: who has which samples: `iid`, `dirichlet:0.3`, `shards:2`, `quantity:0.5`, `feature:0.5`, `user`.
@@ -89,31 +98,28 @@ def simulate(
     Raises:
         JobFileInvalid, FleetInvalid, SimulationImpossible: before any training, naming the key and the nearest one.
         DatasetInvalid, DatasetMissing: if the data cannot be used or had.
-        ModelMismatch: if model and data do not fit together.
+        ModelUnknown, ModelMismatch: if the model cannot be built, or model and data do not fit together.
         CohortUnsupported: if `plan` cannot train this model.
         ExtraMissing: if the engine needs a package that is not installed.
         ClusterUnusable: if the cluster cannot be reached, or runs other versions than this process.
         WorkerLost: if a process that trains was lost, or the cluster.
     """
     where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
-    fleet = behavior if isinstance(behavior, FleetSpec) else load_fleet(behavior)
-    spec, cut = _resolved(job, seed=seed, rounds=rounds), Split.parse(split)
-    schema, samples = spec.schema_of_model(), _shared(load_samples(data))
+    fleet = fleet_given(behavior)
+    spec, cut = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args), Split.parse(split)
+    (schema, start), samples = start_of(spec), _shared(load_samples(data))
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
-    fraction = spec.evaluation.holdout_fraction if spec.evaluation.every_rounds else None
-    holdings = Holdings(
-        samples.training, clients, cut, seed=seed, users=samples.users, samples_per_client=samples_per_client,
-        holdout_fraction=fraction,
-    )  # fmt: skip
+    holdings = holdings_of(setup, samples)
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
     clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
     with (
         one_thread(),
-        where.open((samples.training,), processes=processes, plan=chosen) as cohort,
+        where.open((samples.training,), model=spec.model.name, processes=processes, plan=chosen) as cohort,
         _coordinator(fleet, clock) as core,
+        settled_heap(),
     ):
         workshop = Workshop(spec, schema, population, holdings, cohort if isinstance(engine, str) else engine)
-        examiner = _Examiner(core, core.jobs.create(spec), samples)
+        examiner = _Examiner(core, core.jobs.create(spec, schema=schema, first_model=start), samples)
         roster = Roster(population, rng=np.random.default_rng([seed, 31]))
         look_seconds, first = fleet.coordinator.look_seconds, examiner.quality
         world = World(core, clock, roster, workshop, job=examiner.job.job_id, look_seconds=look_seconds, seed=seed)
@@ -129,6 +135,19 @@ def simulate(
             model=examiner.vector,
             schema=schema,
         )
+
+
+def holdings_of(setup: Setup, samples: Samples) -> Holdings:
+    """Share the samples out. Where nobody is asked to measure, nobody holds anything out."""
+    return Holdings(
+        samples.training,
+        setup.num_clients,
+        setup.split,
+        seed=setup.seed,
+        users=samples.users,
+        samples_per_client=setup.samples_per_client,
+        holdout_fraction=setup.job.evaluation.holdout_fraction if setup.job.evaluation.every_rounds else None,
+    )
 
 
 def _rounds(
@@ -191,7 +210,7 @@ class _Examiner:
         self.quality = Quality(found.accuracy, found.loss)
 
 
-def _resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
+def resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int, rounds: int | None) -> JobSpec:
     """Return the job as it is simulated: with the seed and the rounds that were asked for.
 
     Raises:
@@ -243,9 +262,10 @@ def _shared(samples: Samples) -> Samples:
     return replace(samples, training=laid_out(samples.training))
 
 
-def _plan_of(cohort: CohortEngine, chosen: Plan | None) -> str | None:
-    plan = chosen if chosen is not None else cohort.calibration.plan if cohort.calibration is not None else None
-    return None if plan is None else str(plan)
+def _plan_of(cohort: CohortEngine, chosen: Plan | Steady | None) -> str | None:
+    if isinstance(chosen, Plan):
+        return str(chosen)
+    return None if cohort.calibration is None else str(cohort.calibration.plan)
 
 
 def _nobody(row: RoundRow) -> None:

@@ -37,3 +37,19 @@ def test_a_wrong_key_in_a_fleet_file_is_one_line_with_the_nearest_key(
     fleet.write_text('[[device]]\nname = "pc"\nspeed_spred = 2.0\n')
     assert main(["simulate", "--behavior", str(fleet)]) == MISUSED
     assert "did you mean 'device.speed_spread'" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--engine", "rya"], "engine 'rya' is unknown, did you mean 'ray'?"),
+        (["--engine", "ray", "--address", "head"], "did you mean 'head:6379'?"),
+        (["--address", "auto"], "engine 'local' has none; add engine 'ray'"),
+    ],
+)
+def test_a_wrong_engine_or_address_is_one_line_with_the_nearest_one(
+    given: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", *given, "--out", str(tmp_path / "report")]) == MISUSED
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "report").exists()

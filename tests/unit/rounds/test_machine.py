@@ -19,6 +19,7 @@ from fed_compute.rounds.machine import (
     RoundEvent,
     UpdateArrived,
     VersionPublished,
+    depends_on_progress,
     step,
 )
 from fed_compute.rounds.records import Round, RoundMode, RoundState
@@ -58,6 +59,26 @@ def test_an_event_that_does_not_fit_changes_nothing(state: RoundState, event: Ro
 @pytest.mark.parametrize(("state", "event"), sorted(FITTING, key=str), ids=lambda value: str(value))
 def test_an_event_that_fits_moves_the_round(state: RoundState, event: RoundEvent) -> None:
     assert step(a_round(state), event, got(9), now=NOW + 1).state is not state
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(RoundState, EVENTS)), ids=lambda value: str(value))
+def test_progress_matters_only_where_the_machine_says_so(state: RoundState, event: RoundEvent) -> None:
+    """Elsewhere it need not be counted."""
+    for mode, now in product(RoundMode, (NOW, DEADLINE)):
+        round_ = a_round(state, mode=mode)
+        ends = {step(round_, event, Progress(*one), now=now) for one in product(range(5), range(2), range(2))}
+        assert len(ends) == 1 or depends_on_progress(round_, event)
+    assert depends_on_progress(a_round(state), event) == (state is RoundState.COLLECTING and event in (LOOK, CLOSE))
+
+
+@pytest.mark.parametrize("event", [LOOK, CLOSE])
+@pytest.mark.parametrize("mode", RoundMode)
+def test_a_round_that_stays_as_it_is_would_stay_so_if_more_were_awaited(mode: RoundMode, event: RoundEvent) -> None:
+    """So they need not be counted unless it moves without them."""
+    for left_seconds, now, updates, leased in product((None, 5.0), (NOW, DEADLINE), range(5), range(2)):
+        round_ = a_round(mode=mode, left_seconds=left_seconds)
+        if step(round_, event, got(updates, leased=leased, awaited=0), now=now) == round_:
+            assert step(round_, event, got(updates, leased=leased, awaited=3), now=now) == round_
 
 
 @pytest.mark.parametrize("event", [LEASE, UPDATE])

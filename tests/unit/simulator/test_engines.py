@@ -8,6 +8,7 @@ from fed_compute.errors import CohortUnsupported, ExtraMissing, SimulationImposs
 from fed_compute.protocol.job import JobSpec, parse_job
 from fed_compute.protocol.schema import Parameter, ParameterSchema
 from fed_compute.simulator.cohort import Plan
+from fed_compute.simulator.cohort.plan import STEADY
 from fed_compute.simulator.engines import EngineChoice, plan_named
 
 MLP = {"name": "simple_mlp", "args": {"input_dim": 784, "hidden": [128, 64], "output_dim": 10}}
@@ -24,9 +25,9 @@ def test_a_built_in_model_has_its_path(model: dict[str, object], plan: str) -> N
     assert str(plan_named(None, *job_of(model))) == plan
 
 
-def test_a_plug_in_is_trained_by_the_clients_own_trainer() -> None:
+def test_of_a_plug_in_the_engine_finds_out_which_path_does_what_a_client_does() -> None:
     job = parse_job({"model": {"name": "somebodys_model"}})
-    assert plan_named(None, job, ParameterSchema((Parameter("w", (3,)),))) == Plan.parse("sequential")
+    assert plan_named(None, job, ParameterSchema((Parameter("w", (3,)),))) == STEADY
 
 
 def test_a_named_path_is_taken_and_auto_is_left_to_measurement() -> None:

@@ -20,6 +20,7 @@ from fed_compute.errors import (
 from fed_compute.protocol.job import load_job
 from fed_compute.protocol.messages import Recipe
 from fed_compute.simulator import Report, simulate
+from fed_compute.simulator.attacks import ATTACKS
 from fed_compute.simulator.population.description import FleetSpec, parse_fleet_text
 from fed_compute.simulator.run import MOST_ABANDONED
 
@@ -161,6 +162,14 @@ def test_measuring_clients_drop_out_like_others_and_are_replaced(mode: str) -> N
     clients = [row.federated_clients for row in run(spec, behavior=fleet).rounds if row.state == "closed"]
     assert max(clients) <= 4
     assert sum(clients) > len(clients), "half of them vanish"
+
+
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
+def test_a_batch_of_nothing_but_liars_is_no_accident(attack: str) -> None:
+    fleet = parse_fleet_text(f'[[device]]\nname = "pc"\n[[attacker]]\nattack = "{attack}"\nshare = 0.8\n')
+    spec = job(total=2, evaluation={"every_rounds": 0})
+    spec["rounds"] |= {"target_updates": 2, "min_updates": 1}
+    assert run(spec, behavior=fleet, clients=10).num_attackers == 8
 
 
 def test_a_night_without_clients_is_waited_out() -> None:

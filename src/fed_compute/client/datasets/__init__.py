@@ -1,7 +1,13 @@
 """Data of this machine: specifications as text, sources, partitions, held-out parts."""
 
 from fed_compute.client.datasets.dataset import Dataset, RawSamples, holdout_sizes, settle, split_holdout
-from fed_compute.client.datasets.registry import DATASETS_GROUP, load_dataset, register_dataset, source_names
+from fed_compute.client.datasets.registry import (
+    DATASETS_GROUP,
+    is_registered_source,
+    load_dataset,
+    register_dataset,
+    source_names,
+)
 from fed_compute.client.datasets.spec import DataSpec, parse_spec
 
 __all__ = [
@@ -10,6 +16,7 @@ __all__ = [
     "Dataset",
     "RawSamples",
     "holdout_sizes",
+    "is_registered_source",
     "load_dataset",
     "parse_spec",
     "register_dataset",

@@ -67,6 +67,11 @@ def register_dataset(name: str) -> Callable[[Load], Load]:
     return register
 
 
+def is_registered_source(name: str) -> bool:
+    """Say whether a source is known by `register_dataset`, in this process and no other."""
+    return name in _REGISTERED
+
+
 def source_names() -> list[str]:
     """Return the names of all sources that this machine knows, sorted."""
     return sorted({*_BUILT_IN, *_REGISTERED, *_plugins()})

@@ -1,12 +1,14 @@
 """Between a torch module and the files and facts that travel: its parameters, a torch file, what it takes."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from fed_compute.client.models.built_in import Linear, SimpleMLP, SmallCNN, TinyTransformer
+from fed_compute.client.models.registry import build_plugin
 from fed_compute.client.models.vectors import named_tensors, to_vector
 from fed_compute.errors import SettingInvalid
 from fed_compute.protocol.schema import Parameter, ParameterSchema, Vector
@@ -33,6 +35,17 @@ def parameters_of(module: nn.Module) -> tuple[ParameterSchema, Vector]:
         tuple(Parameter(name, tuple(tensor.shape)) for name, tensor in named_tensors(module).items())
     )
     return schema, to_vector(module, schema)
+
+
+def start_of_plugin(name: str, arguments: Mapping[str, Any], *, seed: int) -> tuple[ParameterSchema, Vector]:
+    """Return a plug-in model's schema, and its first values as they follow from the seed, float32 (P,).
+
+    Raises:
+        ModelUnknown: if no such model is registered or installed, naming the nearest one.
+        ModelMismatch: if it refuses the arguments.
+        JobFileInvalid: if its parameters cannot travel.
+    """
+    return parameters_of(build_plugin(name, arguments, seed=seed))
 
 
 def sample_shape(module: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:

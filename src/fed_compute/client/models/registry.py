@@ -43,6 +43,11 @@ def register_model(name: str) -> Callable[[Build], Build]:
     return register
 
 
+def registered_model(name: str) -> Callable[..., nn.Module] | None:
+    """Return the class or function that this process registered under a name, None if it registered none."""
+    return _REGISTERED.get(name)
+
+
 def model_names() -> list[str]:
     """Return the names of all models that this machine can build, sorted."""
     return sorted({*BUILT_IN_MODULES, *_REGISTERED, *_plugins()})

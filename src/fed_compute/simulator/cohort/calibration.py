@@ -69,6 +69,20 @@ def calibrate(call: Call, job: JobSpec, schema: ParameterSchema, device: torch.d
     return Calibration(best, {str(plan): rate for plan, rate in rates.items()}, left_out)
 
 
+def settle(call: Call, job: JobSpec, schema: ParameterSchema, device: torch.device) -> Calibration:
+    """Choose the first path that gives what the trainer gives, in the order of how fast they usually are.
+
+    Nothing is timed, so the choice repeats. The call is left as it was. Cost: two steps of two clients by each path.
+    """
+    probe = _Probe(call, job, schema, device)
+    left_out: dict[str, str] = {}
+    for plan in probe.candidates(fitting_clients(call, job, schema, device)):
+        if (reason := probe.why_not(plan)) is None:
+            return Calibration(plan, left_out=left_out)
+        left_out[plan.path] = reason
+    return Calibration(_REFERENCE, left_out=left_out)
+
+
 def check(call: Call, task: Task, device: torch.device) -> None:
     """Try a plan that was given on the first clients of a call, which is left as it was.
 

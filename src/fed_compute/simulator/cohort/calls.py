@@ -17,11 +17,15 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Task:
-    """What stays the same from call to call: the job, its parameters, and by which path it is trained."""
+    """What stays the same from call to call: the job, its parameters, and by which path it is trained.
+
+    `origin` is where another process finds the code of the model, as `module:name`; None if by the model's name.
+    """
 
     job: JobSpec
     schema: ParameterSchema
     plan: Plan
+    origin: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

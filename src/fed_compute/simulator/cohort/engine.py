@@ -23,12 +23,13 @@ from fed_compute.protocol.job import JobSpec, Loss, ModelSection
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import ParameterSchema, Vector
 from fed_compute.simulator.cohort.arranging import arrange
-from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients
+from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients, settle
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.crew import Crew
 from fed_compute.simulator.cohort.effort import CohortResult, Effort, Step
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
-from fed_compute.simulator.cohort.plan import Plan
+from fed_compute.simulator.cohort.origins import origin_of, why_only_here
+from fed_compute.simulator.cohort.plan import STEADY, Plan, Steady
 from fed_compute.simulator.cohort.shards import Shard
 from fed_compute.simulator.cohort.training import GroupTrainer, Trainers
 
@@ -54,7 +55,8 @@ class CohortEngine:
     Save where rounding decides: a ReLU of an input that is zero but for it may fall to either side, and Adam makes a
     step of a gradient that is nothing else.
 
-    Which path trains them is measured at the first call of a job, see `calibration`, unless `plan` says it. Which one
+    Which path trains them is measured at the first call of a job, see `calibration`, unless `plan` says it; "steady"
+    takes the first that gives what the trainer gives, without measuring any time. Which one
     it is shows only in the rounding, but there it does. So for the same bytes again, give the plan of the first run:
     `str(engine.calibration.plan)` belongs into every report and every command that is to repeat a run. Nothing
     else that is measured or that depends on the machine's load has a part in the result: not the number of processes,
@@ -64,7 +66,8 @@ class CohortEngine:
     this one, None takes as many as there are cores, started as soon as a second of training was done; CUDA takes this
     one only, and the whole cohort at once. Use it in a `with`: at its end the other processes are gone. They, and their
     memory, go with this process as well, however it ends. A `remote` crew trains everything if there is one, and this
-    process only chooses the plan. Not for several threads at once.
+    process only chooses the plan. A model that other processes cannot import is trained in this one. Not for several
+    threads at once.
 
     Raises:
         CohortUnsupported: if more processes than one are asked for where there cannot be.
@@ -77,7 +80,7 @@ class CohortEngine:
         *,
         processes: int | None = None,
         device: Device = "cpu",
-        plan: Plan | None = None,
+        plan: Plan | Steady | None = None,
         remote: RemoteCrew | None = None,
     ) -> None:
         self._device = choose_device(device)
@@ -182,7 +185,8 @@ class CohortEngine:
         if (remote := self._remote) is not None:
             return lambda: _trained_by(remote, task, call)
         trainer, groups = self._trainers.of(task), groups_of(call.sources, task.plan.num_clients)
-        if lent is None or not self._is_worth_processes(len(groups)):
+        is_alone = lent is None or why_only_here(task.job.model.name) is not None
+        if lent is None or is_alone or not self._is_worth_processes(len(groups)):
             waiting = iter(groups)
             return lambda: _trained_here(trainer, call, next(waiting))
         crew, self._crew = self._crew or Crew(self._processes - 1, self._datasets), None
@@ -225,10 +229,12 @@ class CohortEngine:
                 return known
         if self._given_plan is None:
             calibration = calibrate(call, job, schema, self._device)
+        elif self._given_plan == STEADY:
+            calibration = settle(call, job, schema, self._device)
         else:
             calibration = Calibration(self._given_plan.filled(fitting_clients(call, job, schema, self._device)))
             check(call, Task(job, schema, calibration.plan), self._device)
-        self._tasks.append((Task(job, schema, calibration.plan), calibration))
+        self._tasks.append((Task(job, schema, calibration.plan, origin_of(job.model.name)), calibration))
         return self._tasks[-1][0]
 
     def _check_data(self, call: Call, job: JobSpec, schema: ParameterSchema) -> None:
@@ -269,10 +275,11 @@ def _usable_processes(wanted: int | None, device: torch.device) -> int:
         return 1
     if wanted is not None and wanted < 1:
         raise CohortUnsupported(f"{wanted} processes cannot train anything; wanted at least 1, or None for each core")
-    return wanted or _usable_cores()
+    return wanted or usable_cores()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

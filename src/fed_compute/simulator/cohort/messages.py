@@ -58,6 +58,7 @@ def send_order(channel: socket.socket, order: Order) -> None:
         "job": order.task.job.model_dump_json(),
         "schema": json.dumps(order.task.schema.to_json()),
         "plan": str(order.task.plan),
+        "origin": order.task.origin,
         "each": order.each,
         "arrays": {name: asdict(place) for name, place in order.arrays.items()},
         "datasets": [asdict(dataset) for dataset in order.datasets],
@@ -75,7 +76,7 @@ class OrderReader:
         self._channel = channel
         self._maps: dict[int, mmap.mmap] = {}
         self._datasets: dict[SharedDataset, Dataset] = {}
-        self._task: tuple[tuple[str, str, str], Task] | None = None
+        self._task: tuple[tuple[str | None, ...], Task] | None = None
 
     def read(self) -> tuple[Task, Call, int] | None:
         """Wait for the next order: the task, the call, and for how many groups a number stands. None: no more."""
@@ -106,11 +107,11 @@ class OrderReader:
         return key, known or Dataset(self._array(found["x"]), self._array(found["y"]), found["name"])
 
     def _task_of(self, content: Mapping[str, Any]) -> Task:
-        key = content["job"], content["schema"], content["plan"]
+        key = content["job"], content["schema"], content["plan"], content["origin"]
         if self._task is None or self._task[0] != key:
             job = JobSpec.model_validate_json(content["job"])
             schema = ParameterSchema.from_json(json.loads(content["schema"]))
-            self._task = key, Task(job, schema, Plan.parse(content["plan"]))
+            self._task = key, Task(job, schema, Plan.parse(content["plan"]), content["origin"])
         return self._task[1]
 
 

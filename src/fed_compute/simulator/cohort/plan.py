@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from fed_compute.errors import CohortUnsupported
 
@@ -22,6 +22,10 @@ class TrainingPath(StrEnum):
     SEQUENTIAL = "sequential"
     """The client's own trainer, one client after the other: everything that a client can train."""
 
+
+Steady = Literal["steady"]
+STEADY: Final[Steady] = "steady"
+"""Stands for the plan that follows from model and data without measuring any time; see `calibration.settle`."""
 
 _ONE_AT_ONCE = (TrainingPath.LOOPED, TrainingPath.SEQUENTIAL)
 

@@ -20,6 +20,7 @@ from fed_compute.simulator.cohort.calls import Call, Numbers, Task
 from fed_compute.simulator.cohort.gradients import Gradients, Stacks
 from fed_compute.simulator.cohort.modules import LoopedModule, VmappedModule, why_not_looped
 from fed_compute.simulator.cohort.optimizers import StackedOptimizer
+from fed_compute.simulator.cohort.origins import adopt, origin_of
 from fed_compute.simulator.cohort.plan import TrainingPath
 from fed_compute.simulator.cohort.stacked import STACKED_MODELS, stacked_model
 from fed_compute.simulator.cohort.timetable import Timetable, on_device
@@ -34,11 +35,14 @@ class GroupTrainer(Protocol):
 
 
 def make_trainer(task: Task, device: torch.device) -> GroupTrainer:
-    """Return what trains groups by the task's plan.
+    """Return what trains groups by the task's plan. The code of its model is imported if the task says from where.
 
     Raises:
         CohortUnsupported: if the plan's path cannot train the model, with the reason.
+        ModelMismatch, ModelUnknown: if the model cannot be built.
     """
+    if task.origin is not None and origin_of(task.job.model.name) != task.origin:
+        adopt(task.job.model.name, task.origin)
     if task.plan.path is TrainingPath.SEQUENTIAL:
         return _OneByOne(Recipe.of(task.job, task.schema, seed=0), device)
     module = build_model(Recipe.of(task.job, task.schema, seed=0))

@@ -5,6 +5,7 @@ from fed_compute.simulator.population.description import (
     AvailabilitySection,
     DeviceSection,
     FleetSpec,
+    fleet_given,
     load_fleet,
     preset_names,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "DeviceSection",
     "FleetSpec",
     "Population",
+    "fleet_given",
     "load_fleet",
     "preset_names",
 ]

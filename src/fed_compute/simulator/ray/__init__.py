@@ -1,5 +1,1 @@
 """The crew of a Ray cluster: trains a simulation's clients on many machines, with the bytes of one."""
-
-from fed_compute.simulator.ray.crew import RayCrew
-
-__all__ = ["RayCrew"]

@@ -40,20 +40,18 @@ class Axis:
 
 
 def line_chart(xs: Sequence[float], series: Sequence[Series], *, x: Axis, y: Axis) -> str:
-    """Return lines over xs, ascending, at least one."""
+    """Return lines over xs, ascending, at least one. A line has no point where its value is NaN."""
     low_x, high_x = _range(xs, x)
-    low_y, high_y = _range([value for one in series for value in one.values], y)
+    low_y, high_y = _range([value for one in series for value in one.values if not math.isnan(value)], y)
     left = [_scaled(value, low_x, high_x) * (WIDTH - LEFT - RIGHT) + LEFT for value in xs]
     parts = [_axes(x, y, (low_x, high_x), (low_y, high_y), width=WIDTH)]
     for one in series:
-        top = [TOP + (1 - _scaled(value, low_y, high_y)) * _PLOT_HEIGHT for value in one.values]
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(left, top, strict=True))
+        there = [(a, value) for a, value in zip(left, one.values, strict=True) if not math.isnan(value)]
+        places = [(a, TOP + (1 - _scaled(value, low_y, high_y)) * _PLOT_HEIGHT) for a, value in there]
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
         parts.append(f'<polyline class="line c{one.colour}" points="{points}"/>')
         if len(xs) <= _DOTS_UP_TO:
-            parts += [
-                f'<circle class="dot c{one.colour}" cx="{a:.1f}" cy="{b:.1f}" r="2.4"/>'
-                for a, b in zip(left, top, strict=True)
-            ]
+            parts += [f'<circle class="dot c{one.colour}" cx="{a:.1f}" cy="{b:.1f}" r="2.4"/>' for a, b in places]
     told = [[x.write(value) for value in xs], *_told(series, y)]
     return _svg(parts, left, told, [one.name for one in series], x, width=WIDTH)
 
@@ -137,7 +135,7 @@ def _names(names: Sequence[str], middles: Sequence[float]) -> list[str]:
 
 
 def _told(series: Sequence[Series], y: Axis) -> list[list[str]]:
-    return [[y.write(value) for value in one.values] for one in series]
+    return [["–" if math.isnan(value) else y.write(value) for value in one.values] for one in series]
 
 
 def _svg(

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 BLUE, RED, GREY, GRID = "#0b6fb8", "#d1495b", "#5c6b78", "#e4e4e4"
 MOST_CLIENTS = 60
+CLASS_COLOURS = (
+    "#0b6fb8", "#d1495b", "#e8a33d", "#8d5fb0", "#2a9d74", "#9aa7b4", "#46a6c9", "#b5651d", "#5b7f2b", "#e07aa6",
+    "#3b4d8f", "#7d8a2e",
+)  # fmt: skip
+"""The colours of the page, in its order."""
 
 
 def draw_figure(report: "Report") -> "Figure":
@@ -22,7 +27,9 @@ def draw_figure(report: "Report") -> "Figure":
     Raises:
         ExtraMissing: if matplotlib is not installed.
     """
-    figure = _figure((9.6, 3.6), what="the figure of a simulation")
+    figure = blank_figure((9.6, 3.6), what="the figure of a simulation")
+    from matplotlib.ticker import PercentFormatter  # an extra, which is there by now
+
     rows = report.rounds
     has_classes = report.accuracy is not None
     ys = [report.first.accuracy if has_classes else report.first.loss]
@@ -43,10 +50,14 @@ def draw_figure(report: "Report") -> "Figure":
             axis.plot(at, mean, color=GREY, linewidth=1.4, label="on clients, weighted by samples")
             axis.fill_between(at, low, high, color=GREY, alpha=0.2, linewidth=0, label="80 % of clients")
         axis.set_xlabel(label)
-        _plain(axis)
+        plain(axis)
     axes[0].set_ylabel(name)
+    axes[0].locator_params(axis="x", integer=True)
+    if has_classes:
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{report.setup.job.name}: {report.setup.num_clients:,} clients, fleet {report.setup.fleet.name}")
+    title = f"{report.setup.job.name}: {report.setup.num_clients:,} clients, fleet {report.setup.fleet.name}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     figure.tight_layout()
     return figure
 
@@ -69,22 +80,41 @@ def draw_split(
         users=samples.users,
         samples_per_client=samples_per_client,
     )
-    figure = _figure((9.6, 4.2), what="the picture of a split")
-    axis = figure.subplots()
-    classes, counts = holdings.table(MOST_CLIENTS)
-    floor = counts[:, 0] * 0
-    for place, label in enumerate(classes):
-        axis.bar(range(len(counts)), counts[:, place], bottom=floor, label=str(label), width=0.86)
-        floor = floor + counts[:, place]
-    axis.set(xlabel="client", ylabel="samples", title=f"{samples.training.name}, split {split}: {clients:,} clients")
-    if len(classes) > 1:
-        axis.legend(title="class", fontsize=8, ncols=2, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
-    _plain(axis)
-    figure.tight_layout()
+    figure = split_figure(holdings, title=f"{samples.training.name}, split {split}: {clients:,} clients")
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
-def _figure(size: tuple[float, float], *, what: str) -> "Figure":
+def split_figure(holdings: Holdings, *, title: str) -> "Figure":
+    """Return how many samples of each class the first clients have, a bar for each.
+
+    Raises:
+        ExtraMissing: if matplotlib is not installed.
+    """
+    figure = blank_figure((9.6, 4.2), what="the picture of a split")
+    axis = figure.subplots()
+    classes, counts = holdings.table(MOST_CLIENTS)
+    clients, floor = range(1, len(counts) + 1), counts[:, 0] * 0
+    for place, label in enumerate(classes):
+        colour = CLASS_COLOURS[place % len(CLASS_COLOURS)]
+        axis.bar(clients, counts[:, place], bottom=floor, label=str(label), width=0.86, color=colour)
+        floor = floor + counts[:, place]
+    axis.set(xlabel="client", ylabel="samples", xlim=(0.3, len(counts) + 0.7))
+    axis.set_title(title, loc="left", fontsize=12, weight="bold")
+    axis.locator_params(axis="x", integer=True)
+    if len(classes) > 1:
+        axis.legend(title="class", fontsize=9, ncols=2, frameon=False, bbox_to_anchor=(1.01, 1), loc="upper left")
+    plain(axis)
+    axis.grid(visible=False, axis="x")
+    figure.tight_layout()
+    return figure
+
+
+def blank_figure(size: tuple[float, float], *, what: str) -> "Figure":
+    """Return an empty white figure of a size in inches; `what` is to be drawn.
+
+    Raises:
+        ExtraMissing: if matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and an extra
         from matplotlib.figure import Figure
@@ -95,7 +125,9 @@ def _figure(size: tuple[float, float], *, what: str) -> "Figure":
     return figure
 
 
-def _plain(axis: Any) -> None:
+def plain(axis: Any) -> None:
+    """Leave of an axis its numbers and a faint grid."""
+    axis.tick_params(length=0)
     axis.grid(color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
     for side in axis.spines.values():

@@ -33,13 +33,13 @@ class Plot:
     picture: str
 
 
-_ROUND = Axis("round", lambda value: _whole(value))
+BY_ROUND = Axis("round", lambda value: _whole(value))
 
 
 def write_page(report: "Report", *, embedded: bool = False) -> str:
     """Return the page as a whole document, or embedded in another one."""
     summary = report.summary()
-    return _template().render(
+    return template("page.html").render(
         report=report,
         summary=summary,
         embedded=embedded,
@@ -57,9 +57,10 @@ def write_page(report: "Report", *, embedded: bool = False) -> str:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return one of the pages; all look alike."""
     loader = PackageLoader("fed_compute.simulator.report", "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("page.html")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(name)
 
 
 def _tiles(report: "Report") -> list[tuple[str, str, str]]:
@@ -93,19 +94,19 @@ def _measured_tile(row: RoundRow) -> tuple[str, str, str]:
 def _learning(report: "Report") -> list[Plot]:
     rows = report.rounds
     rounds, times = [0.0, *(float(row.round) for row in rows)], [0.0, *(row.ended_seconds for row in rows)]
-    by_round, by_time = _ROUND, Axis("virtual time", seconds, lowest=0.0, unit=_time_unit)
+    by_round, by_time = BY_ROUND, Axis("virtual time", seconds, lowest=0.0, unit=time_unit)
     loss = Series("loss", [report.first.loss, *(row.loss for row in rows)], 2)
     plots = []
     if report.accuracy is not None:
         accuracy = Series("accuracy", [report.first.accuracy or 0.0, *(row.accuracy or 0.0 for row in rows)], 1)
         share = Axis("accuracy", percent, lowest=0.0, highest=1.0)
-        plots.append(_lines("Accuracy over rounds", "on held-out samples", rounds, [accuracy], by_round, share))
+        plots.append(lines("Accuracy over rounds", "on held-out samples", rounds, [accuracy], by_round, share))
         plots.append(
-            _lines("Accuracy over virtual time", "the same versions by the clock", times, [accuracy], by_time, share)
+            lines("Accuracy over virtual time", "the same versions by the clock", times, [accuracy], by_time, share)
         )
-    losses = Axis("loss", _short, lowest=0.0)
-    plots.append(_lines("Loss over rounds", "on held-out samples", rounds, [loss], by_round, losses))
-    plots.append(_lines("Loss over virtual time", "the same versions by the clock", times, [loss], by_time, losses))
+    losses = Axis("loss", short, lowest=0.0)
+    plots.append(lines("Loss over rounds", "on held-out samples", rounds, [loss], by_round, losses))
+    plots.append(lines("Loss over virtual time", "the same versions by the clock", times, [loss], by_time, losses))
     return plots + _federated(report)
 
 
@@ -117,7 +118,7 @@ def _federated(report: "Report") -> list[Plot]:
     rounds, most = [float(row.round) for row in rows], max(row.federated_clients for row in rows)
     note = f"each client on samples that it holds out, up to {most:,} clients a version, weighted by samples"
 
-    def lines(title: str, name: str, axis: Axis) -> Plot:
+    def drawn(title: str, name: str, axis: Axis) -> Plot:
         columns = (
             ("mean of clients", f"federated_{name}", 1),
             ("10 % of clients are below", f"federated_{name}_p10", 7),
@@ -127,20 +128,20 @@ def _federated(report: "Report") -> list[Plot]:
         series = [
             Series(label, [getattr(row, column) or 0.0 for row in rows], colour) for label, column, colour in columns
         ]
-        return _lines(title, note, rounds, series, _ROUND, axis)
+        return lines(title, note, rounds, series, BY_ROUND, axis)
 
-    losses = lines("Loss on clients", "loss", Axis("loss", _short, lowest=0.0))
+    losses = drawn("Loss on clients", "loss", Axis("loss", short, lowest=0.0))
     if report.accuracy is None:
         return [losses]
-    return [lines("Accuracy on clients", "accuracy", Axis("accuracy", percent, lowest=0.0, highest=1.0)), losses]
+    return [drawn("Accuracy on clients", "accuracy", Axis("accuracy", percent, lowest=0.0, highest=1.0)), losses]
 
 
 def _fleet(report: "Report") -> list[Plot]:
     rows = report.rounds
-    rounds, by_round = [float(row.round) for row in rows], _ROUND
+    rounds, by_round = [float(row.round) for row in rows], BY_ROUND
     count = Axis("clients", _whole, lowest=0.0, highest=max(2.0, float(rows[-1].num_contributors)))
-    duration = Axis("duration", seconds, lowest=0.0, unit=_time_unit)
-    versions = Axis("versions", _short, lowest=0.0, highest=max(1.0, float(max(row.max_staleness for row in rows))))
+    duration = Axis("duration", seconds, lowest=0.0, unit=time_unit)
+    versions = Axis("versions", short, lowest=0.0, highest=max(1.0, float(max(row.max_staleness for row in rows))))
     volume = Axis("bytes", size, lowest=0.0, unit=_size_unit)
     joined = Series("clients counted at least once", [float(row.num_contributors) for row in rows], 1)
     took = Series("duration", [row.duration_seconds for row in rows], 5)
@@ -157,8 +158,8 @@ def _fleet(report: "Report") -> list[Plot]:
     ]
     return [
         _bars("What became of the leases", "per round", _binned(rows)),
-        _lines("Participation", "clients with at least one counted update", rounds, [joined], by_round, count),
-        _lines(
+        lines("Participation", "clients with at least one counted update", rounds, [joined], by_round, count),
+        lines(
             "Duration of rounds",
             "virtual time from opening to end",
             rounds,
@@ -166,7 +167,7 @@ def _fleet(report: "Report") -> list[Plot]:
             by_round,
             duration,
         ),
-        _lines(
+        lines(
             "Staleness",
             stale_note,
             rounds,
@@ -174,7 +175,7 @@ def _fleet(report: "Report") -> list[Plot]:
             by_round,
             versions,
         ),
-        _lines("Traffic", "all rounds so far", rounds, traffic, by_round, volume),
+        lines("Traffic", "all rounds so far", rounds, traffic, by_round, volume),
     ]
 
 
@@ -212,11 +213,13 @@ def _bars(title: str, note: str, table: tuple[list[str], list[Series]]) -> Plot:
     return Plot(title, note, legend(series), picture)
 
 
-def _lines(title: str, note: str, xs: Sequence[float], series: Sequence[Series], x: Axis, y: Axis) -> Plot:
+def lines(title: str, note: str, xs: Sequence[float], series: Sequence[Series], x: Axis, y: Axis) -> Plot:
+    """Return lines with their legend."""
     return Plot(title, note, legend(series), line_chart(xs, series, x=x, y=y))
 
 
-def _time_unit(highest: float) -> float:
+def time_unit(highest: float) -> float:
+    """Return the seconds of the unit in which times up to the highest are written."""
     return next((length for _, length in _TIMES if highest >= 2 * length), 1.0)
 
 
@@ -228,7 +231,8 @@ def _whole(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Write a number with three digits."""
     return f"{value:.3g}"
 
 

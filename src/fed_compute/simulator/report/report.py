@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -162,6 +163,19 @@ class Report:
 
         return draw_figure(self)
 
+    def plot_split(self) -> "Figure":
+        """Return who had what as a matplotlib figure: samples of each class, for the first clients.
+
+        Raises:
+            ExtraMissing: if matplotlib is not installed.
+        """
+        from fed_compute.simulator.report.figure import split_figure
+
+        setup = self.setup
+        return split_figure(
+            self.holdings, title=f"{setup.job.name}, split {setup.split}: {setup.num_clients:,} clients"
+        )
+
     def save(self, folder: str | Path) -> Path:
         """Write page, rows, job, fleet, model and summary into a folder, which is made, and return it.
 
@@ -175,7 +189,7 @@ class Report:
         (target / FLEET).write_text(_toml(self.setup.fleet.model_dump(exclude_none=True)), encoding="utf-8")
         (target / MODEL).write_bytes(encode_model(self.model, self.schema))
         (target / SUMMARY).write_text(json.dumps(self.summary(), indent=2) + "\n", encoding="utf-8")
-        _write_parquet(self.rounds, target / TABLE)
+        write_parquet([row.to_json() for row in self.rounds], target / TABLE)
         return target
 
 
@@ -183,10 +197,11 @@ def _toml(data: dict[str, Any]) -> str:
     return tomli_w.dumps(data)
 
 
-def _write_parquet(rows: tuple[RoundRow, ...], path: Path) -> None:
+def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows as Parquet where pyarrow is installed."""
     try:
         import pyarrow  # an extra
         from pyarrow import parquet
     except ModuleNotFoundError:
         return
-    parquet.write_table(pyarrow.Table.from_pylist([row.to_json() for row in rows]), path)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)

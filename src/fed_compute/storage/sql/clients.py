@@ -8,6 +8,7 @@ from fed_compute.errors import ClientNameTaken
 from fed_compute.ids import ClientId, RoundId
 from fed_compute.rounds.records import Client, ClientState, TaskKind, TaskState
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.batches import update_all
 from fed_compute.storage.sql.failures import unique_or
 from fed_compute.storage.sql.rows import columns, record, values
 
@@ -20,7 +21,6 @@ _REPORTED = select(tables.updates.c.update_id).where(
     tables.updates.c.round_id == bindparam("round_id"), tables.updates.c.client_id == _C.client_id
 )
 _COUNT_AWAITED = _COUNT_SEEN.where(~_REPORTED.exists())
-_MARK_SEEN = update(tables.clients).where(_C.client_id == bindparam("key"))
 _PUT = update(tables.clients).where(_C.client_id == bindparam("key"))
 _TASK = tables.tasks.c
 # A lease that was given back or taken back was no round of the client's.
@@ -104,8 +104,8 @@ class ClientRows:
 
     def mark_seen(self, seen: Mapping[ClientId, float]) -> None:
         """Record when clients were last heard of."""
-        rows = [{"key": client_id, "last_seen_at": moment} for client_id, moment in seen.items()]
-        self._connection.execute(_MARK_SEEN, rows)
+        rows = [(moment, client_id) for client_id, moment in seen.items()]
+        update_all(self._connection, tables.clients, ("last_seen_at",), "client_id", rows)
 
 
 def _invites_of(inviters: Collection[ClientId]) -> Select[str]:

@@ -5,8 +5,8 @@ ends, so what it reads stays true while it decides, and the journal's numbers ha
 has that lock (`BEGIN IMMEDIATE`); on PostgreSQL it is an advisory lock of the transaction, which all replicas share.
 Readers wait for nobody: they see one moment (WAL in SQLite, `REPEATABLE READ` in PostgreSQL).
 
-A committed transaction survives a power loss: SQLite runs in WAL mode with `synchronous=FULL`; PostgreSQL does so by
-default.
+A committed transaction survives a power loss: SQLite runs in WAL mode with `synchronous=FULL`, and its disk is probed
+after each commit; PostgreSQL does so by default.
 """
 
 import sqlite3
@@ -26,7 +26,16 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import StaticPool
 
-from fed_compute.errors import ExtraMissing, FedComputeError, SchemaUnsupported, SettingInvalid, StorageBusy
+from fed_compute.errors import (
+    DiskFailed,
+    DiskFull,
+    ExtraMissing,
+    FedComputeError,
+    SchemaUnsupported,
+    SettingInvalid,
+    StorageBusy,
+)
+from fed_compute.storage.sql.disk_probe import DiskProbe
 from fed_compute.storage.sql.failures import translated
 from fed_compute.storage.tally import Tally
 
@@ -72,6 +81,8 @@ class Database:
         self._reading = engine
         if not self._is_sqlite:
             self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._probe = _probe_of(engine)
+        self._is_doubtful = False  # what was committed last may be lost: nobody may be told of it
         self._write_lock = threading.Lock()
         one_connection = isinstance(engine.pool, StaticPool)
         self._read_lock = self._write_lock if one_connection else nullcontext()
@@ -100,6 +111,7 @@ class Database:
                 self.load.begun.add("write")
                 self.load.waited_seconds.add("write", time.perf_counter() - asked_at)
                 yield connection
+            self._require_live_disk()
         finally:
             self._write_lock.release()
 
@@ -110,6 +122,8 @@ class Database:
         Raises:
             StorageBusy, StorageUnreachable, DiskFailed, StorageFailed: as `failures.translated`.
         """
+        if self._is_doubtful:
+            self._require_live_disk()
         self.load.begun.add("read")
         with translated(self._note_failure), self._read_lock, self._reading.connect() as connection:
             if self._is_sqlite:
@@ -151,6 +165,17 @@ class Database:
         """Close every connection."""
         self._engine.dispose()
 
+    def _require_live_disk(self) -> None:
+        if self._probe is None:
+            return
+        try:
+            self._probe.require_alive()
+        except (DiskFull, DiskFailed) as error:
+            self._is_doubtful = True
+            self._note_failure(error)
+            raise
+        self._is_doubtful = False
+
     def _note_failure(self, error: FedComputeError) -> None:
         self.load.failed.add(error.code)
 
@@ -184,6 +209,12 @@ def open_database(url: str) -> Database:
         case "postgres" | "postgresql" | "postgresql+psycopg":
             return Database(_postgresql_engine(parsed.set(drivername=POSTGRESQL_DRIVER)))
     raise SettingInvalid(f"database_url starts with {parsed.drivername[:40]!r}, wanted sqlite or postgresql")
+
+
+def _probe_of(engine: Engine) -> DiskProbe | None:
+    """Return what probes the disk of an SQLite database; one in memory has none, and PostgreSQL is a server's."""
+    name = engine.url.database if engine.dialect.name == "sqlite" else None
+    return None if name in (None, "", ":memory:") else DiskProbe(Path(name).absolute())
 
 
 def _sqlite_engine(url: URL) -> Engine:

@@ -34,7 +34,7 @@ _CLAIM = (
 )
 _INSERT = insert(tables.rounds)
 
-NO_ROUND = 2**53
+NO_ROUND = RoundId(2**53)
 """A number that no round reaches."""
 
 

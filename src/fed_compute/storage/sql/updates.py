@@ -10,6 +10,8 @@ from fed_compute.rounds.records import RoundState, TaskKind, TaskState, Update, 
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.batches import GIVEN, keys
 from fed_compute.storage.sql.failures import unique_or
+from fed_compute.storage.sql.memory import View
+from fed_compute.storage.sql.rounds import NO_ROUND
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
 _UPDATE = columns(tables.updates, Update)
@@ -44,7 +46,8 @@ _CLOSED = select(_R.round_id).where(
 _COUNTED_OF_CLIENT = (
     select(_U.update_id)
     .select_from(tables.tasks.join(tables.updates, _U.task_id == _T.task_id))
-    .where(_T.client_id == GIVEN.c.value, _T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED, _CLOSED.exists())
+    .where(_T.client_id == GIVEN.c.value, _T.round_id < bindparam("before"))
+    .where(_T.kind == TaskKind.TRAIN, _T.state == TaskState.REPORTED, _CLOSED.exists())
     .limit(bindparam("limit"))
     .correlate(GIVEN)
     .subquery()
@@ -55,8 +58,9 @@ _COUNTED = select(GIVEN.c.value, select(func.count()).select_from(_COUNTED_OF_CL
 class UpdateRows:
     """Accepted updates, one per task and one per client and round; the database enforces both."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View | None) -> None:
         self._connection = connection
+        self._view = view
 
     def add(self, update_: Update) -> UpdateId:
         """Insert an update and return its place in the sequence.
@@ -81,6 +85,9 @@ class UpdateRows:
 
     def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Update]:
         """Return the updates of a round in sequence, those after update id `after`."""
+        known = [] if self._view is None else self._view.updates(round_id)
+        if known and len(known) == self.count(round_id):
+            return [one for one in known if one.update_id > after]
         rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "after": after}).all()
         return [record(Update, row) for row in rows]
 
@@ -98,13 +105,20 @@ class UpdateRows:
         query = _COUNT if client_id is None else _COUNT_OF_CLIENT
         return self._connection.execute(query, {"round_id": round_id, "client_id": client_id}).scalar_one()
 
-    def counted(self, job_id: JobId, clients: Iterable[ClientId], *, limit: int) -> dict[ClientId, int]:
-        """Return how many updates of each client the job has counted in closed rounds, at most `limit` of each."""
-        given = {"job_id": job_id, "limit": limit, **keys(clients)}
+    def counted(
+        self, job_id: JobId, clients: Iterable[ClientId], *, limit: int, before: RoundId = NO_ROUND
+    ) -> dict[ClientId, int]:
+        """Return how many updates of each client the job has counted in closed rounds, at most `limit` of each.
+
+        Only leases that began in a round before `before` are looked at: those of it and later ones are not closed yet.
+        """
+        given = {"job_id": job_id, "limit": limit, "before": before, **keys(clients)}
         return {client_id: count for client_id, count in self._connection.execute(_COUNTED, given).all()}
 
     def list_as_late(self, round_id: RoundId) -> int:
         """Mark every update of an abandoned round as late; return how many."""
+        if self._view is not None:
+            self._view.note_late(round_id)
         query = update(tables.updates).where(tables.updates.c.round_id == round_id)
         return self._connection.execute(query.values(state=UpdateState.LATE)).rowcount
 

@@ -1,11 +1,8 @@
 """Pieces of a call: wherever it is cut, the groups and the results are those of the whole."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-pytest.importorskip("ray", reason="NO RAY: install fed-compute[ray]; pieces are cut for it only")
 
 from fed_compute.client.datasets import Dataset
 from fed_compute.simulator.cohort.calls import Call, groups_of

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("ray", reason="NO RAY: install fed-compute[ray]; the pile is for it only")
-
 from fed_compute.errors import WorkerLost
 from fed_compute.simulator.ray.pieces import Piece
 from fed_compute.simulator.ray.pile import Pile

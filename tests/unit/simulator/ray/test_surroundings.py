@@ -2,8 +2,6 @@
 
 import pytest
 
-pytest.importorskip("ray", reason="NO RAY: install fed-compute[ray]; there are no nodes without it")
-
 from fed_compute.errors import ClusterUnusable
 from fed_compute.simulator.ray.surroundings import check_versions, versions
 
