@@ -160,7 +160,7 @@ class CohortEngine:
         if not shards:
             nothing = CohortResult(np.empty((0, schema.num_parameters), dtype=np.float32), np.empty(0))
             return Effort(nothing, np.empty(0, dtype=np.int64), list)
-        deltas, losses, lent = self._room(len(shards), schema.num_parameters)
+        deltas, losses, lent = _room(self._lender, self._device, len(shards), schema.num_parameters)
         call = arrange(
             base, shards, seeds, recipe.training, known=self._datasets, deltas=deltas, losses=losses, added=added
         )
@@ -248,13 +248,16 @@ class CohortEngine:
                 check_data(self._probe[1], job.training.loss, dataset)
                 self._fitting.setdefault(dataset, []).append(need)
 
-    def _room(self, count: int, length: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Lent | None]:
-        """Return room for deltas and losses, and where the deltas lie if other processes can write there."""
-        if self._device.type == "cuda":  # memory that the device can write to directly
-            losses = torch.empty(count, dtype=torch.float64, pin_memory=True)
-            return torch.empty(count, length, pin_memory=True).numpy(), losses.numpy(), None
-        deltas, segment, place = self._lender.lend((count, length))
-        return deltas, np.empty(count), (segment, place)
+
+def _room(
+    lender: Lender, device: torch.device, count: int, length: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Lent | None]:
+    """Return room for deltas and losses, and where the deltas lie if other processes can write there."""
+    if device.type == "cuda":  # memory that the device can write to directly
+        losses = torch.empty(count, dtype=torch.float64, pin_memory=True)
+        return torch.empty(count, length, pin_memory=True).numpy(), losses.numpy(), None
+    deltas, segment, place = lender.lend((count, length))
+    return deltas, np.empty(count), (segment, place)
 
 
 def _trained_here(trainer: GroupTrainer, call: Call, group: slice) -> list[slice]:
