@@ -23,7 +23,9 @@ from fed_compute.errors import ClusterUnusable, WorkerLost
 from fed_compute.rounds.records import Entry
 from fed_compute.simulator import simulate
 from fed_compute.simulator.cohort import CohortEngine, CohortResult, Plan, Shard
+from fed_compute.simulator.cohort.calls import Task
 from fed_compute.simulator.population.description import parse_fleet_text
+from fed_compute.simulator.ray.pieces import Piece
 from tests.unit.simulator.cohort.jobs import DIGITS, job_for, shards_of, start_of
 
 if TYPE_CHECKING:
@@ -258,3 +260,15 @@ def test_another_version_on_the_cluster_is_refused_before_any_training(
     monkeypatch.setattr("fed_compute.simulator.ray.crew.versions", lambda: {"fed-compute": "9.9"})
     with pytest.raises(ClusterUnusable, match=r"has fed-compute .* \(here 9\.9\); install the same"):
         cluster.crew([], size=1)
+
+
+def test_what_a_node_lacks_is_said_with_its_code_and_in_words(cluster: TwoNodes) -> None:
+    from fed_compute.simulator.ray.worker import PieceTrainer
+
+    model = JOB.model.model_copy(update={"name": "somebodys_model"})
+    task = Task(JOB.model_copy(update={"model": model}), JOB.schema_of_model(), Plan.parse("sequential"))
+    numbers = np.arange(1)
+    piece = Piece(slice(0, 1), sources=numbers, rows=numbers, bounds=np.arange(2), seeds=numbers, added=None)
+    base = np.zeros(task.schema.num_parameters, dtype=np.float32)
+    with pytest.raises(RuntimeError, match=r"^model_unknown: .*'somebodys_model'"):
+        PieceTrainer(DIGITS).train(task, base, piece)

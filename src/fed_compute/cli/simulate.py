@@ -103,22 +103,10 @@ def simulate(
     if show_split is not None:
         draw_split(data, show_split, clients=clients, split=split, seed=seed, samples_per_client=samples_per_client)
         return print_line(f"who has what: {show_split}")
-    given: dict[str, Any] = {
-        "clients": clients,
-        "data": data,
-        "behavior": fleet,
-        "seed": seed,
-        "rounds": rounds,
-        "split": split,
-        "samples_per_client": samples_per_client,
-        "plan": plan,
-    }
+    given: dict[str, Any] = {"clients": clients, "data": data, "behavior": fleet, "split": split, "seed": seed}
+    given |= {"rounds": rounds, "samples_per_client": samples_per_client, "plan": plan}
     if sweep:
-        if engine != "local" or address is not None or workers is not None:
-            raise SweepInvalid(
-                "a sweep trains each simulation in a process of this machine: leave out --engine, --address and "
-                "--workers; --at-once says how many run side by side"
-            )
+        _refuse_other_places(engine, address, workers)
         return run_sweep(sweep, at_once=at_once, folder=out or Path("sweep-report"), as_json=as_json, job=spec, **given)
     folder = _folder(out or Path("simulation-report"))
     with _progress(rounds or spec.rounds.total, quiet=as_json) as on_round:
@@ -128,6 +116,14 @@ def simulate(
         print_json({**report.summary(), "report": str(folder), "again": report.setup.command(folder)})
     else:
         _tell(report, folder)
+
+
+def _refuse_other_places(engine: str, address: str | None, workers: int | None) -> None:
+    if engine != "local" or address is not None or workers is not None:
+        raise SweepInvalid(
+            "a sweep trains each simulation in a process of this machine: leave out --engine, --address and --workers; "
+            "--at-once says how many run side by side"
+        )
 
 
 def _require_libraries() -> None:

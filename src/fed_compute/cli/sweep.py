@@ -105,7 +105,7 @@ class _Board:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._all = progress.add_task("sweep", total=None, note="checking every combination")
+        self._all = progress.add_task("sweep", total=1, note="checking every combination")
         self._runs: dict[int, Run] = {}
         self._bars: dict[int, TaskID] = {}
         self._closed: dict[int, int] = {}
@@ -113,7 +113,6 @@ class _Board:
 
     def hear(self, event: "Event") -> None:
         """Show one event."""
-        from fed_compute.simulator.sweeps.design import describe
         from fed_compute.simulator.sweeps.events import Began, Ended, Failed, Planned, RoundEnded
 
         match event:
@@ -122,11 +121,11 @@ class _Board:
                 self._progress.update(self._all, total=sum(run.job.rounds.total for run in runs))
             case Began(number):
                 run, self._closed[number] = self._runs[number], 0
-                name = describe(run.values)[:_LONGEST_NAME]
+                name = run.folder[:_LONGEST_NAME]
                 self._bars[number] = self._progress.add_task("", total=run.job.rounds.total, note=name)
             case RoundEnded(number, row):
                 quality = f"loss {row.loss:.4g}" if row.accuracy is None else f"{row.accuracy:.1%}"
-                name = describe(self._runs[number].values)[:_LONGEST_NAME]
+                name = self._runs[number].folder[:_LONGEST_NAME]
                 self._advance(number, int(row.state == "closed"), note=f"{name}  [bold]{quality}")
             case Ended() | Failed():
                 self._ends.append(event)

@@ -204,8 +204,10 @@ class UpdateValidator:
             StepCountInvalid: if it does not.
         """
         spec = spec_of(admission.job)
+        if not spec.counts_steps:
+            return
         least, limit = spec.training.num_steps(num_samples), spec.training.num_steps(MAX_NUM_SAMPLES)
-        if spec.counts_steps and (num_steps is None or not least <= num_steps <= limit):
+        if num_steps is None or not least <= num_steps <= limit:
             raise StepCountInvalid("missing" if num_steps is None else num_steps, least=least, limit=limit)
 
     def check_values(self, admission: Admission, delta: Vector) -> float:

@@ -63,9 +63,11 @@ def is_finite(vector: npt.NDArray[np.floating]) -> bool:
 def non_finite(vector: npt.NDArray[np.floating]) -> tuple[int, int]:
     """Return how many values are NaN or infinite, and the place of the first (0 if there is none)."""
     count, first = 0, 0
+    if is_finite(vector):
+        return count, first
     for part in blocks(vector.size):
-        if not is_finite(vector[part]):
-            finite = np.isfinite(vector[part])
+        finite = np.isfinite(vector[part])
+        if not finite.all():
             first = first if count else part.start + int(np.argmin(finite))
             count += int(np.count_nonzero(~finite))
     return count, first

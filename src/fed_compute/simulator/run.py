@@ -22,9 +22,10 @@ from fed_compute.protocol.job import JobSpec, default_job, job_given
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
-from fed_compute.simulator.cohort import CohortEngine, Plan
+from fed_compute.simulator.cohort import CohortEngine, Plan, laid_out
 from fed_compute.simulator.cohort.plan import Steady
 from fed_compute.simulator.engines import EngineChoice, plan_named
+from fed_compute.simulator.heap import settled_heap
 from fed_compute.simulator.history import Quality, RoundRow, row_of, with_evaluations
 from fed_compute.simulator.models import Model, start_of, with_model
 from fed_compute.simulator.population import FleetSpec, Population, fleet_given
@@ -107,7 +108,7 @@ def simulate(
     where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
     fleet = fleet_given(behavior)
     spec, cut = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args), Split.parse(split)
-    (schema, start), samples = start_of(spec), load_samples(data)
+    (schema, start), samples = start_of(spec), _shared(load_samples(data))
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
     holdings = holdings_of(setup, samples)
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
@@ -117,6 +118,7 @@ def simulate(
         one_thread(),
         where.open((samples.training,), model=spec.model.name, processes=processes, plan=chosen) as cohort,
         _coordinator(fleet, clock) as core,
+        settled_heap(),
     ):
         workshop = Workshop(spec, schema, population, holdings, cohort if isinstance(engine, str) else engine)
         examiner = _Examiner(core, core.jobs.create(spec, schema=schema, first_model=start), samples)
@@ -274,6 +276,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         trainer.set_threads(before)
+
+
+def _shared(samples: Samples) -> Samples:
+    """Lay what is trained on where other processes can read it."""
+    return replace(samples, training=laid_out(samples.training))
 
 
 def _plan_of(cohort: CohortEngine, chosen: Plan | Steady | None) -> str | None:

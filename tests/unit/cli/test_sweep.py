@@ -1,10 +1,14 @@
 """`fed-compute simulate --sweep`: one table, one document for scripts, and codes that tell of failures."""
 
 import json
+import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from fed_compute.cli import sweep as cli
 from fed_compute.cli.exit_codes import FAILED, INTERRUPTED, MISUSED
 from fed_compute.cli.main import main
 from fed_compute.cli.sweep import _spread
@@ -76,3 +80,16 @@ def test_ctrl_c_shows_what_is_finished(
     monkeypatch.setattr(sweeps, "conduct", stopped)
     assert main(["simulate", *SMALL, "--sweep", "lr=0.1", "--out", str(tmp_path)]) == INTERRUPTED
     assert f"report {tmp_path}/sweep.html" in capsys.readouterr().out
+
+
+def test_the_display_has_a_bar_for_all_and_one_for_each_run_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Console(file=StringIO(), force_terminal=True, width=140)
+    monkeypatch.setattr(cli, "err", screen)
+    words = [*SMALL[:2], "--rounds", "2", *SMALL[4:], "--sweep", "model.args.input_dim=64,63", "--out", str(tmp_path)]
+    assert main(["simulate", *words]) == FAILED
+    assert isinstance(screen.file, StringIO)
+    told = screen.file.getvalue()
+    for seen in ("checking every combination", "model.args.input_dim=64", "1 of 2 done", "2 of 2 done, 1 failed"):
+        assert seen in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", told), seen

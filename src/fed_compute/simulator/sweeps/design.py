@@ -224,6 +224,6 @@ def _told(wrong: Sequence[tuple[Mapping[str, Any], FedComputeError]], grid: Grid
     first = {error.message: values for values, error in reversed(wrong)}
     reasons = [f"{describe(values)}: {message}" for message, values in reversed(first.items())]
     lines = [f"{len(wrong)} of {len(grid)} combinations cannot be simulated:", *reasons[:_MOST_REASONS]]
-    if len(wrong) < len(grid):
+    if any("set rounds.min_updates to" in reason for reason in reasons):
         lines.append("a key with one value, as rounds.min_updates=5, goes for all combinations")
     return "\n".join(lines)

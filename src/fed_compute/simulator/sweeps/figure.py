@@ -120,8 +120,7 @@ def _legend_text(row: Row, curve: Curve, *, has_classes: bool) -> str:
         last = last.replace(" %", "") + (
             f" ± {100 * curve.deviations[-1]:.1f} %" if has_classes else f" ± {curve.deviations[-1]:.2g}"
         )
-    only = next(iter(row.values.values())) if len(row.values) == 1 else None
-    return f"{last}   {row.name if only is None else label(only)}"
+    return f"{last}   {row.legend}"
 
 
 def _dress(figure: "Figure", axes: Any, *, has_classes: bool, unit: str) -> None:
@@ -159,8 +158,9 @@ def _write_legend(figure: "Figure", axis: Any, lasts: Sequence[float], key: str,
 
 
 def _write_title(figure: "Figure", title: str, subtitle: str) -> None:
-    figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=12, weight="bold", color=INK)
-    figure.text(0.01, 0.9, subtitle, fontsize=9, color=FAINT)
+    height = figure.get_size_inches()[1]
+    figure.suptitle(f"{title}\n\n", x=0.01, y=1 - 0.08 / height, ha="left", fontsize=12, weight="bold", color=INK)
+    figure.text(0.01, 1 - 0.33 / height, subtitle, fontsize=9, color=FAINT, va="top")
 
 
 def _time_unit(highest_seconds: float) -> tuple[str, float]:

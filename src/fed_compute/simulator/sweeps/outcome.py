@@ -104,8 +104,13 @@ class Row:
 
     @property
     def name(self) -> str:
-        """The row in words, as a legend shows it."""
+        """The row in words: `lr 0.1, rule robust`."""
         return ", ".join(f"{key} {label(value)}" for key, value in self.values.items()) or "all"
+
+    @property
+    def legend(self) -> str:
+        """The row beside others: of a single key the value is enough."""
+        return label(next(iter(self.values.values()))) if len(self.values) == 1 else self.name
 
     def measure(self, name: str) -> Spread | None:
         """Return one of `MEASURES` over the runs that came to an end; None if it has no value."""

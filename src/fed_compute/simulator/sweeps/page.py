@@ -57,7 +57,7 @@ def _tiles(sweep: "Sweep") -> list[tuple[str, str, str]]:
 
 def _plots(rows: Sequence[Row]) -> list[Plot]:
     has_classes = any(row.measure("accuracy") is not None for row in rows)
-    drawn = [(row.name, curve) for row in rows if (curve := Curve.of(row, has_classes=has_classes)) is not None]
+    drawn = [(row.legend, curve) for row in rows if (curve := Curve.of(row, has_classes=has_classes)) is not None]
     drawn = drawn[:MOST_LINES]
     if not drawn:
         return []
