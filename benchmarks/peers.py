@@ -57,6 +57,8 @@ WARM_UP_ROUNDS = 2
 MEMORY_ROUNDS = 3
 SAMPLE_SECONDS = 0.1
 LONGEST_RUN_SECONDS = 300.0
+PAGE = Path("explanation") / "other-simulators.md"
+BEGIN, END = "<!-- measured: written by make bench-peers -->\n", "<!-- end of measured -->\n"
 INK, FAINT, GREY, BLUE = "#222222", "#6b6b6b", "#c3c3c3", "#0072b2"
 
 
@@ -389,7 +391,34 @@ def _write(report: dict[str, Any], options: argparse.Namespace) -> None:
         options.json.write_text(text)
     if options.docs:
         (options.docs / "pictures" / "peers.json").write_text(text)
+        page = options.docs / PAGE
+        page.write_text(with_measured(page.read_text(), report))
         draw(report["workloads"], report["machine"], options.docs / "pictures" / "peers.png")
+
+
+def with_measured(page: str, report: dict[str, Any]) -> str:
+    """Return the documentation page with the tables of a report between its marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}{as_markdown(report)}{END}{rest.split(END)[1]}"
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """Return the tables of a report for the documentation."""
+    lines = ["", f"Medians of {report['turns']} turns; {report['machine']}; pfl {report['versions'][PFL]}, "]
+    lines[-1] += f"flwr {report['versions'][FLWR]}."
+    for workload, found in report["workloads"].items():
+        lines += ["", f"| {workload} | clients/s, steady | fed-compute : it | with start-up | peak memory, MiB |"]
+        lines += ["|---|---:|---:|---:|---:|"]
+        for name, one in found.items():
+            ratio = "" if name == OURS else f"{one['speed_ratio']:.2f}"
+            rates = f"{one['clients_per_second']:,.0f} | {ratio} | {one['clients_per_second_with_start']:,.0f}"
+            lines += [f"| {name} | {rates} | {one['memory_mib']:,.0f} |"]
+    lines += ["", "| aim | wanted | found | |", "|---|---:|---:|---|"]
+    for aim in report["aims"]:
+        wanted = f"{'≥' if aim['what'] == 'speed' else '≤'} {aim['limit']:g}"
+        verdict = "reached" if aim["is_reached"] else "missed"
+        lines += [f"| {aim['workload']}, {aim['what']} : {aim['beside']} | {wanted} | {aim['ratio']:.2f} | {verdict} |"]
+    return "\n".join(lines) + "\n\n"
 
 
 def draw(workloads: dict[str, dict[str, dict[str, Any]]], machine: str, path: Path) -> None:

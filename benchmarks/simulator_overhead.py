@@ -3,7 +3,7 @@
 Updates go the whole way, from the lease to the next version, through the same code as in a simulation, in batches as
 there: leases, admission, the checks of form and values, the blob's digest, rows and journal, the fold. Nobody trains;
 updates are made beforehand and not counted. Time is processor time of this process, in microseconds for each client
-and round, the median of some rounds:
+and round:
 
     enrol     registering a client, once
     grant     choosing who may have a lease, the lease, its journal line
@@ -18,11 +18,11 @@ Exits with 1 if a client and round of the large model costs more than 120 µs wi
 """
 
 import argparse
+import gc
 import json
 import os
 import platform
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -150,12 +150,14 @@ class Core:
     def measure(self, job: Job, *, rounds: int, alone: bool = False) -> dict[str, float]:
         """Return what each step costs, in microseconds for each client and round, after a round to warm up."""
         keys = self._keys() if alone else {}
-        found: list[dict[str, float]] = []
-        for _ in range(rounds + 1):
-            self._costs.clear()
+        for number in range(rounds + 1):
+            if number == 1:
+                self._costs.clear()
+                gc.collect()
+                gc.freeze()  # as a simulation does
             self._round(job, keys) if alone else self._round_in_batches(job)
-            found.append({step: 1e6 * cost / self._per_round for step, cost in self._costs.items()})
-        return {step: statistics.median(one[step] for one in found[1:]) for step in STEPS}
+        gc.unfreeze()
+        return {step: 1e6 * cost / (rounds * self._per_round) for step, cost in self._costs.items()}
 
     def _round_in_batches(self, job: Job) -> None:
         places = self._rng.choice(len(self._clients), self._per_round, replace=False)

@@ -54,7 +54,9 @@ def test_nothing_to_write_is_fine_and_nothing_asked_for_is_nothing_found(store: 
         records.bulk.add_updates([])
         records.journal.append_all([])
         assert records.bulk.next_update_ids(0) == []
-        assert records.bulk.states([]) == records.bulk.free([], round_.round_id) == records.bulk.tasks([]) == {}
+        assert not records.bulk.states([])
+        assert not records.bulk.free([], round_.round_id)
+        assert not records.bulk.tasks([])
         assert records.updates.counted(job.job_id, [], limit=9) == {}
 
 
@@ -130,8 +132,8 @@ def test_what_the_last_leases_of_many_took_is_what_those_of_each_took(store: Sto
         for number in range(4):
             round_ = records.rounds.add(round_of(job, number=number, state=RoundState.CLOSED))
             for place, name in enumerate(NAMES[number:]):
-                ended = {"state": TaskState.REPORTED, "ended_at": NOW + number + place / 3}
-                records.tasks.add(replace(task_of(round_, name, name=f"t_{number}_{place}"), **ended))
+                lease, end = task_of(round_, name, name=f"t_{number}_{place}"), NOW + number + place / 3
+                records.tasks.add(replace(lease, state=TaskState.REPORTED, ended_at=end))
         records.tasks.add(replace(task_of(elsewhere, NAMES[0]), state=TaskState.REPORTED, ended_at=NOW + 50))
         lost = task_of(round_, NAMES[0], name="t_lost")
         records.tasks.add(replace(lost, state=TaskState.EXPIRED, ended_at=NOW + 60))

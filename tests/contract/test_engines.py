@@ -5,6 +5,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,9 @@ from fed_compute.errors import ClusterUnusable, WorkerLost
 from fed_compute.rounds.records import Entry
 from fed_compute.simulator import simulate
 from fed_compute.simulator.cohort import CohortEngine, CohortResult, Plan, Shard
+from fed_compute.simulator.cohort.calls import Task
 from fed_compute.simulator.population.description import parse_fleet_text
+from fed_compute.simulator.ray.pieces import Piece
 from tests.unit.simulator.cohort.jobs import DIGITS, job_for, shards_of, start_of
 
 if TYPE_CHECKING:
@@ -51,6 +54,9 @@ DRAWN = re.compile(r"(?<=\"key_id\":\")\w+")
 """What the system draws and not the seed: keys, and the names of tasks, by which those of one moment are ordered."""
 PLAN = Plan.parse("stacked:2")
 OBJECT_STORE_BYTES = 80 << 20
+PATIENCE_SECONDS = 600.0
+"""However busy the machine is, nobody begins before all workers are there."""
+ENDING_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -127,28 +133,45 @@ def cluster() -> Iterator[TwoNodes]:
     # isort: split
     from ray.cluster_utils import Cluster
 
-    before = set(psutil.Process().children(recursive=True))
+    before, started = _children(), set[psutil.Process]()
     folder = tempfile.mkdtemp(prefix="fc-ray-")  # short: it holds sockets
+    size = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
+
+    def lose_node(node: Any) -> None:
+        started.update(_children())
+        nodes.remove_node(node, allow_graceful=False)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
+        patch.setattr("fed_compute.simulator.ray.crew._OTHER_WORKERS_SECONDS", PATIENCE_SECONDS)
         nodes = Cluster()
         try:
-            size = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
             nodes.add_node(**size, include_dashboard=False)
             nodes.add_node(**size)
-            yield TwoNodes(
-                nodes.address,
-                partial(RayCrew, address=nodes.address),
-                lambda: nodes.add_node(**size),
-                lambda node: nodes.remove_node(node, allow_graceful=False),
-            )
+            crew = partial(RayCrew, address=nodes.address)
+            yield TwoNodes(nodes.address, crew, lambda: nodes.add_node(**size), lose_node)
         finally:
+            started.update(_children())
             nodes.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
-    left = [one for one in psutil.Process().children(recursive=True) if one not in before]
-    for one in left:
-        one.kill()
+            until = time.monotonic() + ENDING_SECONDS
+            while (left := [one for one in started - before if _lives(one)]) and time.monotonic() < until:
+                time.sleep(0.05)
+            for one in left:
+                one.kill()
     assert left == []
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Say whether a process still does something. Its parent may be gone, and nobody asks how it ended."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
 @pytest.mark.parametrize("mode", ["sync", "fedbuff"])
@@ -237,3 +260,15 @@ def test_another_version_on_the_cluster_is_refused_before_any_training(
     monkeypatch.setattr("fed_compute.simulator.ray.crew.versions", lambda: {"fed-compute": "9.9"})
     with pytest.raises(ClusterUnusable, match=r"has fed-compute .* \(here 9\.9\); install the same"):
         cluster.crew([], size=1)
+
+
+def test_what_a_node_lacks_is_said_with_its_code_and_in_words(cluster: TwoNodes) -> None:
+    from fed_compute.simulator.ray.worker import PieceTrainer
+
+    model = JOB.model.model_copy(update={"name": "somebodys_model"})
+    task = Task(JOB.model_copy(update={"model": model}), JOB.schema_of_model(), Plan.parse("sequential"))
+    numbers = np.arange(1)
+    piece = Piece(slice(0, 1), sources=numbers, rows=numbers, bounds=np.arange(2), seeds=numbers, added=None)
+    base = np.zeros(task.schema.num_parameters, dtype=np.float32)
+    with pytest.raises(RuntimeError, match=r"^model_unknown: .*'somebodys_model'"):
+        PieceTrainer(DIGITS).train(task, base, piece)

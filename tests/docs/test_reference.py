@@ -12,6 +12,7 @@ from fed_compute.protocol.job import Compression, Encoding
 from fed_compute.protocol.retry_window import RETRY_WINDOW
 from fed_compute.rounds.events import EVENTS
 from fed_compute.server.metric_names import METRICS, MetricName
+from fed_compute.simulator.attacks.registry import ATTACKS, attack_settings
 from tests.docs.pages import shown
 from tools.site.catalogue import error_kinds
 from tools.site.commands import commands, help_of, names, parameters
@@ -21,6 +22,7 @@ from tools.site.settings import fleet_sections, job_keys, job_sections, settings
 
 SETTINGS = {**settings_of(CoordinatorSettings), **settings_of(ClientSettings)}
 JOB_KEYS = [(name, key, field) for name, section in job_sections() for key, field in job_keys(section).items()]
+FLEET_KEYS = [(name, key, field) for name, section in fleet_sections() for key, field in section.model_fields.items()]
 COMMANDS = dict(commands())
 OPERATIONS = {f"{method} {path}": operation for method, path, operation in operations()}
 NOT_FOR_PROGRAMS = ("/ui/", "/static/")
@@ -42,11 +44,21 @@ def test_every_key_of_a_job_file_says_what_it_means(section: str, key: str) -> N
     assert f"| `{key}` |" in part.partition("\n## ")[0]
 
 
-def test_every_key_of_a_fleet_file_is_told() -> None:
+@pytest.mark.parametrize(("section", "key"), [(section, key) for section, key, _ in FLEET_KEYS])
+def test_every_key_of_a_fleet_file_says_what_it_means(section: str, key: str) -> None:
+    (field,) = [field for where, name, field in FLEET_KEYS if (where, name) == (section, key)]
+    assert field.description, f"{section}.{key}: give the field a description"
     page = shown("reference/fleet-file.md")
-    keys = {key for _, section in fleet_sections() for key in section.model_fields}
-    assert len(keys) > 15
-    assert [key for key in keys if not re.search(rf"^(\| `{key}` \||## `([a-z]+\.)?{key}`$)", page, re.MULTILINE)] == []
+    is_table = f"\n## `{f'{section}.{key}'.lstrip('.')}`\n" in page
+    part = page.partition(f"## `{section}`" if section else "## Outside of all tables")[2].partition("\n## ")[0]
+    assert is_table or re.search(rf"^\| `{key}` \|.*\S \|$", part, re.MULTILINE)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_every_attack_is_told_with_its_settings(attack: str) -> None:
+    (row,) = re.findall(rf"^\| `{attack}` \|.*$", shown("reference/fleet-file.md"), re.MULTILINE)
+    assert all(f"`{name}" in row for name in attack_settings(attack))
+    assert row.rstrip(" |").endswith(".")
 
 
 @pytest.mark.parametrize("words", COMMANDS)

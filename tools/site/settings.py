@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, get_args
 
 from pydantic import AliasChoices, BaseModel
@@ -13,6 +14,7 @@ from fed_compute.client.config import ClientSettings
 from fed_compute.coordinator.settings import CoordinatorSettings
 from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec
+from fed_compute.simulator.attacks.registry import ATTACKS, attack_settings
 from fed_compute.simulator.population import FleetSpec
 from tools.site.markdown import code, plain, table
 from tools.site.schemas import kind
@@ -82,14 +84,39 @@ def fleet_file() -> str:
     for title, section in fleet_sections():
         schema = section.model_json_schema()
         rows = [
-            (code(key), kind(schema["properties"][key], schema.get("$defs")), code(_default(field)))
+            (
+                code(key),
+                kind(schema["properties"][key], schema.get("$defs")),
+                "required" if field.is_required() else code(_default(field)),
+                plain(field.description),
+            )
             for key, field in section.model_fields.items()
             if not _tables(field)
         ]
         heading = f"## `{title}`" if title else "## Outside of all tables"
         about = inspect.getdoc(section) or ""
-        parts.append(f"{heading}\n\n{about}\n\n{table(('key', 'values', 'default'), rows)}")
-    return "\n\n".join(parts)
+        parts.append(f"{heading}\n\n{about}\n\n{table(('key', 'values', 'default', 'meaning'), rows)}")
+    return "\n\n".join([*parts, _attacks()])
+
+
+def _attacks() -> str:
+    rows = [
+        (
+            code(name),
+            ", ".join(
+                code(setting if value is None else f"{setting} = {value:g}")
+                for setting, value in attack_settings(name).items()
+            ),
+            plain(_first_sentence(make.func if isinstance(make, partial) else make)),
+        )
+        for name, make in ATTACKS.items()
+    ]
+    about = "`attack` of `[[attacker]]`, and its `settings`."
+    return f"## Attacks\n\n{about}\n\n{table(('attack', 'settings', 'what'), rows)}"
+
+
+def _first_sentence(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n\n")[0].replace("\n", " ")
 
 
 def _tables(field: FieldInfo) -> list[type[BaseModel]]:

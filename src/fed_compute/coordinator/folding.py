@@ -35,6 +35,8 @@ from fed_compute.protocol.updates import DecodedUpdate, decode_update
 from fed_compute.rounds.records import Job, Update
 from fed_compute.storage.blobs import BlobStore
 
+_ENCODINGS, _COMPRESSIONS = get_args(Encoding), get_args(Compression)
+
 
 def new_aggregator(job: Job, *, folder: Path) -> Aggregator:
     """Return an empty aggregator with the job's rule and server optimiser.
@@ -211,7 +213,7 @@ def stored_update(job: Job, blobs: BlobStore, update: Update) -> DecodedUpdate:
         BlobMissing, BlobCorrupt: if its body is not what was accepted.
         InvariantBroken: if it is recorded in a form that is none.
     """
-    if update.encoding not in get_args(Encoding) or update.compression not in get_args(Compression):
+    if update.encoding not in _ENCODINGS or update.compression not in _COMPRESSIONS:
         form = f"encoding {update.encoding!r} and compression {update.compression!r}"
         raise InvariantBroken(f"update {update.update_id} is recorded with {form}, of which one is unknown")
     schema, body = schema_of(job), blobs.get(update.digest)

@@ -71,14 +71,6 @@ class Admission:
     limits: UpdateLimits
 
 
-@dataclass(frozen=True, slots=True)
-class Admissions:
-    """Who of many may send, in their order, or why not; and the journal's newest entry when that was looked up."""
-
-    each: Sequence[Admission | FedComputeError]
-    as_of: int
-
-
 class UpdateValidator:
     """Runs the six checks. Writes nothing."""
 
@@ -124,15 +116,14 @@ class UpdateValidator:
 
         return self._admit(find)
 
-    def admit_all(self, senders: Sequence[tuple[ClientId, TaskId]]) -> Admissions:
+    def admit_all(self, senders: Sequence[tuple[ClientId, TaskId]]) -> list[Admission | FedComputeError]:
         """Run checks 2 to 4 for the tasks of senders that are known to be who they say: check 1 is the caller's.
 
         Cost: three statements for thousands of them. What `admit_by_task` would raise stands in its sender's place.
         """
         with self._store.snapshot() as records:
-            as_of = records.journal.last_seq()
-            states = records.bulk.states(client_id for client_id, _ in senders)
-            tasks = records.bulk.tasks(task_id for _, task_id in senders)
+            states = records.bulk.states([client_id for client_id, _ in senders])
+            tasks = records.bulk.tasks([task_id for _, task_id in senders])
             found: list[tuple[Task, Job] | FedComputeError] = []
             rounds, jobs = dict[RoundId, Round](), dict[JobId, Job]()
             for client_id, task_id in senders:
@@ -147,11 +138,10 @@ class UpdateValidator:
                         jobs[task.job_id] = records.jobs.get(task.job_id)
                     found.append(_open_or_refusal(task, rounds[task.round_id]) or (task, jobs[task.job_id]))
         limits = {round_id: self._limits.of(jobs[round_.job_id], round_id) for round_id, round_ in rounds.items()}
-        each = [
+        return [
             one if isinstance(one, FedComputeError) else self._within_rate(*one, limits[one[0].round_id])
             for one in found
         ]
-        return Admissions(each, as_of)
 
     def _within_rate(self, task: Task, job: Job, limits: UpdateLimits) -> Admission | RateLimited:
         try:
@@ -214,8 +204,10 @@ class UpdateValidator:
             StepCountInvalid: if it does not.
         """
         spec = spec_of(admission.job)
+        if not spec.counts_steps:
+            return
         least, limit = spec.training.num_steps(num_samples), spec.training.num_steps(MAX_NUM_SAMPLES)
-        if spec.counts_steps and (num_steps is None or not least <= num_steps <= limit):
+        if num_steps is None or not least <= num_steps <= limit:
             raise StepCountInvalid("missing" if num_steps is None else num_steps, least=least, limit=limit)
 
     def check_values(self, admission: Admission, delta: Vector) -> float:

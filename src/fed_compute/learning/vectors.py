@@ -53,10 +53,17 @@ def require_shape(vector: npt.NDArray[np.floating], size: int, *, what: str) -> 
         raise UpdateShapeMismatch(what, got=vector.shape, want=(size,))
 
 
+def is_finite(vector: npt.NDArray[np.floating]) -> bool:
+    """Say whether no value is NaN or infinite."""
+    if loops := compiled_loops(vector):
+        return bool(loops.all_finite(vector))
+    return all(bool(np.isfinite(vector[part]).all()) for part in blocks(vector.size))
+
+
 def non_finite(vector: npt.NDArray[np.floating]) -> tuple[int, int]:
     """Return how many values are NaN or infinite, and the place of the first (0 if there is none)."""
     count, first = 0, 0
-    if (loops := compiled_loops(vector)) and loops.all_finite(vector):
+    if is_finite(vector):
         return count, first
     for part in blocks(vector.size):
         finite = np.isfinite(vector[part])

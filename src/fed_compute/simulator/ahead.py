@@ -1,6 +1,7 @@
 """Makes updates in cohorts: those that arrive now, and with them those that will arrive next from the same base."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from fed_compute.client.finishing import LeftBehind
@@ -19,6 +20,18 @@ AHEAD_BYTES = 256 << 20
 _EMPTY = Made(b"", LeftBehind())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _InTheMaking:
+    """Updates from one base, and whose they are; the next one last."""
+
+    shifts: list[Shift]
+    updates: Iterator[Made | None]
+
+    def take(self) -> tuple[Shift, Made | None]:
+        """Make the next one."""
+        return self.shifts.pop(), next(self.updates)
+
+
 class Ahead:
     """Keeps the updates that were begun and have not arrived yet."""
 
@@ -26,7 +39,7 @@ class Ahead:
         self._core = core
         self._timeline = timeline
         self._workshop = workshop
-        self._making: list[Iterator[tuple[Shift, Made | None]]] = []
+        self._making: list[_InTheMaking] = []
         self._begun: set[TaskId] = set()
         self._made: dict[TaskId, Made | None] = {}
 
@@ -69,17 +82,17 @@ class Ahead:
     def _begin(self, group: Sequence[Shift], base_version: int, *, job: JobId) -> None:
         found, base, control = self._base(job, base_version)
         orders = [self._order(found, shift) for shift in group]
-        self._making.append(zip(group, self._workshop.make(base, orders, control=control), strict=True))
+        self._making.append(_InTheMaking(list(group[::-1]), self._workshop.make(base, orders, control=control)))
         self._begun |= {shift.task.task_id for shift in group}
 
     def _make_next(self) -> None:
         """Make the next of the updates that were begun; keep it if somebody still wants it."""
-        found = next(self._making[0], None)
-        if found is None:
-            del self._making[0]
-        elif (task_id := found[0].task.task_id) in self._begun:
-            self._begun.remove(task_id)
-            self._made[task_id] = found[1]
+        shift, made = self._making[0].take()
+        if not self._making[0].shifts:
+            del self._making[0]  # and with it what was trained
+        if shift.task.task_id in self._begun:
+            self._begun.remove(shift.task.task_id)
+            self._made[shift.task.task_id] = made
 
     def _is_known(self, shift: Shift) -> bool:
         return shift.task.task_id in self._begun or shift.task.task_id in self._made

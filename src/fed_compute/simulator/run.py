@@ -1,5 +1,6 @@
 """`simulate`: a job, many virtual clients and the real coordinator, in one call."""
 
+import difflib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +22,10 @@ from fed_compute.protocol.job import JobSpec, default_job, job_given
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, Version
-from fed_compute.simulator.cohort import CohortEngine, Plan
+from fed_compute.simulator.cohort import CohortEngine, Plan, laid_out
 from fed_compute.simulator.cohort.plan import Steady
 from fed_compute.simulator.engines import EngineChoice, plan_named
+from fed_compute.simulator.heap import settled_heap
 from fed_compute.simulator.history import Quality, RoundRow, row_of, with_evaluations
 from fed_compute.simulator.models import Model, start_of, with_model
 from fed_compute.simulator.population import FleetSpec, Population, fleet_given
@@ -106,15 +108,17 @@ def simulate(
     where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
     fleet = fleet_given(behavior)
     spec, cut = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args), Split.parse(split)
-    (schema, start), samples = start_of(spec), load_samples(data)
+    (schema, start), samples = start_of(spec), _shared(load_samples(data))
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
     holdings = holdings_of(setup, samples)
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
+    _check_possible(spec, population)
     clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
     with (
         one_thread(),
         where.open((samples.training,), model=spec.model.name, processes=processes, plan=chosen) as cohort,
         _coordinator(fleet, clock) as core,
+        settled_heap(),
     ):
         workshop = Workshop(spec, schema, population, holdings, cohort if isinstance(engine, str) else engine)
         examiner = _Examiner(core, core.jobs.create(spec, schema=schema, first_model=start), samples)
@@ -224,6 +228,25 @@ def resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int,
     return spec.model_copy(update={"seed": seed, "rounds": section})
 
 
+def _check_possible(job: JobSpec, population: Population) -> None:
+    """Raise SimulationImpossible if no round could end, or the job asks for what virtual clients do not do."""
+    if job.audits.auditors:
+        raise SimulationImpossible(
+            f"audits.auditors is {job.audits.auditors}; virtual clients audit nobody, set it to 0"
+        )
+    if job.rounds.min_updates > len(population):
+        raise SimulationImpossible(
+            f"rounds.min_updates is {job.rounds.min_updates} and clients is {len(population)}: no round could ever "
+            "close; raise clients, or lower min_updates"
+        )
+    trusted = job.aggregation.trusted_client
+    if trusted is not None and trusted not in population.names:
+        example = difflib.get_close_matches(trusted, population.names[:1000], n=1, cutoff=0.0)[0]
+        raise SimulationImpossible(
+            f"aggregation.trusted_client {trusted!r} is no virtual client; they are called as {example!r} is"
+        )
+
+
 @contextmanager
 def _coordinator(fleet: FleetSpec, clock: ManualClock) -> Iterator[Coordinator]:
     """Open a coordinator whose records and blobs are in memory; its folder holds a pepper and nothing else."""
@@ -253,6 +276,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         trainer.set_threads(before)
+
+
+def _shared(samples: Samples) -> Samples:
+    """Lay what is trained on where other processes can read it."""
+    return replace(samples, training=laid_out(samples.training))
 
 
 def _plan_of(cohort: CohortEngine, chosen: Plan | Steady | None) -> str | None:

@@ -16,7 +16,7 @@ from fed_compute.coordinator.recipes import task_seed
 from fed_compute.errors import TrainingDiverged, UpdateNotFinite
 from fed_compute.ids import ClientId
 from fed_compute.learning.control_variates import correction
-from fed_compute.learning.vectors import Vector
+from fed_compute.learning.vectors import Vector, is_finite
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.messages import MAX_LOSS, Recipe
 from fed_compute.protocol.schema import ParameterSchema
@@ -249,13 +249,15 @@ class Workshop:
     def _lie(
         self, attack: Attack, honest: Deltas, own: Vector, count: int, *, num_clients: int, seed: int
     ) -> tuple[Vector, int]:
+        known = honest if len(honest) else own[None]  # among liars alone, what they would send if they were honest
+        num_attackers = max(1, num_clients - len(honest))
         view = View(
-            honest if len(honest) else own[None],
+            known,
             own,
             self._last_step,
             num_samples=count,
-            num_clients=num_clients,
-            num_attackers=max(1, num_clients - len(honest)),
+            num_clients=len(known) + num_attackers,
+            num_attackers=num_attackers,
         )
         sent = attack.send(view, np.random.default_rng(seed))
         return sent.delta, sent.num_samples
@@ -303,7 +305,7 @@ def _begun(
 
 def _honest(trained: Trained, attacks: Sequence[Attack | None]) -> Deltas:
     """Return the deltas of those who do not attack and whose training stayed finite."""
-    sound = np.isfinite(trained.losses) & np.isfinite(trained.deltas).all(axis=1)
+    sound = np.isfinite(trained.losses) & [is_finite(delta) for delta in trained.deltas]
     return trained.deltas[[attack is None and fine for attack, fine in zip(attacks, sound, strict=True)]]
 
 
@@ -319,7 +321,7 @@ def _relabelled(shard: Shard, attack: Attack | None) -> Shard:
 
 def _lied(order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float]) -> Made | None:
     """Return a lie as it is sent: cut to what its round allows, unless it is not finite."""
-    limit = order.max_norm if np.isfinite(delta).all() else None
+    limit = order.max_norm if is_finite(delta) else None
     try:
         return Made(finish(delta, recipe, says, client_id=order.client_id, limit=limit).body, LeftBehind())
     except (TrainingDiverged, UpdateNotFinite):

@@ -25,7 +25,7 @@ from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.timeline import Kind, Shift, Timeline
 from fed_compute.simulator.training import Workshop
 
-SENT_AT_ONCE = 20
+SENT_AT_ONCE = 25
 """So many updates are taken in by the coordinator at once, while others train those behind them."""
 REFUSED_REST_SECONDS = 60.0
 """How long a client rests whose update was refused, before it takes new work."""

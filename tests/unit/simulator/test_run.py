@@ -15,11 +15,13 @@ from fed_compute.errors import (
     FleetInvalid,
     JobFileInvalid,
     ModelMismatch,
+    ModelUnknown,
     SimulationImpossible,
 )
 from fed_compute.protocol.job import load_job
 from fed_compute.protocol.messages import Recipe
 from fed_compute.simulator import Report, simulate
+from fed_compute.simulator.attacks import ATTACKS
 from fed_compute.simulator.population.description import FleetSpec, parse_fleet_text
 from fed_compute.simulator.run import MOST_ABANDONED
 
@@ -163,6 +165,14 @@ def test_measuring_clients_drop_out_like_others_and_are_replaced(mode: str) -> N
     assert sum(clients) > len(clients), "half of them vanish"
 
 
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
+def test_a_batch_of_nothing_but_liars_is_no_accident(attack: str) -> None:
+    fleet = parse_fleet_text(f'[[device]]\nname = "pc"\n[[attacker]]\nattack = "{attack}"\nshare = 0.8\n')
+    spec = job(total=2, evaluation={"every_rounds": 0})
+    spec["rounds"] |= {"target_updates": 2, "min_updates": 1}
+    assert run(spec, behavior=fleet, clients=10).num_attackers == 8
+
+
 def test_a_night_without_clients_is_waited_out() -> None:
     night = "availability = { fraction = 0.2, peak_hour = 12.0, spread_hours = 0.1 }"
     report = run(job(total=1), behavior=parse_fleet_text(f'[[device]]\nname = "pc"\n{night}'))
@@ -209,13 +219,31 @@ def test_a_regression_has_a_loss_and_no_accuracy() -> None:
     [
         ({"spec": {"rouds": {}}}, JobFileInvalid, "did you mean 'rounds'"),
         ({"behavior": "stabel"}, FleetInvalid, "did you mean 'stable'"),
-        ({"split": "dirichlt"}, SimulationImpossible, r"dirichlet:0\.3"),
+        ({"spec": {"audits": {"auditors": 2}}}, SimulationImpossible, r"audits\.auditors is 2"),
+        (
+            {"spec": {"aggregation": {"rule": "fltrust", "trusted_client": "bob"}}},
+            SimulationImpossible,
+            r"aggregation\.trusted_client 'bob' is no virtual client; they are called as 'pc-",
+        ),
+        ({"spec": {"rounds": {"min_updates": 9}}, "clients": 8}, SimulationImpossible, r"rounds\.min_updates is 9"),
+        ({"spec": {"training": {"optimizer": "sdg"}}}, JobFileInvalid, "did you mean 'sgd'"),
+        ({"spec": {"model": {"name": "simple_mpl"}}}, ModelUnknown, "did you mean 'simple_mlp'"),
+        (
+            {"spec": {"model": {"name": "linear", "args": {"input_dim": 64, "output_dims": 10}}}},
+            JobFileInvalid,
+            r"model\.args\.output_dim of linear: it is missing",
+        ),
+        ({"split": "dirichlt"}, SimulationImpossible, r"did you mean 'dirichlet:0\.3'"),
+        ({"split": "dirichlet=1"}, SimulationImpossible, r"did you mean 'dirichlet:0\.3'"),
+        ({"split": "shards:1.5"}, SimulationImpossible, r"shards takes a whole number from 1 .* found '1\.5'"),
+        ({"split": "iid:3"}, SimulationImpossible, "iid takes no number"),
+        ({"data": "mine.csv"}, DatasetInvalid, r"did you mean 'csv:mine\.csv'"),
         ({"data": "digts"}, DatasetInvalid, "did you mean 'digits'"),
         ({"clients": 0}, SimulationImpossible, "clients is 0"),
         ({"samples_per_client": 0}, SimulationImpossible, "samples_per_client is 0"),
         ({"rounds": 0}, SimulationImpossible, "rounds is 0"),
         ({"seed": -1}, SimulationImpossible, "seed is -1"),
-        ({"plan": "staked"}, CohortUnsupported, "no training path"),
+        ({"plan": "staked:3"}, CohortUnsupported, "no training path, did you mean 'stacked'"),
         ({"data": (np.zeros((9, 2)), np.zeros(9, dtype=int))}, ModelMismatch, "2 values"),
     ],
 )

@@ -1,9 +1,11 @@
 """A virtual client sends what a real one would send, also where that follows from its earlier updates."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from fed_compute.client.datasets import Dataset, split_holdout
@@ -109,3 +111,27 @@ def test_virtual_clients_send_and_remember_what_real_ones_do(
             assert (virtual.left.residual is None) == (wanted.left.residual is None) == (encoding == "f32")
             assert virtual.body not in earlier
             earlier.append(virtual.body)
+
+
+@dataclass(frozen=True)
+class Canned:
+    """An engine that trains nobody: it gives what it was given."""
+
+    deltas: npt.NDArray[np.float32]
+    losses: npt.NDArray[np.float64]
+
+    def train(self, *_given: object, **_named: object) -> "Canned":
+        return self
+
+
+def test_an_update_that_is_not_finite_is_not_sent_though_its_loss_is() -> None:
+    job = job_with("f32", {"lr": 0.1})
+    size, fleet = job.schema_of_model().num_parameters, parse_fleet_text('[[device]]\nname = "pc"')
+    population = Population(fleet, CLIENTS, seed=0, began_at=0.0)
+    holdings = Holdings(blobs(60, seed=0), CLIENTS, Split("iid"), seed=0)
+    orders = [Order(client, population.names[client], 1, MAX_NORM, 10**7) for client in range(CLIENTS)]
+    deltas = np.random.default_rng(0).standard_normal((CLIENTS, size)).astype(np.float32)
+    deltas[1, -1] = np.nan
+    workshop = Workshop(job, job.schema_of_model(), population, holdings, Canned(deltas, np.ones(CLIENTS)))
+    made = workshop.make(np.zeros(size, dtype=np.float32), orders)
+    assert [one is None for one in made] == [False, True, False]

@@ -51,7 +51,7 @@ class BulkAssigner:
             job: whose round.
             heartbeats: those of them that will send heartbeats; the others hold their lease until the hard deadline.
         """
-        with self._store.transaction() as records:
+        with self._store.batch() as records:
             found, round_ = records.jobs.get(job), records.rounds.live(job)
             if round_ is None or found.state is not JobState.RUNNING or self._waits(records, round_, found):
                 return None

@@ -77,12 +77,11 @@ class BulkPipeline:
         there; what is too late is recorded as late.
         """
         admitted = self._validator.admit_all([(one.client_id, one.task_id) for one in deliveries])
-        items = [self._look_inside(*pair) for pair in zip(deliveries, admitted.each, strict=True)]
+        items = [self._look_inside(*pair) for pair in zip(deliveries, admitted, strict=True)]
         answers: list[Answer] = []
         while len(answers) < len(items):
-            with self._store.transaction() as records:
-                tasks = _tasks_now(records, items[len(answers) :], as_of=admitted.as_of)
-                answers += _Batch(records, self._blobs, self._rounds, items[len(answers) :], tasks).commit()
+            with self._store.batch() as records:
+                answers += _Batch(records, self._blobs, self._rounds, items[len(answers) :]).commit()
         return answers
 
     def _look_inside(self, delivery: Delivery, admission: Admission | FedComputeError) -> _Item:
@@ -101,19 +100,12 @@ class BulkPipeline:
 class _Batch:
     """One transaction: judges items, in order, until their round moves on or another round counts one."""
 
-    def __init__(
-        self,
-        records: Records,
-        blobs: BlobStore,
-        rounds: RoundManager,
-        items: Sequence[_Item],
-        tasks: dict[TaskId, Task],
-    ) -> None:
+    def __init__(self, records: Records, blobs: BlobStore, rounds: RoundManager, items: Sequence[_Item]) -> None:
         self._records = records
         self._blobs = blobs
         self._rounds = rounds
         self._items = items
-        self._tasks = tasks
+        self._tasks = records.bulk.tasks([item.delivery.task_id for item in items])
         self._counting: dict[RoundId, Round] = {}
         self._stand: _Stand | None = None
         self._new: dict[TaskId, Callable[[UpdateId], Update]] = {}
@@ -233,20 +225,6 @@ class _Batch:
             return one
         base_version = 0 if self._stand is None else self._stand.round.base_version
         return accepted_line(updates[one], self._tasks[one], base_version=base_version)
-
-
-def _tasks_now(records: Records, items: Sequence[_Item], *, as_of: int) -> dict[TaskId, Task]:
-    """Return the tasks of deliveries, of which those admitted were read when the journal's newest entry was `as_of`.
-
-    They are read again if anything has happened since: no task changes its state without an entry.
-    """
-    known: dict[TaskId, Task] = {}
-    if records.journal.last_seq() == as_of:
-        known = {
-            item.admission.task.task_id: item.admission.task for item in items if isinstance(item.admission, Admission)
-        }
-    unknown = [item.delivery.task_id for item in items if item.delivery.task_id not in known]
-    return known | records.bulk.tasks(unknown) if unknown else known
 
 
 @dataclass(slots=True)

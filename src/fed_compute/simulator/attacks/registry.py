@@ -1,8 +1,9 @@
 """Attacks by name. The names are public: experiments and fleet descriptions use them, so they never change."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from inspect import signature
 
 from fed_compute.errors import AttackInvalid
 from fed_compute.simulator.attacks.attack import Attack
@@ -33,14 +34,33 @@ def attack_named(name: str, **settings: float) -> Attack:
     """Return the attack of a name, with its settings changed: `attack_named("ipm", epsilon=0.5)`.
 
     Raises:
-        AttackInvalid: if there is no such attack, or it has no such setting.
+        AttackInvalid: if there is no such attack or no such setting of it, naming the nearest one and all; or if a
+            setting is no whole number and has to be one.
     """
     make = ATTACKS.get(name)
     if make is None:
-        nearest = difflib.get_close_matches(name, ATTACKS, n=1, cutoff=0.5)
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
-        raise AttackInvalid(f"attack {name[:80]!r} is unknown{hint} known: {', '.join(ATTACKS)}")
-    try:
-        return make(**settings)
-    except TypeError as error:
-        raise AttackInvalid(f"attack {name} does not take the settings {sorted(settings)}: {error}") from error
+        raise AttackInvalid(f"attack {name[:80]!r} is unknown{_nearest(name, ATTACKS)} known: {', '.join(ATTACKS)}")
+    known = attack_settings(name)
+    if unknown := next((setting for setting in settings if setting not in known), None):
+        takes = f"known: {', '.join(known)}" if known else "it has none"
+        raise AttackInvalid(f"attack {name} has no setting {unknown[:80]!r}{_nearest(unknown, known)} {takes}")
+    return make(**{setting: _as_taken(name, setting, value, known[setting]) for setting, value in settings.items()})
+
+
+def attack_settings(name: str) -> dict[str, float | None]:
+    """Return the settings of a known attack, and their usual values; None is one that follows from the round."""
+    return {setting: found.default for setting, found in signature(ATTACKS[name]).parameters.items()}
+
+
+def _as_taken(attack: str, setting: str, value: float, usual: float | None) -> float:
+    """Return a value of a setting; a whole number where the usual one is."""
+    if not isinstance(usual, int):
+        return value
+    if value != int(value) or value < 0:
+        raise AttackInvalid(f"setting {setting} of attack {attack} is {value:g}, wanted a whole number from 0")
+    return int(value)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean {found[0]!r}?" if found else ";"

@@ -9,7 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from fed_compute.client.datasets import Dataset
 from fed_compute.errors import WorkerLost
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
+from fed_compute.simulator.cohort.library import LaidOut, put, room_of
 from fed_compute.simulator.cohort.memory import Place, Segment, room_for
 from fed_compute.simulator.cohort.messages import COPIED, READY, Order, SharedDataset, send_order
 from fed_compute.simulator.cohort.training import GroupTrainer
@@ -42,6 +43,12 @@ class _Work:
     groups: Sequence[slice]
     each: int
     shared: npt.NDArray[np.float64]
+    taken: list[int] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all its numbers were taken in."""
+        return len(self.taken) * self.each >= len(self.groups)
 
     def train(self, number: int) -> None:
         """Do what a number stands for."""
@@ -51,6 +58,7 @@ class _Work:
 
     def taken_in(self, numbers: Sequence[int]) -> list[slice]:
         """Return the groups of numbers that are done, their losses in the call."""
+        self.taken.extend(numbers)
         found = [group for number in numbers for group in self._of(number)]
         for group in found:
             places = self.call.places[group]
@@ -75,8 +83,13 @@ class Crew:
         self._busy: list[_Worker] = []
         self._work: _Work | None = None
         self._desk = Segment(0)
-        self._library = Segment(sum(_room_for(dataset) for dataset in datasets))
-        self._shared = {dataset: _put(self._library, dataset) for dataset in datasets}
+        loose = [dataset for dataset in datasets if not isinstance(dataset, LaidOut)]
+        library = Segment(sum(room_of(dataset) for dataset in loose))
+        lying = [dataset for dataset in datasets if isinstance(dataset, LaidOut)]
+        self._shelves = [library, *(dataset.segment for dataset in lying)]
+        self._shared: dict[Dataset, SharedDataset] = {dataset: put(library, dataset) for dataset in loose} | {
+            one: one.shared for one in lying
+        }
         self._end = weakref.finalize(self, _end, self._workers, self._queue)
 
     def begin(self, task: Task, call: Call, trainer: GroupTrainer, lent: tuple[Segment, Place], *, wait: bool) -> None:
@@ -111,7 +124,10 @@ class Crew:
             if not done and (number := take(self._queue.take_fd)) is not None:
                 self._work.train(number)
                 done = [number]
-            return self._work.taken_in(done or self._hear(wait=True))
+            groups = self._work.taken_in(done or self._hear(wait=True))
+            if self._work.is_done:
+                self._work = None  # others may have its memory
+            return groups
 
     def close(self) -> None:
         """End the processes at once. Closing again does nothing."""
@@ -151,13 +167,13 @@ class Crew:
         arrays = {name: getattr(call, name) for name in COPIED if getattr(call, name) is not None}
         visiting = [dataset for dataset in call.datasets if dataset not in self._shared]
         num_bytes = sum(room_for(one.shape, one.dtype) for one in [*arrays.values(), call.losses])
-        num_bytes += sum(_room_for(dataset) for dataset in visiting)
+        num_bytes += sum(room_of(dataset) for dataset in visiting)
         self._desk = self._desk.cleared() if self._desk.num_bytes >= num_bytes else Segment(num_bytes)
         places = {name: self._desk.copy(array) for name, array in arrays.items()}
         losses, place = self._desk.array(call.losses.shape, np.float64)
         places |= {"losses": place, "deltas": deltas}
-        datasets = [self._shared.get(dataset) or _put(self._desk, dataset) for dataset in call.datasets]
-        return Order(task, places, datasets, [self._library, self._desk, segment]), losses
+        datasets = [self._shared.get(dataset) or put(self._desk, dataset) for dataset in call.datasets]
+        return Order(task, places, datasets, [*self._shelves, self._desk, segment]), losses
 
 
 def _start(queue_fd: int) -> _Worker:
@@ -213,11 +229,3 @@ def _end(workers: Sequence[_Worker], queue: WorkQueue) -> None:
         worker.channel.close()
         worker.said.close()
     queue.close()
-
-
-def _room_for(dataset: Dataset) -> int:
-    return room_for(dataset.x.shape, dataset.x.dtype) + room_for(dataset.y.shape, dataset.y.dtype)
-
-
-def _put(segment: Segment, dataset: Dataset) -> SharedDataset:
-    return SharedDataset(segment.copy(dataset.x), segment.copy(dataset.y), dataset.name)

@@ -7,25 +7,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Protocol, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from fed_compute.client.datasets import Dataset
-from fed_compute.client.models import build_model
 from fed_compute.client.trainer import Device, choose_device, set_threads
-from fed_compute.client.trainer_checks import check_data
 from fed_compute.errors import CohortUnsupported, ModelMismatch
-from fed_compute.protocol.job import JobSpec, Loss, ModelSection
-from fed_compute.protocol.messages import Recipe
+from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.schema import ParameterSchema, Vector
 from fed_compute.simulator.cohort.arranging import arrange
 from fed_compute.simulator.cohort.calibration import Calibration, calibrate, check, fitting_clients, settle
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.crew import Crew
+from fed_compute.simulator.cohort.data_checks import DataChecks
 from fed_compute.simulator.cohort.effort import CohortResult, Effort, Step
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
 from fed_compute.simulator.cohort.origins import origin_of, why_only_here
@@ -90,8 +86,7 @@ class CohortEngine:
         self._given_plan = plan
         self._trainers = Trainers(self._device)
         self._tasks: list[tuple[Task, Calibration]] = []
-        self._fitting: WeakKeyDictionary[Dataset, list[tuple[ModelSection, Loss]]] = WeakKeyDictionary()
-        self._probe: tuple[ModelSection, nn.Module] | None = None
+        self._data_checks = DataChecks()
         self._lender = Lender()
         self._crew: Crew | None = None
         self._running: Effort | None = None
@@ -164,7 +159,7 @@ class CohortEngine:
         call = arrange(
             base, shards, seeds, recipe.training, known=self._datasets, deltas=deltas, losses=losses, added=added
         )
-        self._check_data(call, recipe, schema)
+        self._data_checks.require_fit(call, recipe, schema)
         with _repeatable(self._device):
             step = self._start(self._task_of(recipe, schema, call), call, lent)
         self._running = Effort(CohortResult(deltas, losses), call.places, lambda: self._go_on(step))
@@ -236,17 +231,6 @@ class CohortEngine:
             check(call, Task(job, schema, calibration.plan), self._device)
         self._tasks.append((Task(job, schema, calibration.plan, origin_of(job.model.name)), calibration))
         return self._tasks[-1][0]
-
-    def _check_data(self, call: Call, job: JobSpec, schema: ParameterSchema) -> None:
-        """Check each data set that is used, once for each model and loss."""
-        need = (job.model, job.training.loss)
-        used = [call.datasets[number] for number in np.unique(call.sources)]
-        if unchecked := [dataset for dataset in used if need not in self._fitting.get(dataset, [])]:
-            if self._probe is None or self._probe[0] != job.model:
-                self._probe = job.model, build_model(Recipe.of(job, schema, seed=0))
-            for dataset in unchecked:
-                check_data(self._probe[1], job.training.loss, dataset)
-                self._fitting.setdefault(dataset, []).append(need)
 
     def _room(self, count: int, length: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Lent | None]:
         """Return room for deltas and losses, and where the deltas lie if other processes can write there."""

@@ -52,6 +52,10 @@ class Segment:
         array[...] = values
         return place
 
+    def at(self, place: Place) -> npt.NDArray[Any]:
+        """Return the array at a place of this segment."""
+        return mapped(self._map, place)
+
     def cleared(self) -> Self:
         """Take all stretches for free, and return the same segment."""
         self._used = 0

@@ -26,43 +26,57 @@ _PRESETS = files("fed_compute.simulator.population") / "presets"
 
 
 class AvailabilitySection(Section):
-    """When machines of a class are on: a `fraction` of each day, around `peak_hour` UTC.
+    """When machines of a class are on: for the same hours of each day, which are not the same for all of them."""
 
-    The middle of a machine's hours lies around the peak, normally distributed with `spread_hours`.
-    """
-
-    fraction: Share = 1.0
-    peak_hour: Annotated[float, Field(ge=0, lt=24)] = 20.0
-    spread_hours: Annotated[float, Field(ge=0, le=24)] = 3.0
+    fraction: Share = Field(default=1.0, description="Part of each day that a machine is on.")
+    peak_hour: Annotated[float, Field(ge=0, lt=24)] = Field(
+        default=20.0, description="Hour of the day, UTC, around which most are on."
+    )
+    spread_hours: Annotated[float, Field(ge=0, le=24)] = Field(
+        default=3.0, description="Standard deviation of the middle of a machine's hours around the peak."
+    )
 
 
 class DeviceSection(Section):
-    """A class of machines: a `share` of the fleet, and how such a machine works.
+    """A class of machines: how many there are, and how such a machine works."""
 
-    `samples_per_second` is the training speed of its fastest ones; the slowest are `speed_spread` times as slow,
-    log-uniform between; each task takes `overhead_seconds` more. `memory_mib` must hold four copies of the model, or
-    the machine is given no work.
-    `churn_per_day` is the share that leaves for good within a day. `away_seconds` is how long a machine that vanished
-    within a task stays away.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-    share: Share = 1.0
-    samples_per_second: Positive = 500.0
-    overhead_seconds: Seconds = 1.0
-    speed_spread: Annotated[float, Field(ge=1, le=1e4, allow_inf_nan=False)] = 1.0
-    speed_variation: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    memory_mib: Positive = 4096.0
-    down_mbps: Positive | None = None
-    up_mbps: Positive | None = None
-    dropout_probability: Probability = 0.0
-    lateness_probability: Probability = 0.0
-    lateness_seconds: Seconds = 0.0
-    startup_delay: Seconds = 0.0
-    coordinator_delay: Seconds = 0.0
-    away_seconds: Seconds = 300.0
-    churn_per_day: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    availability: AvailabilitySection = Field(default_factory=AvailabilitySection)
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")] = Field(
+        description="Lower-case letters, digits and -, at most 31; clients are called by it."
+    )
+    share: Share = Field(default=1.0, description="Part of the fleet; the shares of all devices add up to 1.")
+    samples_per_second: Positive = Field(default=500.0, description="Training speed of the fastest of them.")
+    overhead_seconds: Seconds = Field(default=1.0, description="What each task takes beside its samples.")
+    speed_spread: Annotated[float, Field(ge=1, le=1e4, allow_inf_nan=False)] = Field(
+        default=1.0, description="How many times slower the slowest are; log-uniform between."
+    )
+    speed_variation: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1, description="How much the speed of one machine varies from task to task, as a part of it."
+    )
+    memory_mib: Positive = Field(
+        default=4096.0, description="Memory, MiB; too little for four copies of the model means no work."
+    )
+    down_mbps: Positive | None = Field(
+        default=None, description="Downlink, megabits a second; if not given, fetching takes no time."
+    )
+    up_mbps: Positive | None = Field(
+        default=None, description="Uplink, megabits a second; if not given, sending takes no time."
+    )
+    dropout_probability: Probability = Field(
+        default=0.0, description="Probability that a machine vanishes within a task."
+    )
+    lateness_probability: Probability = Field(default=0.0, description="Probability that an update comes late.")
+    lateness_seconds: Seconds = Field(default=0.0, description="How late, in the mean of an exponential distribution.")
+    startup_delay: Seconds = Field(default=0.0, description="Seconds before a machine comes in: 50 % to 150 % of this.")
+    coordinator_delay: Seconds = Field(
+        default=0.0, description="Latency of a call, seconds, in the mean of an exponential distribution."
+    )
+    away_seconds: Seconds = Field(default=300.0, description="How long a machine that vanished stays away.")
+    churn_per_day: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Part of the machines that leaves for good within a day."
+    )
+    availability: AvailabilitySection = Field(
+        default_factory=AvailabilitySection, description="When machines are on; always if not given."
+    )
 
     def behavior(self, *, speed_factor: float) -> Behavior:
         """Return how a machine of this class behaves that is so many times as slow as its fastest."""
@@ -80,11 +94,11 @@ class DeviceSection(Section):
 
 
 class AttackerSection(Section):
-    """Clients that lie: a `share` of the fleet, by an attack of the registry with its `settings`."""
+    """Clients that lie."""
 
-    attack: str
-    share: Share = 0.1
-    settings: dict[str, float] = Field(default_factory=dict)
+    attack: str = Field(description="Name in the registry of attacks.")
+    share: Share = Field(default=0.1, description="Part of the whole fleet that lies so.")
+    settings: dict[str, float] = Field(default_factory=dict, description="Numbers of the attack, by name.")
 
     @field_validator("attack")
     @classmethod
@@ -109,20 +123,28 @@ class AttackerSection(Section):
 
 
 class CoordinatorSection(Section):
-    """How the coordinator of this fleet is set: heartbeats, and how often it looks for leases that ran out."""
+    """How the coordinator of this fleet is set."""
 
-    heartbeat_seconds: Positive = 10.0
-    look_seconds: Positive = 5.0
+    heartbeat_seconds: Positive = Field(default=10.0, description="Seconds between a client's heartbeats.")
+    look_seconds: Positive = Field(default=5.0, description="Seconds between looks for leases that ran out.")
 
 
 class FleetSpec(Section):
-    """A whole fleet. The shares of the devices add up to 1; those of the attackers are of the whole fleet."""
+    """A whole fleet: at least one `[[device]]`, and what else there is."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64)] = "fleet"
-    description: Annotated[str, Field(max_length=2_000)] = ""
-    device: Annotated[list[DeviceSection], Field(min_length=1, max_length=64)]
-    attacker: Annotated[list[AttackerSection], Field(max_length=64)] = Field(default_factory=list)
-    coordinator: CoordinatorSection = Field(default_factory=CoordinatorSection)
+    name: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default="fleet", description="How reports call the fleet."
+    )
+    description: Annotated[str, Field(max_length=2_000)] = Field(default="", description="What reports say about it.")
+    device: Annotated[list[DeviceSection], Field(min_length=1, max_length=64)] = Field(
+        description="Classes of machines, 1 to 64."
+    )
+    attacker: Annotated[list[AttackerSection], Field(max_length=64)] = Field(
+        default_factory=list, description="Kinds of liars, up to 64; none if not given."
+    )
+    coordinator: CoordinatorSection = Field(
+        default_factory=CoordinatorSection, description="How the coordinator of this fleet is set."
+    )
 
     @model_validator(mode="after")
     def _shares_are_a_whole(self) -> Self:

@@ -26,7 +26,7 @@ Ref = Any
 """Stands for a value that lies in the cluster's object store, or will."""
 Actor = Any
 
-_AUTO = "auto"
+_AUTO, _LOCAL = "auto", "local"
 _LOOK_SECONDS = 2.0
 _CONNECT_SECONDS = 5.0
 _LOST_SECONDS = 20.0
@@ -47,7 +47,7 @@ class Cluster:
     def __init__(self, address: str | None, *, num_cpus: int | None) -> None:
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
-            _connect(address or os.environ.get("RAY_ADDRESS"), num_cpus)
+            _connect(address or os.environ.get("RAY_ADDRESS") or _LOCAL, num_cpus)
         elif address is not None:
             raise ClusterUnusable(
                 f"this process is connected to a Ray cluster already; leave address {address!r} out, "
@@ -56,6 +56,7 @@ class Cluster:
         is_remote = ray.util.client.ray.is_connected()  # then the way to the control service is not ours
         self._control = None if is_remote else ray.get_runtime_context().gcs_address
         self._looked_at = time.monotonic()
+        self._makers: dict[type, Any] = {}
         self._actors: set[Actor] = set()
         self._is_lost = False
 
@@ -73,10 +74,18 @@ class Cluster:
     def hire(self, kind: type, *values: Ref) -> Actor:
         """Let an actor be started on the node with most room, with one processor, when there is one."""
         with self._reporting():
-            maker: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD")(kind)
-            actor = maker.remote(*values)
+            if kind not in self._makers:
+                self._makers[kind] = ray.remote(
+                    num_cpus=1, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
+                )(kind)
+            actor = self._makers[kind].remote(*values)
         self._actors.add(actor)
         return actor
+
+    def call(self, method: Any, *values: object) -> Ref:
+        """Let an actor do something after what it does already, and return what stands for the result."""
+        with self._reporting(now=False):
+            return method.remote(*values)
 
     def dismiss(self, actor: Actor) -> None:
         """End an actor at once, whatever it does."""
@@ -85,31 +94,34 @@ class Cluster:
             ray.kill(actor)
 
     def done(self, refs: Iterable[Ref]) -> list[Ref]:
-        """Wait for a moment and return one that is done, if any is.
+        """Wait for a moment and return those that are done, if any is.
 
         Raises:
             WorkerLost: if the cluster is lost.
         """
         with self._reporting(now=time.monotonic() - self._looked_at > _LOOK_SECONDS):
-            found, _ = ray.wait(list(refs), num_returns=1, timeout=_LOOK_SECONDS)
-            return found
+            first, others = ray.wait(list(refs), num_returns=1, timeout=_LOOK_SECONDS)
+            if not first or not others:
+                return first
+            return [*first, *ray.wait(others, num_returns=len(others), timeout=0)[0]]
 
     def result(self, ref: Ref) -> Any:
         """Return the value; arrays lie in memory that other processes map too, and must not be written.
 
         Raises:
-            WorkerLost: if the actor, its node or the value is lost; another actor may do better.
+            WorkerLost: if the actor, its node or the value is lost; another actor may do better. Or the cluster is.
             ClusterUnusable: if the actor could not start, or its work raised an error; it would again.
         """
-        try:
-            return ray.get(ref)
-        except RayError as error:
-            starts_not = isinstance(error, ActorDiedError) and error.actor_init_failed
-            if isinstance(error, RayTaskError) or starts_not:
-                raise ClusterUnusable(
-                    f"work failed on the cluster: {_last_words(error)}; has each node the same installed as this one?"
-                ) from error
-            raise WorkerLost(_last_words(error)) from error
+        with self._reporting(now=False):
+            try:
+                return ray.get(ref)
+            except RayError as error:
+                starts_not = isinstance(error, ActorDiedError) and error.actor_init_failed
+                if isinstance(error, RayTaskError) or starts_not:
+                    raise ClusterUnusable(
+                        f"work failed on the cluster: {_last_words(error)}; is the same installed on each node as here?"
+                    ) from error
+                raise WorkerLost(_last_words(error)) from error
 
     def close(self) -> None:
         """End the actors and what else was started for this connection. Closing again does nothing."""
@@ -149,22 +161,17 @@ def _last_words(error: BaseException) -> str:
     return lines[-1][:_LONGEST_WORDS] if lines else type(error).__name__
 
 
-def _connect(address: str | None, num_cpus: int | None) -> None:
+def _connect(address: str, num_cpus: int | None) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    where: dict[str, Any] = {"address": address}
-    if address is None:
-        where = {"address": "local", "num_cpus": num_cpus, "include_dashboard": False}
-    elif address != _AUTO and not _answers(address.removeprefix("ray://")):
+    own: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False} if address == _LOCAL else {}
+    if address not in (_AUTO, _LOCAL) and not _answers(address.removeprefix("ray://")):
         raise ClusterUnusable(f"nothing answers at {address!r}; is the cluster started? {_PORTS}")
     try:
         with warnings.catch_warnings(action="ignore"):
-            ray.init(log_to_driver=False, configure_logging=False, **where)
+            ray.init(address, log_to_driver=False, configure_logging=False, **own)
     except (RayError, RuntimeError, ValueError, OSError) as error:
-        raise ClusterUnusable(
-            f"Ray cannot be started here: {_last_words(error)}"
-            if address is None
-            else f"Ray cannot be reached at {address!r}: {_last_words(error)}; {_PORTS}"
-        ) from error
+        hint = "" if own else f"; {_PORTS}"
+        raise ClusterUnusable(f"there is no Ray at {address!r}: {_last_words(error)}{hint}") from error
 
 
 def _await_answer(address: str) -> None:
@@ -184,6 +191,6 @@ def _answers(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError:
+    except (OSError, OverflowError, ValueError):  # ValueError, OverflowError: no port
         return False
     return True

@@ -39,8 +39,8 @@ class RayCrew:
     the next piece. What a lost actor had is given to another, and a new one is asked for in its place; it begins when a
     processor is free for it. Nothing of that shows in a result.
 
-    `size` is how many actors there are to be, None for one on each processor of the cluster. Those begin who are there
-    when the first is, or 20 s later; the others join them.
+    `size` is how many actors there are to be, None for one on each processor of the cluster. It begins with those who
+    are there after 20 s, or with the first one if that takes longer; the others join them.
 
     Raises:
         ClusterUnusable: if the cluster cannot be reached, or runs other versions than this process.
@@ -79,7 +79,8 @@ class RayCrew:
             busy = Counter(worker for worker, _ in at_work.values())
             for worker in self._present * _PIECES_AHEAD:
                 if busy[worker] < _PIECES_AHEAD and (piece := pile.take()) is not None:
-                    at_work[worker.actor.train.remote(*given, piece, *visiting)] = worker, piece
+                    ref = self._cluster.call(worker.actor.train, *given, piece, *visiting)
+                    at_work[ref] = worker, piece
                     busy[worker] += 1
             if not at_work and not self._present:
                 self._gather()
@@ -109,7 +110,7 @@ class RayCrew:
 
     def _hire(self) -> None:
         actor = self._cluster.hire(PieceTrainer, *self._datasets)
-        self._arriving[actor.introduce.remote()] = actor
+        self._arriving[self._cluster.call(actor.introduce)] = actor
 
     def _welcome(self, ref: Ref) -> None:
         actor = self._arriving.pop(ref)

@@ -10,6 +10,7 @@ import torch
 
 from fed_compute.client.datasets import Dataset
 from fed_compute.client.trainer import set_threads
+from fed_compute.errors import FedComputeError
 from fed_compute.protocol.schema import Vector
 from fed_compute.simulator.cohort.calls import Task, groups_of
 from fed_compute.simulator.cohort.training import Trainers
@@ -52,7 +53,17 @@ class PieceTrainer:
         }
 
     def train(self, task: Task, base: Vector, piece: Piece, *visiting: Dataset) -> Results:
-        """Return the deltas, shape (k, P), and losses, shape (k,), of a piece's clients in training order."""
+        """Return the deltas, shape (k, P), and losses, shape (k,), of a piece's clients in training order.
+
+        Raises:
+            RuntimeError: for each error of ours. Ray makes an error anew from its text, which ours are not made from.
+        """
+        try:
+            return self._train(task, base, piece, visiting)
+        except FedComputeError as error:
+            raise RuntimeError(f"{error.code}: {error.message}") from error
+
+    def _train(self, task: Task, base: Vector, piece: Piece, visiting: tuple[Dataset, ...]) -> Results:
         if task != self._task:
             self._task = task  # an equal one keeps the trainer, whose model is built and whose memory is warm
         call = piece.call(np.require(base, requirements=["C", "W"]), (*self._datasets, *visiting))

@@ -1,6 +1,6 @@
 """Many rows in one statement, for callers that take in a batch at a time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from fed_compute.ids import ClientId, RoundId, TaskId, UpdateId
 from fed_compute.rounds.records import Client, ClientState, Task, TaskState, Update
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.batches import among_keys, insert_all, keys, row_maker, update_all
+from fed_compute.storage.sql.memory import View
 from fed_compute.storage.sql.rows import columns, record
 
 _C, _T, _U, _S = tables.clients.c, tables.tasks.c, tables.updates.c, tables.standings.c
@@ -41,14 +42,19 @@ class Free(NamedTuple):
 
 
 class BulkRows:
-    """Reads and writes for many clients at once: one statement for all of them."""
+    """Reads and writes for many clients at once: one statement for all of them, none for what memory knows."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View | None) -> None:
         self._connection = connection
+        self._view = view
 
-    def states(self, client_ids: Iterable[ClientId]) -> dict[ClientId, ClientState]:
+    def states(self, client_ids: Collection[ClientId]) -> dict[ClientId, ClientState]:
         """Return the states of those of these clients that are registered."""
-        return {key: value for key, value in self._connection.execute(_STATES, keys(client_ids)).all()}
+        holders = set() if self._view is None else self._view.holders(client_ids)
+        known = dict.fromkeys(holders, ClientState.ACTIVE)
+        if unknown := [client_id for client_id in client_ids if client_id not in known]:
+            known |= {key: value for key, value in self._connection.execute(_STATES, keys(unknown)).all()}
+        return known
 
     def idle(self, client_ids: Iterable[ClientId]) -> set[ClientId]:
         """Return those of these clients that are active and hold no live lease."""
@@ -59,10 +65,15 @@ class BulkRows:
         rows = self._connection.execute(_FREE, {"round_id": round_id, **keys(client_ids)}).all()
         return {row[0]: Free(*row) for row in rows}
 
-    def tasks(self, task_ids: Iterable[TaskId]) -> dict[TaskId, Task]:
-        """Return those of these tasks that there are."""
-        found = [record(Task, row) for row in self._connection.execute(_TASKS, keys(task_ids)).all()]
-        return {task.task_id: task for task in found}
+    def tasks(self, task_ids: Collection[TaskId]) -> dict[TaskId, Task]:
+        """Return those of these tasks that there are. Progress and deadlines may be older than their states."""
+        known = {} if self._view is None else self._view.leases(task_ids)
+        if unknown := [task_id for task_id in task_ids if task_id not in known]:
+            found = [record(Task, row) for row in self._connection.execute(_TASKS, keys(unknown)).all()]
+            known |= {task.task_id: task for task in found}
+            if self._view is not None:
+                self._view.learn(found)
+        return known
 
     def reports(self, round_id: RoundId) -> dict[ClientId, float]:
         """Return who has an update in a round, and its L2 norm."""
@@ -73,13 +84,17 @@ class BulkRows:
         insert_all(self._connection, tables.clients, _CLIENT, [_client_row(one) for one in clients])
 
     def add_tasks(self, tasks: Sequence[Task]) -> None:
-        """Insert tasks. A second live lease of one client ends the transaction with `RecordConflict`."""
+        """Insert leases of active clients. A second live one of a client ends the transaction with `RecordConflict`."""
         insert_all(self._connection, tables.tasks, _TASK, [_task_row(one) for one in tasks])
+        if self._view is not None:
+            self._view.note_leases(tasks)
 
     def end_tasks(self, tasks: Sequence[Task]) -> None:
         """Write the state and the end of tasks; whatever else is on record of them stays."""
         rows = [_end_row(one) for one in tasks]
         update_all(self._connection, tables.tasks, ("state", "ended_at"), "task_id", rows)
+        if self._view is not None:
+            self._view.note_ends(one.task_id for one in tasks)
 
     def next_update_ids(self, count: int) -> list[UpdateId]:
         """Return the next places in the sequence of updates, for `add_updates` of this transaction."""
@@ -93,3 +108,6 @@ class BulkRows:
         insert_all(self._connection, tables.updates, _UPDATE, [_update_row(one) for one in updates])
         reported = [(TaskState.REPORTED.value, 1.0, one.received_at, one.task_id) for one in updates]
         update_all(self._connection, tables.tasks, ("state", "progress", "ended_at"), "task_id", reported)
+        if self._view is not None:
+            self._view.note_updates(updates)
+            self._view.note_ends(one.task_id for one in updates)

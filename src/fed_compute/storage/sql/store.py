@@ -20,6 +20,7 @@ from fed_compute.storage.sql.keys import KeyRows
 from fed_compute.storage.sql.leases import LeaseRows
 from fed_compute.storage.sql.ledger import LedgerRows
 from fed_compute.storage.sql.measured import MeasuredRows
+from fed_compute.storage.sql.memory import Memory, View
 from fed_compute.storage.sql.projections import (
     Importances,
     Projection,
@@ -69,7 +70,7 @@ class Records:
     bulk: BulkRows
 
 
-def _records(connection: Connection) -> Records:
+def _records(connection: Connection, journal: JournalRows, view: View | None = None) -> Records:
     return Records(
         jobs=JobRows(connection),
         clients=ClientRows(connection),
@@ -80,12 +81,12 @@ def _records(connection: Connection) -> Records:
         tasks=TaskRows(connection),
         leases=LeaseRows(connection),
         measured=MeasuredRows(connection),
-        updates=UpdateRows(connection),
+        updates=UpdateRows(connection, view),
         sent=SentRows(connection),
         evaluations=EvaluationRows(connection),
         curves=CurveRows(connection),
         versions=VersionRows(connection),
-        journal=JournalRows(connection),
+        journal=journal,
         ledger=LedgerRows(connection),
         standings=standings(connection),
         round_metrics=round_metrics(connection),
@@ -96,7 +97,7 @@ def _records(connection: Connection) -> Records:
         audit_reports=AuditReportRows(connection),
         round_contributions=round_contributions(connection),
         importances=Importances(connection),
-        bulk=BulkRows(connection),
+        bulk=BulkRows(connection, view),
     )
 
 
@@ -105,6 +106,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._memory = Memory()
         self._listeners: list[Callable[[], None]] = []
         self._readers: list[Callable[[Sequence[Entry]], None]] = []
 
@@ -125,9 +127,26 @@ class Store:
     def transaction(self) -> Iterator[Records]:
         """Run a block that changes records: durable as a whole afterwards, or not at all."""
         with self._database.write() as connection:
-            records = _records(connection)
+            records = _records(connection, JournalRows(connection))
             yield records
             entries = records.journal.appended() if self._readers else []
+        self._tell(entries)
+
+    @contextmanager
+    def batch(self) -> Iterator[Records]:
+        """Run a transaction that changes tasks, updates and clients by `bulk` only: what it writes is remembered."""
+        with self._database.write() as connection:
+            journal = JournalRows(connection)
+            view = View(self._memory, journal.last_seq)
+            view.begin()
+            records = _records(connection, journal, view)
+            yield records
+            entries = records.journal.appended() if self._readers else []
+            as_of = journal.last_seq()
+        view.keep(as_of=as_of)
+        self._tell(entries)
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
         if entries:
             for reader in self._readers:
                 reader(entries)
@@ -138,7 +157,8 @@ class Store:
     def snapshot(self) -> Iterator[Records]:
         """Run a block that reads records, all from one moment."""
         with self._database.read() as connection:
-            yield _records(connection)
+            journal = JournalRows(connection)
+            yield _records(connection, journal, View(self._memory, journal.last_seq))
 
     def close(self) -> None:
         """Close every connection."""

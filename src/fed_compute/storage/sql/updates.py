@@ -10,6 +10,7 @@ from fed_compute.rounds.records import RoundState, TaskKind, TaskState, Update, 
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.batches import GIVEN, keys
 from fed_compute.storage.sql.failures import unique_or
+from fed_compute.storage.sql.memory import View
 from fed_compute.storage.sql.rounds import NO_ROUND
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
@@ -57,8 +58,9 @@ _COUNTED = select(GIVEN.c.value, select(func.count()).select_from(_COUNTED_OF_CL
 class UpdateRows:
     """Accepted updates, one per task and one per client and round; the database enforces both."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View | None) -> None:
         self._connection = connection
+        self._view = view
 
     def add(self, update_: Update) -> UpdateId:
         """Insert an update and return its place in the sequence.
@@ -83,6 +85,9 @@ class UpdateRows:
 
     def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Update]:
         """Return the updates of a round in sequence, those after update id `after`."""
+        known = [] if self._view is None else self._view.updates(round_id)
+        if known and len(known) == self.count(round_id):
+            return [one for one in known if one.update_id > after]
         rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "after": after}).all()
         return [record(Update, row) for row in rows]
 
@@ -112,6 +117,8 @@ class UpdateRows:
 
     def list_as_late(self, round_id: RoundId) -> int:
         """Mark every update of an abandoned round as late; return how many."""
+        if self._view is not None:
+            self._view.note_late(round_id)
         query = update(tables.updates).where(tables.updates.c.round_id == round_id)
         return self._connection.execute(query.values(state=UpdateState.LATE)).rowcount
 

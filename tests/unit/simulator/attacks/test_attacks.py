@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fed_compute.errors import AttackInvalid
 from fed_compute.simulator.attacks import ATTACKS, Sent, View, attack_named
-from fed_compute.simulator.attacks.collusion import z_max
+from fed_compute.simulator.attacks.collusion import Mimic, z_max
 
 NAMES = [
     "none", "label_flip", "sign_flip", "ipm", "fall_of_empires", "alie", "gaussian", "scaling", "mimic",
@@ -186,8 +186,13 @@ def test_a_misspelt_attack_names_the_nearest_one() -> None:
 
 
 def test_a_setting_that_an_attack_does_not_have_is_refused() -> None:
-    with pytest.raises(AttackInvalid, match="gaussian does not take the settings \\['epsilon'\\]"):
-        attack_named("gaussian", epsilon=1.0)
+    with pytest.raises(AttackInvalid, match=r"gaussian has no setting 'sigam', did you mean 'sigma'\? known: sigma"):
+        attack_named("gaussian", sigam=1.0)
+    with pytest.raises(AttackInvalid, match="alie has no setting 'epsilon'; it has none"):
+        attack_named("alie", epsilon=1.0)
+    with pytest.raises(AttackInvalid, match=r"setting victim of attack mimic is 1\.5, wanted a whole number"):
+        attack_named("mimic", victim=1.5)
+    assert attack_named("mimic", victim=2.0) == Mimic(victim=2)
 
 
 @pytest.mark.parametrize(

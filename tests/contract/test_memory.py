@@ -1,0 +1,148 @@
+"""What a process remembers of its batches is never told when it is no longer so, on any database."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import event
+
+from fed_compute.errors import RecordConflict
+from fed_compute.ids import ClientId, RoundId
+from fed_compute.rounds.records import ClientState, Round, RoundState, Task, TaskState, Update, UpdateState
+from fed_compute.storage.sql.journal import task_lines
+from fed_compute.storage.sql.memory import MOST_ROUNDS
+from fed_compute.storage.sql.store import Records, Store
+from tests.contract.conftest import Place
+from tests.contract.samples import NOW, add_job, client, round_of, task_of, update_of
+
+ANNA, BOB, CARL = (ClientId(name) for name in ("anna", "bob", "carl"))
+NAMES = (ANNA, BOB, CARL)
+
+
+def lease(store: Store) -> tuple[Round, list[Task]]:
+    """Give each client a lease in a batch."""
+    with store.transaction() as records:
+        _, round_ = add_job(records, *NAMES)
+    tasks = [task_of(round_, name) for name in NAMES]
+    with store.batch() as records:
+        records.bulk.add_tasks(tasks)
+        records.journal.append_all(task_lines("task_assigned", tasks, at=NOW))
+    return round_, tasks
+
+
+def report(store: Store, tasks: list[Task]) -> list[Update]:
+    """Take in the updates of tasks in a batch."""
+    with store.batch() as records:
+        numbers = records.bulk.next_update_ids(len(tasks))
+        updates = [replace(update_of(one), update_id=number) for one, number in zip(tasks, numbers, strict=True)]
+        records.bulk.add_updates(updates)
+        records.journal.append_all(task_lines("update_accepted", tasks, at=NOW))
+    return updates
+
+
+def told(store: Store, round_: Round, tasks: list[Task]) -> tuple[object, object, list[Update]]:
+    """Return what a store tells of tasks, clients and updates."""
+    with store.snapshot() as records:
+        tasks_now = records.bulk.tasks([task.task_id for task in tasks])
+        return tasks_now, records.bulk.states(NAMES), records.updates.of_round(round_.round_id)
+
+
+def as_it_is(place: Place, round_: Round, tasks: list[Task]) -> tuple[object, object, list[Update]]:
+    """Return the same from a process that has just started."""
+    return told(Store(place.database()), round_, tasks)
+
+
+def test_what_a_batch_wrote_is_not_asked_for_again(place: Place) -> None:
+    database = place.database()
+    store, asked = Store(database), list[str]()
+    round_, tasks = lease(store)
+    event.listen(database.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    assert told(store, round_, tasks) == ({task.task_id: task for task in tasks}, dict.fromkeys(NAMES, "active"), [])
+    updates = report(store, tasks)
+    asked_before = len(asked)
+    assert told(store, round_, [])[2] == updates
+    assert not [text for text in asked[:asked_before] if "FROM tasks" in text or "FROM clients" in text]
+    assert not [text for text in asked[asked_before:] if "updates.digest" in text]
+
+
+def end_a_lease(records: Records, task: Task) -> None:
+    records.tasks.put(replace(task, state=TaskState.EXPIRED, ended_at=NOW))
+    records.journal.append_all(task_lines("task_expired", [task], at=NOW))
+
+
+def ban(records: Records, task: Task) -> None:
+    records.clients.put(replace(client(task.client_id), state=ClientState.BANNED))
+    records.journal.append("client_banned", at=NOW, client_id=task.client_id)
+
+
+def report_alone(records: Records, task: Task) -> None:
+    records.updates.add(update_of(task))
+    records.tasks.put(replace(task, state=TaskState.REPORTED, ended_at=NOW))
+    records.journal.append_all(task_lines("update_accepted", [task], at=NOW))
+
+
+@pytest.mark.parametrize("happens", [end_a_lease, ban, report_alone])
+@pytest.mark.parametrize("is_here", [True, False])
+def test_whatever_happens_outside_of_batches_is_seen(
+    place: Place, happens: Callable[[Records, Task], None], is_here: bool
+) -> None:
+    here, elsewhere = Store(place.database()), Store(place.database())
+    round_, tasks = lease(here)
+    report(here, tasks[:1])
+    with (here if is_here else elsewhere).transaction() as records:
+        happens(records, tasks[1])
+    assert told(here, round_, tasks) == as_it_is(place, round_, tasks)
+    report(here, tasks[2:])
+    assert told(here, round_, tasks) == as_it_is(place, round_, tasks)
+
+
+def end_and_stop(store: Store, task: Task) -> None:
+    with store.batch() as records:
+        records.bulk.end_tasks([replace(task, state=TaskState.CANCELLED, ended_at=NOW)])
+        raise RuntimeError("the process is stopped")
+
+
+def test_a_batch_that_is_undone_leaves_nothing(place: Place) -> None:
+    store = Store(place.database())
+    round_, tasks = lease(store)
+    new = task_of(round_, ANNA, name="t_new")
+    with pytest.raises(RecordConflict), store.batch() as records:
+        records.bulk.add_tasks([replace(new, state=TaskState.CANCELLED, ended_at=NOW), tasks[1]])
+    with pytest.raises(RuntimeError, match="the process is stopped"):
+        end_and_stop(store, tasks[0])
+    assert told(store, round_, tasks) == as_it_is(place, round_, tasks)
+
+
+def test_a_batch_sees_what_it_has_written_itself(place: Place) -> None:
+    store = Store(place.database())
+    _, tasks = lease(store)
+    with store.batch() as records:
+        ended = replace(tasks[0], state=TaskState.CANCELLED, ended_at=NOW)
+        records.bulk.end_tasks([ended])
+        assert records.bulk.tasks([ended.task_id]) == {ended.task_id: ended}
+
+
+def test_updates_of_a_round_that_a_batch_gives_up_are_late(place: Place) -> None:
+    store = Store(place.database())
+    round_, tasks = lease(store)
+    report(store, tasks[:2])
+    with store.batch() as records:
+        records.updates.list_as_late(round_.round_id)
+        records.journal.append("round_abandoned", at=NOW, round_id=round_.round_id)
+    assert {update.state for update in told(store, round_, [])[2]} == {UpdateState.LATE}
+
+
+def test_updates_of_old_rounds_are_asked_for(place: Place) -> None:
+    """Memory is for so many rounds; of those before, the database knows."""
+    store = Store(place.database())
+    first, tasks = lease(store)
+    wanted = report(store, tasks)
+    for number in range(2, MOST_ROUNDS + 2):
+        with store.transaction() as records:
+            records.rounds.put(replace(records.rounds.get(RoundId(number - 1)), state=RoundState.CLOSED))
+            round_ = records.rounds.add(round_of(records.jobs.get(first.job_id), number=number))
+        later = [task_of(round_, ANNA, name=f"t_{number}")]
+        with store.batch() as records:
+            records.bulk.add_tasks(later)
+        report(store, later)
+    assert told(store, first, [])[2] == wanted
