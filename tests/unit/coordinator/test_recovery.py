@@ -1,8 +1,10 @@
 """A starting coordinator says what the last one left, mends what it can, and starts on nothing that is gone."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from fed_compute.coordinator.publisher import VersionPublisher
@@ -21,6 +23,15 @@ def stand(open_stand: OpenStand) -> Stand:
     return open_stand()
 
 
+@pytest.fixture
+def _every_line() -> Iterator[None]:
+    """Let every line be logged, whatever this process was told before."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.configure(**before)
+
+
 def take_up(stand: Stand) -> RecoveryReport:
     """Start as a new process does, but for the duties."""
     return stand.core.recovery.take_up()
@@ -32,6 +43,7 @@ def journalled(stand: Stand) -> list[dict[str, int]]:
         return [json.loads(entry.payload) for entry in records.journal.after(0) if entry.kind == "recovered"]
 
 
+@pytest.mark.usefixtures("_every_line")
 def test_a_first_start_finds_nothing_and_says_so_in_one_line(stand: Stand) -> None:
     with capture_logs() as lines:
         report = take_up(stand)
