@@ -5,7 +5,6 @@ the same name and checks it against the same schema. Parameter names are those o
 `state_dict`. A plug-in model has no entry here: its job brings its own schema and first version.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fed_compute.errors import JobFileInvalid
 from fed_compute.protocol.schema import Parameter, ParameterSchema
+from fed_compute.protocol.suggestions import did_you_mean
 
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -173,8 +173,7 @@ def built_in_schema(name: str, arguments: Mapping[str, object]) -> ParameterSche
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         known = list(arguments_type.model_fields)
-        nearest = difflib.get_close_matches(where, known, n=1) if first["type"] == "extra_forbidden" else []
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+        hint = did_you_mean(where, known) if first["type"] == "extra_forbidden" else ";"
         raise JobFileInvalid(
             f"model.args.{where} of {name}: {_wrong(first)}{hint} {name} takes {', '.join(known)}",
             key=f"model.args.{where}",

@@ -7,6 +7,8 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fed_compute.protocol.suggestions import did_you_mean
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
@@ -86,8 +88,7 @@ def _nearest(place: tuple[int | str, ...], file: type[BaseModel]) -> str:
 
 def _nearest_word(found: object, wanted: str) -> str:
     """Suggest one of the quoted words of what was wanted."""
-    match = difflib.get_close_matches(str(found), re.findall(r"'([^']*)'", wanted), n=1)
-    return f", did you mean {match[0]!r}?" if match else ""
+    return did_you_mean(str(found), re.findall(r"'([^']*)'", wanted), otherwise="")
 
 
 def known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -11,6 +11,7 @@ from fed_compute.errors import SimulationImpossible
 from fed_compute.protocol.architectures import BUILT_IN
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.schema import ParameterSchema
+from fed_compute.protocol.suggestions import did_you_mean
 from fed_compute.simulator.cohort import CohortEngine, Plan, TrainingPath
 from fed_compute.simulator.cohort.origins import why_only_here
 from fed_compute.simulator.cohort.plan import STEADY, Steady, stack_size
@@ -41,7 +42,9 @@ class EngineChoice:
             SimulationImpossible: naming the nearest engine or address.
         """
         if name not in ENGINES:
-            raise SimulationImpossible(f"engine {name!r} is unknown{_nearest(name, ENGINES)} wanted local or ray")
+            raise SimulationImpossible(
+                f"engine {name!r} is unknown{did_you_mean(name, ENGINES, cutoff=0.3)} wanted local or ray"
+            )
         if name == "local" and address is not None:
             raise SimulationImpossible(
                 f"address {address!r} is of a cluster, engine 'local' has none; add engine 'ray'"
@@ -99,11 +102,6 @@ def _nearest_address(text: str) -> str:
     if there or scheme:
         return f"{_CLIENT_SCHEME}{host or 'host'}:{number if number not in (None, _DASHBOARD_PORT) else _CLIENT_PORT}"
     return f"{host or 'host'}:{number or _CONTROL_PORT}"
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    return f", did you mean {found[0]!r}?" if found else ";"
 
 
 def plan_named(text: str | None, job: JobSpec, schema: ParameterSchema) -> Plan | Steady | None:

@@ -1,6 +1,5 @@
 """From a data specification to samples, by source name."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -18,6 +17,7 @@ from fed_compute.client.datasets.partition import Rows, dirichlet_parts, iid_par
 from fed_compute.client.datasets.spec import DataSpec, parse_spec, refuse_unknown_options
 from fed_compute.client.datasets.tables import load_csv, load_npz
 from fed_compute.errors import DatasetInvalid, NameReserved
+from fed_compute.protocol.suggestions import did_you_mean
 
 DATASETS_GROUP = "fed_compute.datasets"
 """Entry point group of plug-in sources: name → callable(path, options) returning (x, y) or `RawSamples`."""
@@ -122,10 +122,8 @@ def _plugin(name: str) -> Callable[[str | None, Mapping[str, str]], Any]:
     if (point := _plugins().get(name)) is None:
         names = source_names()
         ending = name.rpartition(".")[2].lower() if "." in name else ""
-        nearest = (
-            [f"{ending}:{name[:80]}"] if ending in names else difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        )
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+        is_file = ending in names
+        hint = f", did you mean {f'{ending}:{name[:80]}'!r}?" if is_file else did_you_mean(name, names, cutoff=0.5)
         raise DatasetInvalid(
             f"data source {name[:80]!r} is unknown{hint} known: {', '.join(names)}; "
             f"a package with an entry point in the group {DATASETS_GROUP!r} adds one"

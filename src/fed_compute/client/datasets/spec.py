@@ -9,13 +9,13 @@ First the source, with its path after a colon if it takes one; then options `nam
 commas. A comma in a path is fine as long as no `name=` follows it.
 """
 
-import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from fed_compute.errors import DatasetInvalid
+from fed_compute.protocol.suggestions import did_you_mean
 
 Split = Literal["iid", "dirichlet", "sorted"]
 COMMON_OPTIONS = ("part", "split", "alpha", "seed")
@@ -89,8 +89,7 @@ def refuse_unknown_options(spec: DataSpec, known: Collection[str]) -> None:
     everything = sorted({*known, *COMMON_OPTIONS})
     for name in spec.options:
         if name not in known:
-            nearest = difflib.get_close_matches(name, everything, n=1, cutoff=0.5)
-            hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+            hint = did_you_mean(name, everything, cutoff=0.5)
             raise DatasetInvalid(f"{spec.source} has no option {name!r}{hint} known: {', '.join(everything)}")
 
 
@@ -124,8 +123,7 @@ def _parse_split(value: str) -> Split:
     for known in get_args(Split):
         if value == known:
             return known  # type: ignore[no-any-return]
-    nearest = difflib.get_close_matches(value, get_args(Split), n=1)
-    hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+    hint = did_you_mean(value, get_args(Split), otherwise="")
     raise DatasetInvalid(f"split={value[:40]} is unknown{hint}; wanted {', '.join(get_args(Split))}")
 
 

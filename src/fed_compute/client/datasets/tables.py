@@ -1,7 +1,6 @@
 """Tables of numbers: CSV files and NumPy archives."""
 
 import csv
-import difflib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from fed_compute.client.datasets.dataset import RawSamples
 from fed_compute.client.datasets.files import existing
 from fed_compute.errors import DatasetInvalid
+from fed_compute.protocol.suggestions import did_you_mean
 
 
 def load_csv(path: str | None, options: Mapping[str, str]) -> RawSamples:
@@ -85,8 +85,7 @@ def _label_column(label: str, header: list[str] | None, width: int, file: Path) 
         column = int(label)
     except ValueError:
         known = ", ".join(header) if header else "none, the file has no header"
-        nearest = difflib.get_close_matches(label, header or [], n=1)
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+        hint = did_you_mean(label, header or [])
         raise DatasetInvalid(f"{file} has no column {label[:80]!r}{hint} column names: {known[:400]}") from None
     if not -width <= column < width:
         raise DatasetInvalid(f"{file} has columns 0 to {width - 1}, found label={column}")

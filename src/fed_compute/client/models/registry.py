@@ -1,6 +1,5 @@
 """From a recipe to a torch module, by name. Only models installed on this machine can run here."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from fed_compute.errors import JobFileInvalid, ModelMismatch, ModelUnknown, Name
 from fed_compute.protocol.architectures import BUILT_IN, built_in_schema
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import ParameterSchema
+from fed_compute.protocol.suggestions import did_you_mean
 
 MODELS_GROUP = "fed_compute.models"
 """Entry point group of plug-in models: name → callable(**args) returning an `nn.Module`."""
@@ -121,8 +121,7 @@ def _built_in(name: str, arguments: Mapping[str, Any], wanted: ParameterSchema) 
 
 def _unknown(name: str) -> ModelUnknown:
     installed = model_names()
-    nearest = difflib.get_close_matches(name, installed, n=1, cutoff=0.5)
-    hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+    hint = did_you_mean(name, installed, cutoff=0.5)
     return ModelUnknown(
         f"model {name[:80]!r} is not installed on this machine{hint} installed: {', '.join(installed)}; "
         f"a package with an entry point in the group {MODELS_GROUP!r} adds one",

@@ -1,11 +1,11 @@
 """Attacks by name. The names are public: experiments and fleet descriptions use them, so they never change."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import signature
 
 from fed_compute.errors import AttackInvalid
+from fed_compute.protocol.suggestions import did_you_mean
 from fed_compute.simulator.attacks.attack import Attack
 from fed_compute.simulator.attacks.collusion import ALittleIsEnough, InnerProductManipulation, Mimic
 from fed_compute.simulator.attacks.flips import LabelFlip, SignFlip
@@ -39,11 +39,15 @@ def attack_named(name: str, **settings: float) -> Attack:
     """
     make = ATTACKS.get(name)
     if make is None:
-        raise AttackInvalid(f"attack {name[:80]!r} is unknown{_nearest(name, ATTACKS)} known: {', '.join(ATTACKS)}")
+        raise AttackInvalid(
+            f"attack {name[:80]!r} is unknown{did_you_mean(name, ATTACKS, cutoff=0.5)} known: {', '.join(ATTACKS)}"
+        )
     known = attack_settings(name)
     if unknown := next((setting for setting in settings if setting not in known), None):
         takes = f"known: {', '.join(known)}" if known else "it has none"
-        raise AttackInvalid(f"attack {name} has no setting {unknown[:80]!r}{_nearest(unknown, known)} {takes}")
+        raise AttackInvalid(
+            f"attack {name} has no setting {unknown[:80]!r}{did_you_mean(unknown, known, cutoff=0.5)} {takes}"
+        )
     return make(**{setting: _as_taken(name, setting, value, known[setting]) for setting, value in settings.items()})
 
 
@@ -59,8 +63,3 @@ def _as_taken(attack: str, setting: str, value: float, usual: float | None) -> f
     if value != int(value) or value < 0:
         raise AttackInvalid(f"setting {setting} of attack {attack} is {value:g}, wanted a whole number from 0")
     return int(value)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f", did you mean {found[0]!r}?" if found else ";"

@@ -4,7 +4,6 @@ One TOML file, or the name of a preset that ships with the product. Unknown keys
 known one, before anything is trained.
 """
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from fed_compute.client.behavior import Behavior
 from fed_compute.errors import AttackInvalid, FleetInvalid
 from fed_compute.protocol.section import Positive, Section, explain, key_of
+from fed_compute.protocol.suggestions import did_you_mean
 from fed_compute.simulator.attacks import Attack, attack_named
 
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -175,8 +175,7 @@ def load_fleet(name_or_path: str | Path) -> FleetSpec:
         return parse_fleet_text((_PRESETS / f"{text}.toml").read_text(encoding="utf-8"), where=f"preset {text}")
     path = Path(name_or_path)
     if not path.is_file():
-        nearest = difflib.get_close_matches(text, preset_names(), n=1, cutoff=0.5)
-        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+        hint = did_you_mean(text, preset_names(), cutoff=0.5)
         raise FleetInvalid(f"no fleet {text[:200]!r}{hint} presets: {', '.join(preset_names())}; or give a TOML file")
     try:
         content = path.read_text(encoding="utf-8")
