@@ -12,7 +12,8 @@ Messages carry no secrets, no model values and no paths of the server. Keyword a
 `super().__init__` become `details`, the machine-readable half of the message.
 """
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 
@@ -950,6 +951,21 @@ class DiskFailed(NotNow):
         super().__init__(
             "the coordinator cannot use its disk at this moment; keep the update and retry", retry_after_seconds=60.0
         )
+
+
+_OF_THE_DISK: Mapping[int | None, type[DiskFull] | type[DiskFailed]] = {
+    errno.ENOSPC: DiskFull,
+    errno.EDQUOT: DiskFull,
+    errno.EFBIG: DiskFull,
+    errno.EIO: DiskFailed,
+    errno.EROFS: DiskFailed,
+}
+
+
+def disk_error(error: OSError) -> DiskFull | DiskFailed | None:
+    """Return what the operating system's error says of the coordinator's disk, None if it is about something else."""
+    meant = _OF_THE_DISK.get(error.errno)
+    return None if meant is None else meant()
 
 
 class CoordinatorUnreachable(NotNow):

@@ -4,7 +4,6 @@ What the product raises on purpose keeps its own status and code. Everything els
 422 or 500; a 500 says nothing about the inside, the log has the traceback.
 """
 
-import errno
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,6 +32,7 @@ from fed_compute.errors import (
     RangeNotSatisfiable,
     RateLimited,
     RequestInvalid,
+    disk_error,
 )
 from fed_compute.protocol.redaction import redact
 from fed_compute.server.log_context import concerns
@@ -47,14 +47,6 @@ SHOWN_ERRORS = 10
 
 Answer = Callable[[Request, FedComputeError, Mapping[str, str]], Awaitable[Response]]
 """Makes an answer of an error; the mapping holds further headers."""
-
-_OF_THE_DISK: Mapping[int | None, type[DiskFull] | type[DiskFailed]] = {
-    errno.ENOSPC: DiskFull,
-    errno.EDQUOT: DiskFull,
-    errno.EFBIG: DiskFull,
-    errno.EIO: DiskFailed,
-    errno.EROFS: DiskFailed,
-}
 
 log = structlog.get_logger(__name__)
 
@@ -164,10 +156,9 @@ async def _on_http_error(answer: Answer, request: Request, error: Exception) -> 
 
 
 async def _on_os_error(answer: Answer, request: Request, error: Exception) -> Response:
-    meant = _OF_THE_DISK.get(error.errno) if isinstance(error, OSError) else None
-    if meant is None:
+    told = disk_error(error) if isinstance(error, OSError) else None
+    if told is None:
         raise error
-    told = meant()
     told.__cause__ = error
     return await _on_product_error(answer, request, told)
 

@@ -1,12 +1,14 @@
 """A commit counts only if the disk below can still take a change."""
 
+import errno
+import os
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from fed_compute.errors import DiskFailed
+from fed_compute.errors import DiskFailed, DiskFull
 from fed_compute.storage.sql.database import open_database
 from fed_compute.storage.sql.disk_probe import DiskProbe
 from tests.fault.campaign.disk import disk, why_no_disk
@@ -41,5 +43,20 @@ def test_a_commit_on_a_disk_that_takes_no_change_afterwards_is_told_as_failed_an
             raise AssertionError("what may be lost was read")
         assert database.load.failed.read() == {"disk_failed": 2}
         (tmp_path / "records.sqlite3-probe").rmdir()
+        with database.read() as connection:
+            assert connection.execute(text("SELECT count(*) FROM promises")).scalar() == 0
+
+
+def test_what_lies_on_a_disk_that_is_merely_full_is_read_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_handle: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with closing(open_database(f"sqlite:///{tmp_path / 'records.sqlite3'}")) as database:
+        database.migrate()
+        monkeypatch.setattr(os, "ftruncate", refuse)
+        with pytest.raises(DiskFull), database.write() as connection:
+            connection.execute(text("CREATE TABLE promises (id INTEGER)"))
         with database.read() as connection:
             assert connection.execute(text("SELECT count(*) FROM promises")).scalar() == 0

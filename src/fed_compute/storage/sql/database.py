@@ -174,7 +174,7 @@ class Database:
         try:
             self._probe.require_alive()
         except (DiskFull, DiskFailed) as error:
-            self._is_doubtful = True
+            self._is_doubtful = isinstance(error, DiskFailed)  # a full disk keeps what it has
             self._note_failure(error)
             raise
         self._is_doubtful = False

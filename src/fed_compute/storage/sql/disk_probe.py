@@ -1,12 +1,9 @@
 """Is the disk below a database still able to take a change?"""
 
-import errno
 import os
 from pathlib import Path
 
-from fed_compute.errors import DiskFailed, DiskFull
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+from fed_compute.errors import DiskFailed, disk_error
 
 
 class DiskProbe:
@@ -35,4 +32,4 @@ class DiskProbe:
             finally:
                 os.close(handle)
         except OSError as error:
-            raise (DiskFull() if error.errno in _FULL else DiskFailed()) from error
+            raise (disk_error(error) or DiskFailed()) from error
