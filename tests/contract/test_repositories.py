@@ -290,9 +290,9 @@ def test_a_task_is_evaluated_once(store: Store) -> None:
         job, round_ = add_job(records, "anna")
         task = task_of(round_, "anna", kind=TaskKind.EVALUATE)
         records.tasks.add(task)
-        records.evaluations.add(evaluation_of(task, accuracy=None))
+        records.evaluations.add_all([evaluation_of(task, accuracy=None)])
     with pytest.raises(RecordConflict), store.transaction() as records:
-        records.evaluations.add(evaluation_of(task, accuracy=0.5))
+        records.evaluations.add_all([evaluation_of(task, accuracy=0.5)])
     with store.snapshot() as records:
         assert records.evaluations.of_job(job.job_id) == [evaluation_of(task, accuracy=None)]
 

@@ -35,7 +35,7 @@ def test_the_course_of_a_job_is_added_up_by_round_and_in_pages(store: Store) -> 
             records.updates.add(replace(update_of(task), loss=loss, num_samples=samples))
         measured = task_of(first, "bob", name="e_1", kind=TaskKind.EVALUATE)
         records.tasks.add(replace(measured, state=TaskState.REPORTED))
-        records.evaluations.add(evaluation_of(measured, accuracy=0.25))
+        records.evaluations.add_all([evaluation_of(measured, accuracy=0.25)])
     with store.snapshot() as records:
         points = records.curves.of_job(job.job_id, limit=5)
         older = records.curves.of_job(job.job_id, limit=5, before=second.round_id)

@@ -8,7 +8,7 @@ from fed_compute.coordinator.openings import due_evaluation, evaluation_slots
 from fed_compute.ids import ClientId, JobId, new_task_id
 from fed_compute.rounds.leases import lease_deadline
 from fed_compute.rounds.records import RESTING_JOB_STATES, Job, Round, Task, TaskKind, TaskState, Version
-from fed_compute.storage.sql.journal import task_line
+from fed_compute.storage.sql.journal import task_lines
 from fed_compute.storage.sql.store import Records, Store
 
 
@@ -50,10 +50,9 @@ class BulkEvaluations:
             tasks = [self._lease(client_id, round_, version, heartbeats) for client_id in able]
             records.bulk.add_tasks(tasks)
             records.journal.append_all(
-                [
-                    task_line("task_assigned", one, at=one.leased_at, task=one.kind, version=one.base_version)
-                    for one in tasks
-                ]
+                task_lines(
+                    "task_assigned", tasks, at=tasks[0].leased_at, task=TaskKind.EVALUATE, version=version.version
+                )
             )
             return Granted(spec, round_, version, tuple(tasks))
 

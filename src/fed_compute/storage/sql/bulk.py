@@ -7,11 +7,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, select, text
 
 from fed_compute.ids import ClientId, RoundId, TaskId, UpdateId
-from fed_compute.rounds.records import Client, ClientState, Task, TaskState, Update
+from fed_compute.rounds.records import Client, ClientState, Task, Update
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.batches import among_keys, insert_all, keys, row_maker, update_all
 from fed_compute.storage.sql.memory import View
 from fed_compute.storage.sql.rows import columns, record
+from fed_compute.storage.sql.tasks import report_all
 
 _C, _T, _U, _S = tables.clients.c, tables.tasks.c, tables.updates.c, tables.standings.c
 _STATES = select(_C.client_id, _C.state).where(among_keys(_C.client_id))
@@ -106,8 +107,7 @@ class BulkRows:
     def add_updates(self, updates: Sequence[Update]) -> None:
         """Insert updates at the places that `next_update_ids` gave them, and mark their tasks as reported."""
         insert_all(self._connection, tables.updates, _UPDATE, [_update_row(one) for one in updates])
-        reported = [(TaskState.REPORTED.value, 1.0, one.received_at, one.task_id) for one in updates]
-        update_all(self._connection, tables.tasks, ("state", "progress", "ended_at"), "task_id", reported)
+        report_all(self._connection, ((one.task_id, one.received_at) for one in updates))
         if self._view is not None:
             self._view.note_updates(updates)
             self._view.note_ends(one.task_id for one in updates)

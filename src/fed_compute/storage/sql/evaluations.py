@@ -2,22 +2,17 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, insert, select
 
 from fed_compute.ids import JobId
-from fed_compute.rounds.records import Evaluation, TaskState
+from fed_compute.rounds.records import Evaluation
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.rows import columns, record, values
+from fed_compute.storage.sql.tasks import report_all
 
 _EVALUATION = columns(tables.evaluations, Evaluation)
 _E = tables.evaluations.c
-_T = tables.tasks.c
 _INSERT = insert(tables.evaluations)
-_REPORT = (
-    update(tables.tasks)
-    .where(_T.task_id == bindparam("key"))
-    .values(state=TaskState.REPORTED, progress=1.0, ended_at=bindparam("at"))
-)
 
 
 class EvaluationRows:
@@ -26,16 +21,14 @@ class EvaluationRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(self, evaluation: Evaluation) -> None:
-        """Insert an evaluation. A second one of a task ends the transaction with `RecordConflict`."""
-        self._connection.execute(_INSERT, [values(evaluation)])
-
     def add_all(self, evaluations: Sequence[Evaluation]) -> None:
-        """Insert evaluations, as `add` does, and mark their tasks as reported; none is fine."""
+        """Insert evaluations, and mark their tasks as reported; none is fine.
+
+        A second one of a task ends the transaction with `RecordConflict`.
+        """
         if evaluations:
             self._connection.execute(_INSERT, [values(one) for one in evaluations])
-            ended = [{"key": one.task_id, "at": one.recorded_at} for one in evaluations]
-            self._connection.execute(_REPORT, ended)
+            report_all(self._connection, ((one.task_id, one.recorded_at) for one in evaluations))
 
     def of_job(self, job_id: JobId) -> list[Evaluation]:
         """Return the evaluations of a job's versions, oldest first."""

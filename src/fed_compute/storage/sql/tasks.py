@@ -1,10 +1,13 @@
 """Rows of tasks, which are the leases."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
 from fed_compute.rounds.records import RoundMode, Task, TaskKind, TaskState
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.batches import update_all
 from fed_compute.storage.sql.rows import columns, record, required, values
 
 _TASK = columns(tables.tasks, Task)
@@ -103,3 +106,9 @@ class TaskRows:
         """Say whether a client has or had an evaluation task for a version."""
         values_ = {"client_id": client_id, "job_id": job_id, "version": version}
         return bool(self._connection.execute(_EVALUATED_BY, values_).scalar_one())
+
+
+def report_all(connection: Connection, reported: Iterable[tuple[TaskId, float]]) -> None:
+    """Mark leases as reported, each at its own moment, Unix seconds; none is fine."""
+    rows = [(TaskState.REPORTED.value, 1.0, at, task_id) for task_id, at in reported]
+    update_all(connection, tables.tasks, ("state", "progress", "ended_at"), "task_id", rows)
