@@ -11,6 +11,7 @@ from fed_compute.errors import TrainingDiverged
 from fed_compute.learning.compression import Residual
 from fed_compute.learning.control_variates import next_own_control
 from fed_compute.learning.privacy import PrivacyProtector, l2_norm
+from fed_compute.learning.vectors import is_finite
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import Vector
 from fed_compute.protocol.updates import decode_update, encode_update
@@ -129,7 +130,7 @@ def _encode(offered: Vector, recipe: Recipe, says: Mapping[str, int | float], *,
 def _next_control(added: Vector, sent: Vector, says: Mapping[str, int | float], recipe: Recipe) -> Vector:
     lr = recipe.training.lr
     after = next_own_control(added, sent, way=says["num_steps"] * lr)
-    if not np.isfinite(after).all():
+    if not is_finite(after):
         raise TrainingDiverged(f"the control variate became infinite with lr {lr}; the job needs another one")
     return after
 

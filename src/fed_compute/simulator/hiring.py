@@ -87,10 +87,8 @@ class Hiring:
     def _start(self, shift: Shift) -> None:
         self._roster.take([shift.client])
         self._core.presence.note(shift.task.client_id)
-        if shift.course.lost_after is None:
-            self._timeline.plan(shift.arrives_at, Kind.ARRIVE, shift)
-        else:
-            self._timeline.plan(shift.began + shift.course.lost_after, Kind.VANISH, shift)
+        self._timeline.plan_end(shift, Kind.ARRIVE)
+        if shift.course.lost_after is not None:
             self._timeline.plan(shift.began + self._core.settings.heartbeat_seconds, Kind.BEAT, shift)
         soft = shift.task.soft_deadline
         if soft is not None and (shift.course.lost_after is not None or soft < shift.arrives_at):

@@ -117,10 +117,7 @@ class Measuring:
         self._roster.take([client])
         self._at_work[task.task_id] = shift
         self._core.presence.note(task.client_id)
-        if shift.course.lost_after is None:
-            self._timeline.plan(shift.arrives_at, Kind.MEASURED, shift)
-        else:
-            self._timeline.plan(shift.began + shift.course.lost_after, Kind.VANISH, shift)
+        self._timeline.plan_end(shift, Kind.MEASURED)
         if shift.course.lost_after is not None or shift.arrives_at >= task.deadline:
             self._timeline.plan(shift.began + self._core.settings.heartbeat_seconds, Kind.BEAT, shift)
 

@@ -60,6 +60,13 @@ class Timeline:
         self._planned += 1
         heapq.heappush(self._events, Event(at, kind, self._planned, shift))
 
+    def plan_end(self, shift: Shift, kind: Kind) -> None:
+        """Plan how a shift ends: as `kind` says, or with its client gone."""
+        if shift.course.lost_after is None:
+            self.plan(shift.arrives_at, kind, shift)
+        else:
+            self.plan(shift.began + shift.course.lost_after, Kind.VANISH, shift)
+
     def look(self, not_before: float) -> None:
         """Let the coordinator look at its leases and rounds at the next time for it."""
         at = (not_before // self._look_seconds + 1) * self._look_seconds

@@ -23,8 +23,7 @@ from fed_compute.simulator.cohort.memory import Place, Segment, room_for
 from fed_compute.simulator.cohort.messages import COPIED, READY, Order, SharedDataset, send_order
 from fed_compute.simulator.cohort.training import GroupTrainer
 from fed_compute.simulator.cohort.work_queue import NOTHING_LEFT, NUMBER_BYTES, WorkQueue, take
-
-_LONGEST_WORDS = 400
+from fed_compute.simulator.endings import ending_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,11 +210,7 @@ def _word_of(worker: _Worker, length: int) -> bytes:
 
 
 def _lost(worker: _Worker) -> WorkerLost:
-    status = worker.process.wait()
-    worker.said.seek(0)
-    words = worker.said.read().decode(errors="replace").strip().splitlines()
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    last = f", its last words: {words[-1][:_LONGEST_WORDS]}" if words else ""
+    how, last = ending_of(worker.process, worker.said)
     return WorkerLost(
         f"training process {worker.process.pid} {how} before its work was done{last}; this round's results are lost; "
         "if memory is short, run again with fewer processes"

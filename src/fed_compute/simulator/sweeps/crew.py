@@ -14,10 +14,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO
 
+from fed_compute.simulator.endings import ending_of
 from fed_compute.simulator.sweeps.design import Run
 from fed_compute.simulator.sweeps.events import Ended, Event, Failed, Tell, from_line
 
-_LONGEST_WORDS = 400
 _SECONDS_TO_TIDY_UP = 5.0
 
 
@@ -148,12 +148,7 @@ class _Worker:
 
     def last_words(self) -> str:
         """Say how the process was lost."""
-        self.process.wait()
-        self.said.seek(0)
-        words = self.said.read().decode(errors="replace").strip().splitlines()
+        how, last = ending_of(self.process, self.said)
         self.end()
-        status = self.process.returncode
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        hint = "; if memory is short, let fewer run at once" if status == -signal.SIGKILL else ""
-        last = f", its last words: {words[-1][:_LONGEST_WORDS]}" if words else ""
+        hint = "; if memory is short, let fewer run at once" if self.process.returncode == -signal.SIGKILL else ""
         return f"process {self.process.pid} {how}{last}{hint}"
