@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("tests.leaks",)
@@ -30,6 +31,13 @@ USER_FOLDERS = ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG
 def is_ours(name: str) -> bool:
     """Say whether the product reads the environment variable `name`."""
     return name.startswith(PREFIXES) or name in NAMES
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_logs() -> Iterator[None]:
+    """Leave logs unconfigured for the next file of tests, whatever this one set up for its process."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """`fed-compute simulate`: thousands of virtual clients around the real coordinator."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fed_compute.cli.console import err, print_json, print_line
 from fed_compute.cli.sweep import run_sweep
-from fed_compute.errors import ExtraMissing, SweepInvalid
+from fed_compute.errors import ExtraMissing, SettingInvalid, SweepInvalid
 from fed_compute.protocol.job import default_job, load_job
 
 if TYPE_CHECKING:
@@ -107,9 +108,10 @@ def simulate(
     if sweep:
         _refuse_other_places(engine, address, workers)
         return run_sweep(sweep, at_once=at_once, folder=out or Path("sweep-report"), as_json=as_json, job=spec, **given)
+    folder = _folder(out or Path("simulation-report"))
     with _progress(rounds or spec.rounds.total, quiet=as_json) as on_round:
         report = run(spec, processes=workers, engine=engine, address=address, on_round=on_round, **given)
-    folder = report.save(out or Path("simulation-report"))
+    report.save(folder)
     if as_json:
         print_json({**report.summary(), "report": str(folder), "again": report.setup.command(folder)})
     else:
@@ -128,6 +130,14 @@ def _require_libraries() -> None:
     for library in _NEEDED:
         if find_spec(library) is None:
             raise ExtraMissing(what=f"the simulator ({library} is not there)", extra="simulator")
+
+
+def _folder(path: Path) -> Path:
+    """Refuse a place where no report can be, before any training. Nothing is made yet."""
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise SettingInvalid(f"--out {path} cannot be: {there} is no folder that can be written to; name another one")
+    return path
 
 
 @contextmanager
@@ -164,6 +174,10 @@ def _tell(report: "Report", folder: Path) -> None:
         print_line(
             f"on {measured.federated_clients} clients' own data after round {measured.round}: {kind} {mean}, "
             f"{low} to {high} for the middle 80 %"
+        )
+    if report.holdings.is_drawn and report.setup.samples_per_client is None:
+        print_line(
+            f"too few samples to share out among {summary['clients']} clients: each drew its own, with replacement"
         )
     print_line(
         f"{summary['updates']} updates of {summary['leases']} leases counted; {summary['vanished']} vanished, "

@@ -5,6 +5,7 @@ the same name and checks it against the same schema. Parameter names are those o
 `state_dict`. A plug-in model has no entry here: its job brings its own schema and first version.
 """
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
@@ -171,7 +172,20 @@ def built_in_schema(name: str, arguments: Mapping[str, object]) -> ParameterSche
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(arguments_type.model_fields)
+        known = list(arguments_type.model_fields)
+        nearest = difflib.get_close_matches(where, known, n=1) if first["type"] == "extra_forbidden" else []
+        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
         raise JobFileInvalid(
-            f"model.args.{where} of {name}: {first['msg']}; {name} takes {known}", key=f"model.args.{where}"
+            f"model.args.{where} of {name}: {_wrong(first)}{hint} {name} takes {', '.join(known)}",
+            key=f"model.args.{where}",
         ) from error
+
+
+def _wrong(problem: Mapping[str, Any]) -> str:
+    """Say what is wrong with an argument."""
+    match problem["type"]:
+        case "extra_forbidden":
+            return "there is no such argument"
+        case "missing":
+            return "it is missing and has to be given"
+    return str(problem["msg"])

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,21 +28,36 @@ def explain(error: ValidationError, file: type[BaseModel], *, whole: str) -> str
 
     `whole` names the file where the mistake is in no single key.
     """
-    lines = []
-    for problem in error.errors()[:3]:
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {where!r}{_nearest(problem['loc'], file)}")
-        else:
-            found = f", found {_shown(problem['input'])}" if problem["loc"] else ""
-            hint = (
-                _nearest_word(problem["input"], problem["ctx"]["expected"])
-                if problem["type"] == "literal_error"
-                else ""
-            )
-            message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{where or whole}: {message}{found}{hint}")
-    return "; ".join(lines)
+    problems = error.errors()
+    unknown = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
+    # a table whose name is misspelt is missing too, which says nothing more
+    problems = [one for one in problems if one["type"] != "missing" or not _is_misspelt(one["loc"], unknown)]
+    return "; ".join(_told(problem, file, whole) for problem in problems[:3])
+
+
+def _told(problem: Mapping[str, Any], file: type[BaseModel], whole: str) -> str:
+    """Say one mistake."""
+    where = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"unknown key {where!r}{_nearest(problem['loc'], file)}"
+        case "missing":
+            return f"{where} is missing and has to be given"
+        case "model_type" | "dict_type":
+            return f"{where or whole}: found {_shown(problem['input'])}, wanted a table of keys"
+        case "list_type":
+            return f"{where or whole}: found {_shown(problem['input'])}, wanted a list, for tables written [[{where}]]"
+    found = f", found {_shown(problem['input'])}" if problem["loc"] else ""
+    hint = ""
+    if problem["type"] == "literal_error":
+        hint = _nearest_word(problem["input"], problem["ctx"]["expected"])
+    return f"{where or whole}: {problem['msg'].removeprefix('Value error, ')}{found}{hint}"
+
+
+def _is_misspelt(place: tuple[int | str, ...], unknown: Sequence[tuple[int | str, ...]]) -> bool:
+    """Say whether one of the unknown keys stands where this one is missing, and is nearly it."""
+    beside = [str(other[-1]) for other in unknown if other[:-1] == place[:-1]]
+    return bool(difflib.get_close_matches(str(place[-1]), beside, n=1))
 
 
 def _shown(value: object) -> str:

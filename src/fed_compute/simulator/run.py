@@ -1,5 +1,6 @@
 """`simulate`: a job, many virtual clients and the real coordinator, in one call."""
 
+import difflib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -111,6 +112,7 @@ def simulate(
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, plan)
     holdings = holdings_of(setup, samples)
     population = Population(fleet, clients, seed=seed, began_at=BEGAN_AT, model_bytes=4 * schema.num_parameters)
+    _check_possible(spec, population)
     clock, chosen = ManualClock(start=BEGAN_AT), plan_named(plan, spec, schema)
     with (
         one_thread(),
@@ -224,6 +226,25 @@ def resolved(job: JobSpec | Mapping[str, Any] | str | Path | None, *, seed: int,
         raise SimulationImpossible(f"rounds is {rounds}, wanted 1 to 1000000")
     section = spec.rounds if rounds is None else spec.rounds.model_copy(update={"total": rounds})
     return spec.model_copy(update={"seed": seed, "rounds": section})
+
+
+def _check_possible(job: JobSpec, population: Population) -> None:
+    """Raise SimulationImpossible if no round could end, or the job asks for what virtual clients do not do."""
+    if job.audits.auditors:
+        raise SimulationImpossible(
+            f"audits.auditors is {job.audits.auditors}; virtual clients audit nobody, set it to 0"
+        )
+    if job.rounds.min_updates > len(population):
+        raise SimulationImpossible(
+            f"rounds.min_updates is {job.rounds.min_updates} and clients is {len(population)}: no round could ever "
+            "close; raise clients, or lower min_updates"
+        )
+    trusted = job.aggregation.trusted_client
+    if trusted is not None and trusted not in population.names:
+        example = difflib.get_close_matches(trusted, population.names[:1000], n=1, cutoff=0.0)[0]
+        raise SimulationImpossible(
+            f"aggregation.trusted_client {trusted!r} is no virtual client; they are called as {example!r} is"
+        )
 
 
 @contextmanager

@@ -11,6 +11,8 @@ Where a client would get fewer than `LEAST_CUT` samples, or where samples per cl
 with replacement: whatever the split says of one client holds, and clients may share samples.
 """
 
+import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -62,21 +64,38 @@ class Split:
             SimulationImpossible: if it is none.
         """
         kind, colon, number = text.partition(":")
-        usual = ", ".join(name if value is None else f"{name}:{value:g}" for name, value in _DEFAULTS.items())
-        if kind not in _DEFAULTS or (colon and _DEFAULTS[kind] is None):
-            raise SimulationImpossible(f"split {text[:40]!r} is unknown; wanted one of {usual}")
+        if kind not in _DEFAULTS:
+            nearest = difflib.get_close_matches(kind.partition("=")[0], _DEFAULTS, n=1, cutoff=0.5)
+            hint = f", did you mean {_usual(nearest[0])!r}?" if nearest else ";"
+            known = ", ".join(_usual(name) for name in _DEFAULTS)
+            raise SimulationImpossible(f"split {text[:40]!r} is unknown{hint} wanted one of {known}")
         if not colon:
             return cls(kind, _DEFAULTS[kind])
-        try:
-            parameter = float(number)
-        except ValueError:
-            parameter = 0.0
+        if _DEFAULTS[kind] is None:
+            raise SimulationImpossible(f"split {kind} takes no number, found {text[:40]!r}")
+        parameter = _number(number)
         if not 1e-3 <= parameter <= LARGEST_PARAMETER or (kind == "shards" and not parameter.is_integer()):
-            raise SimulationImpossible(f"split {text[:40]!r} has an unusable number; usual ones are {usual}")
+            wanted = "a whole number from 1" if kind == "shards" else "a number from 0.001"
+            raise SimulationImpossible(
+                f"split {kind} takes {wanted} to {LARGEST_PARAMETER:.0f}, found {number[:40]!r}; "
+                f"usual is {_usual(kind)}"
+            )
         return cls(kind, parameter)
 
     def __str__(self) -> str:
         return self.kind if self.parameter is None else f"{self.kind}:{self.parameter:g}"
+
+
+def _usual(kind: str) -> str:
+    value = _DEFAULTS[kind]
+    return kind if value is None else f"{kind}:{value:g}"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 class Holdings:

@@ -23,7 +23,10 @@ class Connection(sqlite3.Connection):
 
 
 class KnownDatabase(Database):
-    """A database that is not migrated again where it has this version's tables: a start is the same without."""
+    """A database that is not migrated again where it has this version's tables: a start is the same without.
+
+    Nor is the disk probed after a commit: a simulated one does not lie about it.
+    """
 
     def __init__(self, database: Database, newest: str | None = None) -> None:
         super().__init__(database.engine)

@@ -53,3 +53,12 @@ def test_a_wrong_engine_or_address_is_one_line_with_the_nearest_one(
     assert main(["simulate", *given, "--out", str(tmp_path / "report")]) == MISUSED
     assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "report").exists()
+
+
+def test_a_report_that_has_no_place_is_said_before_any_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fed_compute.simulator.run.CohortEngine.train", lambda *_, **__: pytest.fail("trained"))
+    (tmp_path / "file").write_text("here already")
+    assert main(["simulate", "--rounds", "1", "--out", str(tmp_path / "file")]) == MISUSED
+    assert "is no folder that can be written to" in " ".join(capsys.readouterr().err.split())

@@ -69,10 +69,10 @@ def test_without_the_package_the_command_that_installs_it_is_named(monkeypatch: 
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ExtraMissing, match=r"engine ray needs an optional part: pip install 'fed-compute\[ray\]'"):
-        EngineChoice.parse("ray").open((), processes=None, plan=None)
+        EngineChoice.parse("ray").open((), model="linear", processes=None, plan=None)
 
 
 @pytest.mark.parametrize("processes", [0, -1])
 def test_no_workers_at_all_are_refused_before_a_cluster_is_asked(processes: int) -> None:
     with pytest.raises(SimulationImpossible, match=f"{processes} workers cannot train"):
-        EngineChoice.parse("ray").open((), processes=processes, plan=None)
+        EngineChoice.parse("ray").open((), model="linear", processes=processes, plan=None)

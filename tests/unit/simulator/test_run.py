@@ -15,6 +15,7 @@ from fed_compute.errors import (
     FleetInvalid,
     JobFileInvalid,
     ModelMismatch,
+    ModelUnknown,
     SimulationImpossible,
 )
 from fed_compute.protocol.job import load_job
@@ -218,13 +219,31 @@ def test_a_regression_has_a_loss_and_no_accuracy() -> None:
     [
         ({"spec": {"rouds": {}}}, JobFileInvalid, "did you mean 'rounds'"),
         ({"behavior": "stabel"}, FleetInvalid, "did you mean 'stable'"),
-        ({"split": "dirichlt"}, SimulationImpossible, r"dirichlet:0\.3"),
+        ({"spec": {"audits": {"auditors": 2}}}, SimulationImpossible, r"audits\.auditors is 2"),
+        (
+            {"spec": {"aggregation": {"rule": "fltrust", "trusted_client": "bob"}}},
+            SimulationImpossible,
+            r"aggregation\.trusted_client 'bob' is no virtual client; they are called as 'pc-",
+        ),
+        ({"spec": {"rounds": {"min_updates": 9}}, "clients": 8}, SimulationImpossible, r"rounds\.min_updates is 9"),
+        ({"spec": {"training": {"optimizer": "sdg"}}}, JobFileInvalid, "did you mean 'sgd'"),
+        ({"spec": {"model": {"name": "simple_mpl"}}}, ModelUnknown, "did you mean 'simple_mlp'"),
+        (
+            {"spec": {"model": {"name": "linear", "args": {"input_dim": 64, "output_dims": 10}}}},
+            JobFileInvalid,
+            r"model\.args\.output_dim of linear: it is missing",
+        ),
+        ({"split": "dirichlt"}, SimulationImpossible, r"did you mean 'dirichlet:0\.3'"),
+        ({"split": "dirichlet=1"}, SimulationImpossible, r"did you mean 'dirichlet:0\.3'"),
+        ({"split": "shards:1.5"}, SimulationImpossible, r"shards takes a whole number from 1 .* found '1\.5'"),
+        ({"split": "iid:3"}, SimulationImpossible, "iid takes no number"),
+        ({"data": "mine.csv"}, DatasetInvalid, r"did you mean 'csv:mine\.csv'"),
         ({"data": "digts"}, DatasetInvalid, "did you mean 'digits'"),
         ({"clients": 0}, SimulationImpossible, "clients is 0"),
         ({"samples_per_client": 0}, SimulationImpossible, "samples_per_client is 0"),
         ({"rounds": 0}, SimulationImpossible, "rounds is 0"),
         ({"seed": -1}, SimulationImpossible, "seed is -1"),
-        ({"plan": "staked"}, CohortUnsupported, "no training path"),
+        ({"plan": "staked:3"}, CohortUnsupported, "no training path, did you mean 'stacked'"),
         ({"data": (np.zeros((9, 2)), np.zeros(9, dtype=int))}, ModelMismatch, "2 values"),
     ],
 )

@@ -88,9 +88,21 @@ def test_by_user_gives_each_client_one_users_samples() -> None:
         Holdings(data(), 2, Split.parse("user"), seed=0)
 
 
-@pytest.mark.parametrize("text", ["dirichlt", "dirichlet:x", "dirichlet:0", "shards:1.5", "iid:2", "shards:-1", ""])
-def test_a_split_that_is_none_is_refused_with_the_known_ones(text: str) -> None:
-    with pytest.raises(SimulationImpossible, match=r"dirichlet:0\.3"):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dirichlt", r"did you mean 'dirichlet:0\.3'\? wanted one of iid, dirichlet:0\.3"),
+        ("", r"wanted one of iid, dirichlet:0\.3"),
+        ("dirichlet:x", r"takes a number from 0\.001 to 1000000, found 'x'; usual is dirichlet:0\.3"),
+        ("dirichlet:0", "found '0'"),
+        ("dirichlet:nan", "found 'nan'"),
+        ("shards:1.5", r"a whole number from 1 to 1000000, found '1\.5'; usual is shards:2"),
+        ("shards:-1", "found '-1'"),
+        ("iid:2", "iid takes no number"),
+    ],
+)
+def test_a_split_that_is_none_is_refused_with_what_is_wanted(text: str, said: str) -> None:
+    with pytest.raises(SimulationImpossible, match=said):
         Split.parse(text)
 
 

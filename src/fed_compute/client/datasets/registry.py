@@ -121,7 +121,10 @@ def _plugin(name: str) -> Callable[[str | None, Mapping[str, str]], Any]:
         return _REGISTERED[name]
     if (point := _plugins().get(name)) is None:
         names = source_names()
-        nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        ending = name.rpartition(".")[2].lower() if "." in name else ""
+        nearest = (
+            [f"{ending}:{name[:80]}"] if ending in names else difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        )
         hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
         raise DatasetInvalid(
             f"data source {name[:80]!r} is unknown{hint} known: {', '.join(names)}; "

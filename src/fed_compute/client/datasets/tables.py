@@ -1,6 +1,7 @@
 """Tables of numbers: CSV files and NumPy archives."""
 
 import csv
+import difflib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,7 +85,9 @@ def _label_column(label: str, header: list[str] | None, width: int, file: Path) 
         column = int(label)
     except ValueError:
         known = ", ".join(header) if header else "none, the file has no header"
-        raise DatasetInvalid(f"{file} has no column {label[:80]!r}; column names: {known[:400]}") from None
+        nearest = difflib.get_close_matches(label, header or [], n=1)
+        hint = f", did you mean {nearest[0]!r}?" if nearest else ";"
+        raise DatasetInvalid(f"{file} has no column {label[:80]!r}{hint} column names: {known[:400]}") from None
     if not -width <= column < width:
         raise DatasetInvalid(f"{file} has columns 0 to {width - 1}, found label={column}")
     return column % width

@@ -1,5 +1,6 @@
 """By which path a cohort trains, and how many clients at once. The choice is data: one word in a report."""
 
+import difflib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Literal, Self
@@ -70,8 +71,10 @@ class Plan:
         """
         path, colon, number = text.partition(":")
         if path not in list(TrainingPath) or (colon and not (number.isascii() and number.isdigit())):
+            nearest = difflib.get_close_matches(path, list(TrainingPath), n=1) if path not in list(TrainingPath) else []
+            hint = f", did you mean {str(nearest[0])!r}?" if nearest else ";"
             wanted = ", ".join(TrainingPath)
-            raise CohortUnsupported(f"{text[:80]!r} is no training path; wanted one of {wanted}, or stacked:10")
+            raise CohortUnsupported(f"{text[:80]!r} is no training path{hint} wanted one of {wanted}, or stacked:10")
         return cls(TrainingPath(path), int(number) if colon else None)
 
 

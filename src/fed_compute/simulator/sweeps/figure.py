@@ -78,8 +78,8 @@ def draw_map(rows: Sequence[Row], grid: Grid, *, title: str) -> "Figure":
     lowest, highest = (0.0, 1.0) if has_classes else (None, None)
     mesh = axis.pcolormesh(values, cmap=colours, edgecolors="white", linewidth=2, vmin=lowest, vmax=highest)
     for (row_place, column), value in np.ndenumerate(values):
-        red, green, blue, _ = mesh.to_rgba(value)
-        ink = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else INK
+        red, green, blue, opacity = mesh.to_rgba(value)
+        ink = "white" if opacity and 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else INK
         text = "failed" if np.isnan(value) else f"{100 * value:.1f}" if has_classes else f"{value:.3g}"
         axis.text(column + 0.5, row_place + 0.5, text, ha="center", va="center_baseline", color=ink, fontsize=9.5)
     axis.set(xticks=np.arange(len(across)) + 0.5, yticks=np.arange(len(down)) + 0.5)
@@ -92,7 +92,6 @@ def draw_map(rows: Sequence[Row], grid: Grid, *, title: str) -> "Figure":
     axis.tick_params(length=0)
     for side in axis.spines.values():
         side.set_visible(False)
-    figure.set_layout_engine("constrained")
     _write_title(
         figure, title, "accuracy of the last model on held-out samples, %" if has_classes else "loss of the last model"
     )
@@ -158,9 +157,11 @@ def _write_legend(figure: "Figure", axis: Any, lasts: Sequence[float], key: str,
 
 
 def _write_title(figure: "Figure", title: str, subtitle: str) -> None:
+    """Write two lines above everything else, for which the layout leaves room."""
     height = figure.get_size_inches()[1]
-    figure.suptitle(f"{title}\n\n", x=0.01, y=1 - 0.08 / height, ha="left", fontsize=12, weight="bold", color=INK)
-    figure.text(0.01, 1 - 0.33 / height, subtitle, fontsize=9, color=FAINT, va="top")
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 0.6 / height))
+    figure.text(0.01, 1 - 0.1 / height, title, fontsize=12, weight="bold", color=INK, va="top")
+    figure.text(0.01, 1 - 0.34 / height, subtitle, fontsize=9, color=FAINT, va="top")
 
 
 def _time_unit(highest_seconds: float) -> tuple[str, float]:

@@ -27,6 +27,7 @@ def write_page(sweep: "Sweep", *, embedded: bool = False) -> str:
     return template("sweep.html").render(
         sweep=sweep,
         embedded=embedded,
+        alike=_alike(sweep),
         tiles=_tiles(sweep),
         plots=_plots(sweep.rows),
         table=table,
@@ -38,6 +39,13 @@ def write_page(sweep: "Sweep", *, embedded: bool = False) -> str:
         command=sweep.command(),
         job=tomli_w.dumps(sweep.design.base.job.model_dump(exclude_none=True)),
     )
+
+
+def _alike(sweep: "Sweep") -> str:
+    """Return what all simulations have in common, of the things that one asks for first."""
+    base, swept = sweep.design.base, set(sweep.design.grid.names.values())
+    told = {"clients": f"{base.clients:,} virtual clients", "split": f"split {base.split}", "seed": f"seed {base.seed}"}
+    return " · ".join(text for name, text in told.items() if name not in swept)
 
 
 def _tiles(sweep: "Sweep") -> list[tuple[str, str, str]]:

@@ -71,9 +71,12 @@ class DatabaseLoad:
 
 
 class Database:
-    """Opens transactions on one database. Safe to share between threads."""
+    """Opens transactions on one database. Safe to share between threads.
 
-    def __init__(self, engine: Engine) -> None:
+    `probe` looks after each commit whether the disk lives; None for what is in memory, or another server's.
+    """
+
+    def __init__(self, engine: Engine, probe: DiskProbe | None = None) -> None:
         self.load = DatabaseLoad()
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
@@ -81,7 +84,7 @@ class Database:
         self._reading = engine
         if not self._is_sqlite:
             self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._probe = _probe_of(engine)
+        self._probe = probe
         self._is_doubtful = False  # what was committed last may be lost: nobody may be told of it
         self._write_lock = threading.Lock()
         one_connection = isinstance(engine.pool, StaticPool)
@@ -205,20 +208,15 @@ def open_database(url: str) -> Database:
         raise SettingInvalid("database_url is not a URL like postgresql://user:password@host/name") from error
     match parsed.drivername:
         case "sqlite":
-            return Database(_sqlite_engine(parsed))
+            in_memory = parsed.database in (None, "", ":memory:")
+            probe = None if in_memory else DiskProbe(Path(str(parsed.database)).absolute())
+            return Database(_sqlite_engine(parsed, in_memory=in_memory), probe)
         case "postgres" | "postgresql" | "postgresql+psycopg":
             return Database(_postgresql_engine(parsed.set(drivername=POSTGRESQL_DRIVER)))
     raise SettingInvalid(f"database_url starts with {parsed.drivername[:40]!r}, wanted sqlite or postgresql")
 
 
-def _probe_of(engine: Engine) -> DiskProbe | None:
-    """Return what probes the disk of an SQLite database; one in memory has none, and PostgreSQL is a server's."""
-    name = engine.url.database if engine.dialect.name == "sqlite" else None
-    return None if name in (None, "", ":memory:") else DiskProbe(Path(name).absolute())
-
-
-def _sqlite_engine(url: URL) -> Engine:
-    in_memory = url.database in (None, "", ":memory:")
+def _sqlite_engine(url: URL, *, in_memory: bool) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,

@@ -30,7 +30,10 @@ def test_every_preset_loads_and_says_what_it_is(name: str) -> None:
         (DEVICE + '[[attacker]]\nattack = "sign_flop"', "attacker.0.attack", "did you mean 'sign_flip'?"),
         (DEVICE + '[[attacker]]\nattack = "ipm"\nsettings = { epsilo = 1.0 }', "attacker.0", "epsilo"),
         (DEVICE + "share = 0.5", "", "add up to 0.5, wanted 1"),
-        ('name = "nobody"', "device", "Field required"),
+        ('name = "nobody"', "device", "device is missing and has to be given"),
+        ('[[devices]]\nname = "pc"', "device", "fleet.toml: unknown key 'devices', did you mean 'device'?"),
+        ('[device]\nname = "pc"', "device", "wanted a list, for tables written [[device]]"),
+        (DEVICE + "availability = 0.5", "device.0.availability", "found 0.5, wanted a table of keys"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_key_and_the_nearest_one(text: str, key: str, said: str) -> None:
