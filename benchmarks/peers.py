@@ -59,6 +59,9 @@ SAMPLE_SECONDS = 0.1
 LONGEST_RUN_SECONDS = 300.0
 PAGE = Path("explanation") / "other-simulators.md"
 BEGIN, END = "<!-- measured: written by make bench-peers -->\n", "<!-- end of measured -->\n"
+PICTURE = (
+    "![Clients a second and peak memory of fed-compute, a bare PyTorch loop, pfl and Flower](../pictures/peers.png)"
+)
 INK, FAINT, GREY, BLUE = "#222222", "#6b6b6b", "#c3c3c3", "#0072b2"
 
 
@@ -404,7 +407,12 @@ def with_measured(page: str, report: dict[str, Any]) -> str:
 
 def as_markdown(report: dict[str, Any]) -> str:
     """Return the tables of a report for the documentation."""
-    lines = ["", f"Medians of {report['turns']} turns; {report['machine']}; pfl {report['versions'][PFL]}, "]
+    lines = [
+        "",
+        PICTURE,
+        "",
+        f"Medians of {report['turns']} turns; {report['machine']}; pfl {report['versions'][PFL]}, ",
+    ]
     lines[-1] += f"flwr {report['versions'][FLWR]}."
     for workload, found in report["workloads"].items():
         lines += ["", f"| {workload} | clients/s, steady | fed-compute : it | with start-up | peak memory, MiB |"]
