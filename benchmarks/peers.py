@@ -460,10 +460,11 @@ def _draw_panel(axis: Any, bars: dict[str, tuple[float, float]], title: str) -> 
     values = [value for value, _ in bars.values()]
     axis.barh(range(len(bars)), values, height=0.68, color=[BLUE if name == OURS else GREY for name in bars])
     for place, (name, (value, ratio)) in enumerate(bars.items()):
-        text = f"{value:,.0f}" if name == OURS else f"{value:,.0f}   ours is {ratio:.2g} times that"
+        times = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+        text = f"{value:,.0f}" if name == OURS else f"{value:,.0f}   ours is {times} times that"
         axis.text(value + max(values) * 0.01, place, text, va="center", fontsize=9, color=INK)
     axis.set_yticks(range(len(bars)), list(bars))
-    axis.set_xlim(0, max(values) * 1.02)
+    axis.set_xlim(0, max(values) * 1.2)
     axis.invert_yaxis()
     axis.set_title(title, loc="left", fontsize=10, color=INK, weight="bold", pad=4)
     axis.tick_params(labelsize=9, colors=INK, length=0, labelbottom=False)

@@ -308,7 +308,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     axis.annotate(label, (counts[0], small[0]), (6, 6), **note)
     axis.axhline(TARGET_MICROSECONDS, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     label = f"target {TARGET_MICROSECONDS:.0f} µs"
-    axis.annotate(label, (counts[-1], TARGET_MICROSECONDS), (-6, 4), ha="right", **note)
+    axis.annotate(label, (counts[-1], TARGET_MICROSECONDS), (-6, -13), ha="right", **note)
     axis.set(xscale="log", xlim=(counts[0] * 0.75, counts[-1] * 1.05), ylim=(0, 1.2 * max(*below, TARGET_MICROSECONDS)))
     axis.set_xticks(counts, [f"{count:,}".replace(",", " ") for count in counts])
     axis.minorticks_off()
