@@ -229,19 +229,18 @@ def _add_update(records: Records, round_: Round, place: int, size: Size, *, at: 
 def _add_evaluation(records: Records, round_: Round, owner: ClientId, accuracy: float) -> None:
     task = _task(round_, f"e_{round_.round_id}_{owner}", owner, TaskKind.EVALUATE, at=round_.opened_at)
     records.tasks.add(task)
-    records.evaluations.add(
-        Evaluation(
-            task_id=task.task_id,
-            job_id=round_.job_id,
-            version=round_.base_version,
-            round_id=round_.round_id,
-            client_id=owner,
-            num_samples=100,
-            loss=2.0 / round_.number,
-            accuracy=accuracy,
-            recorded_at=round_.opened_at,
-        )
+    found = Evaluation(
+        task_id=task.task_id,
+        job_id=round_.job_id,
+        version=round_.base_version,
+        round_id=round_.round_id,
+        client_id=owner,
+        num_samples=100,
+        loss=2.0 / round_.number,
+        accuracy=accuracy,
+        recorded_at=round_.opened_at,
     )
+    records.evaluations.add_all([found])
 
 
 def _task(round_: Round, task_id: str, owner: ClientId, kind: TaskKind, *, at: float) -> Task:
