@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from fed_compute.learning.privacy import PrivacyProtector, l2_norm
 from fed_compute.learning.vectors import is_finite
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import Vector
-from fed_compute.protocol.updates import decode_update, encode_update
+from fed_compute.protocol.updates import complete_update, decode_update, encode_update
 
 _ATTEMPTS_TO_FIT_NORM = 4
 
@@ -35,7 +36,7 @@ class LeftBehind:
 class Finished:
     """An update as it is sent, and `sent`, float32 (P,), the difference that the coordinator will read from it."""
 
-    body: bytes
+    body: bytes | memoryview
     sent: Vector
     left: LeftBehind
 
@@ -49,6 +50,7 @@ def finish(
     limit: float | None,
     before: Residual | None = None,
     added: Vector | None = None,
+    room: memoryview | None = None,
 ) -> Finished:
     """Clip what was trained, float32 (P,), add what earlier updates left out, and encode it.
 
@@ -60,17 +62,19 @@ def finish(
         limit: the largest L2 norm of what is sent.
         before: what the last accepted update left out, of use with lossy encodings; None for nothing.
         added: what was added to each step's gradient, float32 (P,); None in a job without control variates.
+        room: writable memory that ends with the values of `delta` and has `protocol.updates.ROOM_BYTES` before them:
+            the update is completed there, if it tells them as they are.
 
     Raises:
         TrainingDiverged: if what is left behind, or what is sent, cannot be finite and short enough.
         UpdateNotFinite: if `delta` holds NaN or an infinity and has to be changed.
     """
-    offered, rng = _clipped(delta, limit), _rounding_stream(recipe, client_id)
-    residual = None
+    offered, residual = _clipped(delta, limit), None
+    body: bytes | memoryview
     if recipe.encoding == LOSSLESS:
-        body, sent = _encode(offered, recipe, says, rng=rng), offered
+        body, sent = _encode_lossless(offered, recipe, says, room=room if offered is delta else None), offered
     else:
-        before = before or Residual.initial(delta.size)
+        before, rng = before or Residual.initial(delta.size), _rounding_stream(recipe, client_id)
         wanted = before.compensate(offered)
         body, sent = _encode_within(wanted, recipe, says, limit=limit, rng=rng)
         residual = before.keep(wanted, sent)
@@ -112,19 +116,44 @@ def _encode_within(
     raise TrainingDiverged(f"the encoded update stays longer than the maximum norm {limit:g}")
 
 
-def _encode(offered: Vector, recipe: Recipe, says: Mapping[str, int | float], *, rng: np.random.Generator) -> bytes:
+def _encode_lossless(
+    offered: Vector, recipe: Recipe, says: Mapping[str, int | float], *, room: memoryview | None
+) -> bytes | memoryview:
+    if room is None or recipe.compression != "none":
+        return _encode(offered, recipe, says, rng=None)
+    return complete_update(room, num_parameters=offered.size, schema_digest=recipe.schema_digest, **_claims(says))
+
+
+def _encode(
+    offered: Vector, recipe: Recipe, says: Mapping[str, int | float], *, rng: np.random.Generator | None
+) -> bytes:
     return encode_update(
         offered,
         encoding=recipe.encoding,
         compression=recipe.compression,
         topk_fraction=recipe.topk_fraction,
         schema_digest=recipe.schema_digest,
-        num_samples=int(says["num_samples"]),
-        loss=says.get("loss"),
-        train_seconds=says.get("train_seconds"),
-        num_steps=int(says["num_steps"]) if "num_steps" in says else None,
         rng=rng,
+        **_claims(says),
     )
+
+
+class _Claims(TypedDict):
+    """What an update says beside its values, as its writer takes it."""
+
+    num_samples: int
+    loss: float | None
+    train_seconds: float | None
+    num_steps: int | None
+
+
+def _claims(says: Mapping[str, int | float]) -> _Claims:
+    return {
+        "num_samples": int(says["num_samples"]),
+        "loss": says.get("loss"),
+        "train_seconds": says.get("train_seconds"),
+        "num_steps": int(says["num_steps"]) if "num_steps" in says else None,
+    }
 
 
 def _next_control(added: Vector, sent: Vector, says: Mapping[str, int | float], recipe: Recipe) -> Vector:

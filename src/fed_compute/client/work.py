@@ -119,7 +119,7 @@ class Workbench:
         says = self._metadata(result, recipe)
         finished = finish(result.delta, recipe, says, client_id=client_id, limit=limit, before=before, added=added)
         return FinishedUpdate(
-            body=finished.body,
+            body=bytes(finished.body),
             content_type=_content_type(recipe),
             result=result,
             left=finished.left,

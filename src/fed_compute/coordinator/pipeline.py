@@ -18,8 +18,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from fed_compute.coordinator.copies import refuse_copy
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.round_manager import RoundManager
@@ -206,7 +204,7 @@ class UpdatePipeline:
             loss=loss,
             train_seconds=None,
             num_steps=request.num_steps,
-            rng=np.random.default_rng(0),
+            rng=None,
         )
         return body, Contents("f32", "none", num_samples, norm, loss, delta)
 

@@ -265,8 +265,9 @@ def _rebuilds(facts: _Facts, blobs: BlobStore) -> Iterator[str]:
                 fold = RoundFold(job, blobs, base_version=parent.version)
                 manifest = read_manifest(version.manifest)
                 fold.add(by_id[update_id] for update_id, _, _ in manifest)
-                optimizer = None if parent.optimizer_digest is None else blobs.get(parent.optimizer_digest)
-                made = fold.finish(blobs.get(parent.digest), optimizer, weights=[weight for _, _, weight in manifest])
+                optimizer = None if parent.optimizer_digest is None else bytes(blobs.get(parent.optimizer_digest))
+                weights = [weight for _, _, weight in manifest]
+                made = fold.finish(bytes(blobs.get(parent.digest)), optimizer, weights=weights)
                 if made.model != blobs.get(version.digest):
                     yield f"job {job.name}: v{version.version} rebuilds to other bytes"
                 if version.optimizer_digest is not None and made.state != blobs.get(version.optimizer_digest):

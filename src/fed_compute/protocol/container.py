@@ -122,22 +122,46 @@ def write_container(
     Raises:
         ValueError: if the tensors are not what `specs` say; the caller built both.
     """
-    header: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
-    parts, offset = [], 0
+    parts = []
     for name, spec in specs.items():
         tensor = np.ascontiguousarray(tensors[name], dtype=tensors[name].dtype.newbyteorder("<")).reshape(spec.shape)
         if tensor.dtype != _NUMPY[spec.dtype]:
             raise ValueError(f"tensor {name!r} is {tensor.dtype}, {spec.dtype} needs {_NUMPY[spec.dtype]}")
+        parts.append(tensor.reshape(-1).data)
+    return b"".join([_head(specs, metadata), *parts])
+
+
+def complete_container(room: memoryview, *, specs: Mapping[str, TensorSpec], metadata: Mapping[str, str]) -> memoryview:
+    """Make a safetensors file of tensors that lie in memory as it wants them: nothing but the header is written.
+
+    Their bytes, in the order of `specs`, little-endian, end `room`, which is writable; what lies before them is
+    overwritten. Returned, read-only, is the part of `room` that is the file: the bytes that `write_container` gives.
+
+    Raises:
+        ValueError: if the header does not fit before them.
+    """
+    head = _head(specs, metadata)
+    stop = len(room) - container_data_bytes(specs)
+    if stop < len(head):
+        raise ValueError(f"the header of {len(head)} bytes has room for {stop}")
+    room[stop - len(head) : stop] = head
+    return room[stop - len(head) :].toreadonly()
+
+
+def _head(specs: Mapping[str, TensorSpec], metadata: Mapping[str, str]) -> bytes:
+    """Return what stands before the tensors' bytes: the header's length, and the header."""
+    header: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
+    offset = 0
+    for name, spec in specs.items():
         header[name] = {
             "dtype": spec.dtype,
             "shape": list(spec.shape),
             "data_offsets": [offset, offset + spec.num_bytes],
         }
-        parts.append(tensor.reshape(-1).data)
         offset += spec.num_bytes
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)  # so that the tensors' bytes start at a multiple of 8
-    return b"".join([_LENGTH.pack(len(text)), text, *parts])
+    return _LENGTH.pack(len(text)) + text
 
 
 def open_container(body: Body, *, max_header_bytes: int = MAX_HEADER_BYTES) -> Container:

@@ -34,11 +34,12 @@ class UpdateEncoding(Protocol):
     @property
     def name(self) -> Encoding: ...
 
-    def tensors(self, delta: Vector, rng: np.random.Generator) -> dict[str, Tensor]:
+    def tensors(self, delta: Vector, rng: np.random.Generator | None) -> dict[str, Tensor]:
         """Write `delta`, float32 (P,). Only a rounding encoding draws from `rng`.
 
         Raises:
             UpdateNotFinite: if a lossy encoding meets NaN or an infinity; `f32` writes them as they are.
+            ValueError: if a rounding encoding has nothing to draw from.
         """
         ...
 
@@ -57,7 +58,7 @@ class Float32:
 
     name: ClassVar[Encoding] = "f32"
 
-    def tensors(self, delta: Vector, rng: np.random.Generator) -> dict[str, Tensor]:
+    def tensors(self, delta: Vector, rng: np.random.Generator | None) -> dict[str, Tensor]:
         return {"delta": delta.astype("<f4", copy=False)}
 
     def expected(self, num_parameters: int) -> dict[str, TensorSpec]:
@@ -73,7 +74,7 @@ class BFloat16:
 
     name: ClassVar[Encoding] = "bf16"
 
-    def tensors(self, delta: Vector, rng: np.random.Generator) -> dict[str, Tensor]:
+    def tensors(self, delta: Vector, rng: np.random.Generator | None) -> dict[str, Tensor]:
         _require_finite(delta)
         bits = np.clip(delta, -_BF16_MAX, _BF16_MAX).astype("<f4", copy=False).view("<u4")
         rounded = (bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16
@@ -92,7 +93,7 @@ class Float16:
 
     name: ClassVar[Encoding] = "f16"
 
-    def tensors(self, delta: Vector, rng: np.random.Generator) -> dict[str, Tensor]:
+    def tensors(self, delta: Vector, rng: np.random.Generator | None) -> dict[str, Tensor]:
         _require_finite(delta)
         return {"delta": np.clip(delta, -_F16_MAX, _F16_MAX).astype("<f2")}
 
@@ -114,7 +115,9 @@ class Int8:
 
     name: ClassVar[Encoding] = "int8"
 
-    def tensors(self, delta: Vector, rng: np.random.Generator) -> dict[str, Tensor]:
+    def tensors(self, delta: Vector, rng: np.random.Generator | None) -> dict[str, Tensor]:
+        if rng is None:
+            raise ValueError("int8 rounds by chance: it needs something to draw from")
         _require_finite(delta)
         quantised = np.empty(delta.size, dtype=np.int8)
         scales = np.empty(_num_blocks(delta.size), dtype="<f4")
@@ -150,7 +153,7 @@ class TopK:
     name: ClassVar[Encoding] = "topk"
     fraction: float
 
-    def tensors(self, delta: Vector, rng: np.random.Generator) -> dict[str, Tensor]:
+    def tensors(self, delta: Vector, rng: np.random.Generator | None) -> dict[str, Tensor]:
         _require_finite(delta)
         kept, magnitude = self._num_kept(delta.size), np.abs(delta)
         threshold = np.partition(magnitude, delta.size - kept)[delta.size - kept]

@@ -19,6 +19,7 @@ from fed_compute.errors import (
 from fed_compute.protocol.container import (
     Body,
     TensorSpec,
+    complete_container,
     container_data_bytes,
     header_length,
     read_header,
@@ -39,6 +40,9 @@ MAX_TRAIN_SECONDS = 1e7
 
 MAX_EXPANSION = 1_000
 """How many times its own length a zstd body may become. One value of a thousand is the sparsest that is sent whole."""
+
+ROOM_BYTES = 512
+"""Before the values of an `f32` update this much is enough for its header."""
 
 HEAD_BYTES = 18
 """The first bytes of a body, by which it is judged before the rest has come: the longest zstd frame header."""
@@ -74,12 +78,13 @@ def encode_update(
     num_samples: int,
     loss: float | None,
     train_seconds: float | None,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     num_steps: int | None = None,
 ) -> bytes:
     """Write an update of `delta`, float32 (P,), trained minus base parameters.
 
-    Equal arguments give equal bytes, with `zstd` for one version of the library.
+    Equal arguments give equal bytes, with `zstd` for one version of the library. `rng` is what a rounding encoding
+    draws from; None is for the others.
 
     Raises:
         SampleCountInvalid: if `num_samples` is outside 1 to 10 000 000.
@@ -87,7 +92,47 @@ def encode_update(
         UpdateMalformed: if `train_seconds` is outside 0 to 10 000 000.
         StepCountInvalid: if `num_steps` is outside 1 to 10 000 000 000.
         UpdateNotFinite: if a lossy encoding meets NaN or an infinity.
+        ValueError: if a rounding encoding has nothing to draw from.
     """
+    metadata = _metadata(encoding, schema_digest, num_samples, loss, train_seconds, num_steps)
+    writer = encoding_named(encoding, topk_fraction=topk_fraction)
+    body = write_container(writer.tensors(delta, rng), specs=writer.expected(delta.size), metadata=metadata)
+    return zstandard.ZstdCompressor().compress(body) if compression == "zstd" else body
+
+
+def complete_update(
+    room: memoryview,
+    *,
+    num_parameters: int,
+    schema_digest: str,
+    num_samples: int,
+    loss: float | None,
+    train_seconds: float | None,
+    num_steps: int | None = None,
+) -> memoryview:
+    """Make an uncompressed `f32` update around values that lie in memory: the bytes of `encode_update`, uncopied.
+
+    `room` is writable and ends with the values, float32 (P,), little-endian; the `ROOM_BYTES` before them are
+    overwritten. Returned is the part of it that is the update.
+
+    Raises:
+        As `encode_update`.
+        ValueError: if there is less room.
+    """
+    metadata = _metadata("f32", schema_digest, num_samples, loss, train_seconds, num_steps)
+    writer = encoding_named("f32", topk_fraction=1.0)
+    return complete_container(room, specs=writer.expected(num_parameters), metadata=metadata)
+
+
+def _metadata(
+    encoding: Encoding,
+    schema_digest: str,
+    num_samples: int,
+    loss: float | None,
+    train_seconds: float | None,
+    num_steps: int | None,
+) -> dict[str, str]:
+    """Return what an update says beside its values, as it is written."""
     if not 1 <= num_samples <= MAX_NUM_SAMPLES:
         raise SampleCountInvalid(num_samples, limit=MAX_NUM_SAMPLES)
     metadata = {"format": _FORMAT, "encoding": encoding, "schema": schema_digest, "num_samples": str(num_samples)}
@@ -98,9 +143,7 @@ def encode_update(
     if num_steps is not None:
         metadata["num_steps"] = str(num_steps)
     _parse_numbers(metadata)
-    writer = encoding_named(encoding, topk_fraction=topk_fraction)
-    body = write_container(writer.tensors(delta, rng), specs=writer.expected(delta.size), metadata=metadata)
-    return zstandard.ZstdCompressor().compress(body) if compression == "zstd" else body
+    return metadata
 
 
 def decode_update(

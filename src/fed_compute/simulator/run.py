@@ -169,7 +169,7 @@ def _rounds(
 
 
 class _Examiner:
-    """Measures each version on held-out samples, and lets go of updates once their round has ended."""
+    """Measures each version on held-out samples."""
 
     def __init__(self, core: Coordinator, job: Job, samples: Samples) -> None:
         self.job = job
@@ -184,9 +184,7 @@ class _Examiner:
         """Return the row of a round that has ended."""
         with self._core.store.snapshot() as records:
             round_, version = records.rounds.get(round_id), records.versions.latest(self.job.job_id)
-            updates = records.updates.of_round(round_id)
-        for update in updates:
-            self._core.blobs.remove(update.digest)
+            num_updates = records.updates.count(round_id)
         if version.version != self.version:
             self._look(version)
         return row_of(
@@ -195,7 +193,7 @@ class _Examiner:
             self.quality,
             number=number,
             version=self.version,
-            num_updates=len(updates),
+            num_updates=num_updates,
             num_contributors=contributors,
             began_at=began_at,
         )

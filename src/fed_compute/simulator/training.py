@@ -22,10 +22,11 @@ from fed_compute.protocol.messages import MAX_LOSS, Recipe
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.protocol.updates import max_update_bytes
 from fed_compute.simulator.attacks import Attack, View
-from fed_compute.simulator.cohort import CohortEngine, Shard
+from fed_compute.simulator.cohort import CohortEngine, CohortResult, Shard
 from fed_compute.simulator.keepsakes import Keepsakes
 from fed_compute.simulator.population import Population
 from fed_compute.simulator.splits import Holdings
+from fed_compute.storage.blobs import Bytes
 
 MEASURING_COST = 1 / 3
 """The work of a forward pass, in parts of a whole step."""
@@ -67,7 +68,7 @@ class Engine(Protocol):
 class _Effort(Protocol):
     """Training that goes on."""
 
-    def until(self, count: int) -> Trained:
+    def until(self, count: int) -> CohortResult:
         """Return what it came to once the first `count` clients are done."""
         ...
 
@@ -76,9 +77,9 @@ class _Effort(Protocol):
 class _Done:
     """Training that is over."""
 
-    trained: Trained
+    trained: CohortResult
 
-    def until(self, count: int) -> Trained:
+    def until(self, count: int) -> CohortResult:
         """Return what it came to."""
         return self.trained
 
@@ -98,7 +99,7 @@ class Order:
 class Made:
     """An update as it is sent, and what its client is to remember once it is accepted."""
 
-    body: bytes
+    body: Bytes
     left: LeftBehind
 
 
@@ -213,10 +214,10 @@ class Workshop:
             if not np.isfinite(loss):
                 yield None
                 continue
-            recipe = self._recipe_of(order, seed)
+            recipe = self._recipe_of(seed)
             if attack is None:
                 says, more = self._says(order, count, loss), None if added is None else added[place]
-                yield self._finish(order, own, recipe, says, added=more)
+                yield self._finish(order, own, recipe, says, added=more, room=trained.room(place))
                 continue
             honest = _honest(trained, attacks) if honest is None else honest
             lie, told = self._lie(attack, honest, own, count, num_clients=len(orders), seed=seed)
@@ -262,8 +263,9 @@ class Workshop:
         sent = attack.send(view, np.random.default_rng(seed))
         return sent.delta, sent.num_samples
 
-    def _recipe_of(self, order: Order, seed: int) -> Recipe:
-        return self._recipe.model_copy(update={"seed": seed, "max_update_norm": order.max_norm})
+    def _recipe_of(self, seed: int) -> Recipe:
+        """Return the recipe that an update is finished by; its seed matters only where something is rounded."""
+        return self._recipe if self._recipe.encoding == LOSSLESS else self._recipe.model_copy(update={"seed": seed})
 
     def _says(self, order: Order, count: int, loss: float) -> dict[str, int | float]:
         says: dict[str, int | float] = {"num_samples": max(1, min(count, order.max_num_samples))}
@@ -274,13 +276,27 @@ class Workshop:
         return says
 
     def _finish(
-        self, order: Order, delta: Vector, recipe: Recipe, says: Mapping[str, int | float], *, added: Vector | None
+        self,
+        order: Order,
+        delta: Vector,
+        recipe: Recipe,
+        says: Mapping[str, int | float],
+        *,
+        added: Vector | None,
+        room: memoryview | None,
     ) -> Made | None:
         """Return an honest update, as the client's own code makes it of what was trained."""
         before = None if recipe.encoding == LOSSLESS else self._keepsakes.residual(order.client)
         try:
             finished = finish(
-                delta, recipe, says, client_id=order.client_id, limit=order.max_norm, before=before, added=added
+                delta,
+                recipe,
+                says,
+                client_id=order.client_id,
+                limit=order.max_norm,
+                before=before,
+                added=added,
+                room=room,
             )
         except (TrainingDiverged, UpdateNotFinite):
             return None
@@ -300,7 +316,8 @@ def _begun(
     """Begin to train; an engine that cannot do so by and by does it at once."""
     if isinstance(engine, CohortEngine):
         return engine.begin(base, shards, job, seeds, schema=schema, added=added)
-    return _Done(engine.train(base, shards, job, seeds, schema=schema, added=added))
+    found = engine.train(base, shards, job, seeds, schema=schema, added=added)
+    return _Done(CohortResult(found.deltas, found.losses))
 
 
 def _honest(trained: Trained, attacks: Sequence[Attack | None]) -> Deltas:

@@ -16,7 +16,7 @@ from fed_compute.coordinator.bulk import Delivery
 from fed_compute.coordinator.pipeline import Accepted
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import BufferBusy, FedComputeError, UpdateRefused
-from fed_compute.ids import JobId, RoundId, TaskId
+from fed_compute.ids import Digest, JobId, RoundId, TaskId
 from fed_compute.rounds.records import Round, TaskKind, TaskState, Update
 from fed_compute.simulator.ahead import Ahead
 from fed_compute.simulator.hiring import Hiring
@@ -24,6 +24,7 @@ from fed_compute.simulator.measuring import Measuring
 from fed_compute.simulator.roster import Roster
 from fed_compute.simulator.timeline import Kind, Shift, Timeline
 from fed_compute.simulator.training import Workshop
+from fed_compute.storage.blobs import Bytes
 
 SENT_AT_ONCE = 25
 """So many updates are taken in by the coordinator at once, while others train those behind them."""
@@ -80,6 +81,7 @@ class World:
         self._live: Round | None = None
         self._tally = Tally()
         self._ended: list[tuple[RoundId, Tally]] = []
+        self._kept: dict[RoundId, list[Digest]] = {}
         self.refusals: dict[str, int] = {}
 
     def begin(self) -> float:
@@ -206,6 +208,7 @@ class World:
                 return
             case Accepted(update):
                 self._tally.take(update, len(delivery.body), self._live)
+                self._kept.setdefault(update.round_id, []).append(update.digest)
                 self._roster.report(shift.client, update.round_id)
                 self._ahead.settle(shift)
             case UpdateRefused():
@@ -229,12 +232,20 @@ class World:
             return
         self._ended.append((before.round_id, self._tally))
         self._tally = Tally()
+        self._let_go()
         self._measuring.look()
         _stop_idle_work(self._core, self._timeline, self._shifts, now=self._clock.now())
         self._fill()
         if self._live is not None and not self._live.is_buffer:
             room = _room_in(self._core, self._live)
             self._ahead.begin_next(self._live.base_version, job=self._job_id, most=room)
+
+    def _let_go(self) -> None:
+        """Remove the updates of rounds that have ended: nobody reads them again, and the next need their memory."""
+        live = None if self._live is None else self._live.round_id
+        for round_id in [round_id for round_id in self._kept if round_id != live]:
+            for digest in self._kept.pop(round_id):
+                self._core.blobs.remove(digest)
 
 
 def _live_round(core: Coordinator, job_id: JobId) -> Round | None:
@@ -255,7 +266,7 @@ def _longest_batch_seconds(round_: Round | None, look_seconds: float) -> float:
     return look_seconds if round_ is not None and round_.is_buffer else math.inf
 
 
-def _delivery(shift: Shift, body: bytes) -> Delivery:
+def _delivery(shift: Shift, body: Bytes) -> Delivery:
     return Delivery(shift.task.client_id, shift.task.task_id, body, shift.arrives_at)
 
 

@@ -9,8 +9,11 @@ from typing import Protocol
 from fed_compute.errors import BlobCorrupt, BlobMissing
 from fed_compute.ids import Digest
 
+Bytes = bytes | memoryview
+"""Bytes that nobody changes: an object of their own, or a read-only view of memory that others hold too."""
 
-def sha256_of(body: bytes) -> Digest:
+
+def sha256_of(body: Bytes) -> Digest:
     """Return the SHA-256 of bytes in lower-case hexadecimal. Reads at about 2 GB/s."""
     return Digest(hashlib.sha256(body).hexdigest())
 
@@ -19,11 +22,11 @@ class BlobStore(Protocol):
     """Bytes by content. Putting the same bytes twice under one name is one blob."""
 
     @property
-    def fingerprint(self) -> Callable[[bytes], Digest]:
+    def fingerprint(self) -> Callable[[Bytes], Digest]:
         """The quickest way to name bytes that is safe here: SHA-256, unless only this process can reach them."""
         ...
 
-    def put(self, body: bytes, digest: Digest | None = None) -> Digest:
+    def put(self, body: Bytes, digest: Digest | None = None) -> Digest:
         """Store bytes under their SHA-256, or the fingerprint that the caller knows; durable when this returns."""
         ...
 
@@ -31,7 +34,7 @@ class BlobStore(Protocol):
         """Take over a finished file whose SHA-256 the caller has computed; `path` is gone afterwards."""
         ...
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest) -> Bytes:
         """Return the bytes, checked against their name.
 
         Raises:
@@ -98,7 +101,7 @@ class LocalBlobStore:
         self._spool = Spool(root / "incoming")  # on the same file system, so that a rename is enough
         self._shelves: set[Path] = set()  # folders known to be durable; one that is there may not be yet
 
-    def put(self, body: bytes, digest: Digest | None = None) -> Digest:
+    def put(self, body: Bytes, digest: Digest | None = None) -> Digest:
         """Store bytes under their SHA-256, which the caller may know; they are durable when this returns.
 
         A blob that is there already is written anew: that makes it young, so nobody sweeps it away before

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fed_compute.errors import FedComputeError
 from fed_compute.ids import Digest
-from fed_compute.storage.blobs import BlobStore
+from fed_compute.storage.blobs import BlobStore, Bytes
 from fed_compute.storage.tally import Tally
 
 OS_ERROR = "os_error"
@@ -23,7 +23,7 @@ class CountedBlobs:
         self.errors: Tally[tuple[str, str]] = Tally()
         self.num_bytes: Tally[str] = Tally()
 
-    def put(self, body: bytes, digest: Digest | None = None) -> Digest:
+    def put(self, body: Bytes, digest: Digest | None = None) -> Digest:
         """Store bytes under their SHA-256, or the fingerprint that the caller knows; durable when this returns."""
         with self._counted("put"):
             digest = self._blobs.put(body, digest)
@@ -37,7 +37,7 @@ class CountedBlobs:
             self._blobs.put_file(path, digest)
         self.num_bytes.add("put", num_bytes)
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest) -> Bytes:
         """Return the bytes, checked against their name."""
         with self._counted("get"):
             body = self._blobs.get(digest)

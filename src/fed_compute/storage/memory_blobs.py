@@ -8,12 +8,12 @@ import xxhash
 from fed_compute.clock import Clock, SystemClock
 from fed_compute.errors import BlobMissing
 from fed_compute.ids import Digest
-from fed_compute.storage.blobs import Spool, sha256_of
+from fed_compute.storage.blobs import Bytes, Spool, sha256_of
 
 _SYSTEM_CLOCK = SystemClock()
 
 
-def _fingerprint(body: bytes) -> Digest:
+def _fingerprint(body: Bytes) -> Digest:
     """Return 256 bits that name bytes among those of this process. Reads at 20 GB/s, and nobody forges for himself.
 
     They are the SHA-256 of 128 bits of XXH3 and of the length. Source: https://github.com/Cyan4973/xxHash.
@@ -32,10 +32,10 @@ class MemoryBlobStore:
     def __init__(self, spool: Path, *, clock: Clock = _SYSTEM_CLOCK) -> None:
         self._spool = Spool(spool)
         self._clock = clock
-        self._bodies: dict[Digest, bytes] = {}
+        self._bodies: dict[Digest, Bytes] = {}
         self._put_at: dict[Digest, float] = {}
 
-    def put(self, body: bytes, digest: Digest | None = None) -> Digest:
+    def put(self, body: Bytes, digest: Digest | None = None) -> Digest:
         """Store bytes under their SHA-256, or the name that the caller knows. The object itself is kept, not a copy."""
         digest = digest or sha256_of(body)
         self._keep(digest, body)
@@ -46,7 +46,7 @@ class MemoryBlobStore:
         self._keep(digest, path.read_bytes())
         path.unlink()
 
-    def get(self, digest: Digest) -> bytes:
+    def get(self, digest: Digest) -> Bytes:
         """Return the bytes.
 
         Raises:
@@ -89,5 +89,5 @@ class MemoryBlobStore:
         """Delete bodies that stopped arriving before this file-system time; return how many."""
         return self._spool.drop(older_than=older_than)
 
-    def _keep(self, digest: Digest, body: bytes) -> None:
+    def _keep(self, digest: Digest, body: Bytes) -> None:
         self._bodies[digest], self._put_at[digest] = body, self._clock.now()

@@ -38,7 +38,7 @@ class ModelStore:
             if body is not None:
                 self._cache.move_to_end(digest)
                 return body
-        body = self._blobs.get(digest)
+        body = bytes(self._blobs.get(digest))
         self._remember(digest, body)
         return body
 

@@ -17,7 +17,7 @@ from obstore.store import ObjectStore, from_url
 
 from fed_compute.errors import BlobCorrupt, BlobMissing, BlobStoreUnreachable, BlobStoreUnusable, SettingInvalid
 from fed_compute.ids import Digest
-from fed_compute.storage.blobs import Spool, sha256_of
+from fed_compute.storage.blobs import Bytes, Spool, sha256_of
 
 SCHEMES = ("s3", "gs", "az")
 MAX_RETRIES, RETRY_SECONDS = 4, 20
@@ -33,7 +33,7 @@ class ObjectBlobStore:
         self._store = store
         self._spool = Spool(spool)
 
-    def put(self, body: bytes, digest: Digest | None = None) -> Digest:
+    def put(self, body: Bytes, digest: Digest | None = None) -> Digest:
         """Store bytes under their SHA-256, which the caller may know; they are durable when this returns.
 
         Raises:

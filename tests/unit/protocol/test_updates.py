@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import zstandard
 from hypothesis import given
@@ -28,8 +29,10 @@ from fed_compute.protocol.job import Compression, Encoding
 from fed_compute.protocol.updates import (
     HEAD_BYTES,
     MAX_UPDATE_HEADER_BYTES,
+    ROOM_BYTES,
     DecodedUpdate,
     check_head,
+    complete_update,
     decode_update,
     encode_update,
     max_container_bytes,
@@ -56,6 +59,10 @@ class Recipe:
     def encode(self, **changed: Any) -> bytes:
         said: dict[str, Any] = {"delta": DELTA, "num_samples": 3, "loss": 0.25, "train_seconds": 1.5, **changed}
         return encode_update(**said, **dataclasses.asdict(self), schema_digest=SCHEMA, rng=np.random.default_rng(0))
+
+    def encode_without_chance(self) -> bytes:
+        said: dict[str, Any] = {"delta": DELTA, "num_samples": 3, "loss": None, "train_seconds": None, "rng": None}
+        return encode_update(**said, **dataclasses.asdict(self), schema_digest=SCHEMA)
 
     def decode(self, body: bytes | memoryview, *, num_parameters: int = SIZE) -> DecodedUpdate:
         return decode_update(body, num_parameters=num_parameters, schema_digest=SCHEMA, **dataclasses.asdict(self))
@@ -354,3 +361,36 @@ def test_any_metadata_is_refused_or_read(changed: dict[str, str]) -> None:
     except UpdateRefused:
         return
     assert isinstance(update.num_samples, int)
+
+
+def _in_a_room(delta: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Memory that ends with the values, as much before them as an update needs, and something else before that."""
+    return np.concatenate([np.full(ROOM_BYTES // 4 + 7, 42, dtype=np.float32), delta])
+
+
+@given(
+    num_samples=st.integers(1, 10_000_000),
+    loss=st.none() | st.floats(0, 1_000_000),
+    train_seconds=st.none() | st.floats(0, 10_000_000),
+    num_steps=st.none() | st.integers(1, 10_000_000_000),
+)
+def test_an_update_completed_where_its_values_lie_has_the_bytes_of_one_that_was_copied(**said: Any) -> None:
+    memory = _in_a_room(DELTA)
+    body = complete_update(memoryview(memory).cast("B"), num_parameters=SIZE, schema_digest=SCHEMA, **said)
+    assert bytes(body) == PLAIN.encode(**said)
+    assert np.shares_memory(PLAIN.decode(body).delta, memory)
+    assert (memory[:7] == 42).all()
+    assert body.readonly
+
+
+def test_an_update_is_not_completed_where_there_is_no_room_for_its_header() -> None:
+    memory = np.concatenate([np.zeros(10, dtype=np.float32), DELTA])
+    said = {"num_samples": 3, "loss": None, "train_seconds": None}
+    with pytest.raises(ValueError, match="has room for 40"):
+        complete_update(memoryview(memory).cast("B"), num_parameters=SIZE, schema_digest=SCHEMA, **said)
+    np.testing.assert_array_equal(memory[10:], DELTA)
+
+
+def test_what_rounds_by_chance_wants_something_to_draw_from() -> None:
+    with pytest.raises(ValueError, match="draw from"):
+        Recipe("int8").encode_without_chance()

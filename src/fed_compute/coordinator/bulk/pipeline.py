@@ -32,7 +32,7 @@ from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.rounds.machine import Looked, Progress, UpdateArrived, step
 from fed_compute.rounds.records import Round, RoundState, Task, TaskKind, TaskState, Update
-from fed_compute.storage.blobs import BlobStore
+from fed_compute.storage.blobs import BlobStore, Bytes
 from fed_compute.storage.sql.journal import Line, task_line
 from fed_compute.storage.sql.store import Records, Store
 
@@ -46,7 +46,7 @@ class Delivery:
 
     client_id: ClientId
     task_id: TaskId
-    body: bytes
+    body: Bytes
     received_at: float
 
 

@@ -22,7 +22,7 @@ from fed_compute.simulator.cohort.calibration import Calibration, calibrate, che
 from fed_compute.simulator.cohort.calls import Call, Task, groups_of
 from fed_compute.simulator.cohort.crew import Crew
 from fed_compute.simulator.cohort.data_checks import DataChecks
-from fed_compute.simulator.cohort.effort import CohortResult, Effort, Step
+from fed_compute.simulator.cohort.effort import ROOM_VALUES, CohortResult, Effort, Step
 from fed_compute.simulator.cohort.memory import Lender, Place, Segment
 from fed_compute.simulator.cohort.origins import origin_of, why_only_here
 from fed_compute.simulator.cohort.plan import STEADY, Plan, Steady
@@ -155,14 +155,15 @@ class CohortEngine:
         if not shards:
             nothing = CohortResult(np.empty((0, schema.num_parameters), dtype=np.float32), np.empty(0))
             return Effort(nothing, np.empty(0, dtype=np.int64), list)
-        deltas, losses, lent = self._room(len(shards), schema.num_parameters)
+        rooms, losses, lent = self._room(len(shards), schema.num_parameters)
+        result = CohortResult(rooms[:, rooms.shape[1] - schema.num_parameters :], losses, rooms)
         call = arrange(
-            base, shards, seeds, recipe.training, known=self._datasets, deltas=deltas, losses=losses, added=added
+            base, shards, seeds, recipe.training, known=self._datasets, deltas=result.deltas, losses=losses, added=added
         )
         self._data_checks.require_fit(call, recipe, schema)
         with _repeatable(self._device):
             step = self._start(self._task_of(recipe, schema, call), call, lent)
-        self._running = Effort(CohortResult(deltas, losses), call.places, lambda: self._go_on(step))
+        self._running = Effort(result, call.places, lambda: self._go_on(step))
         return self._running
 
     def close(self) -> None:
@@ -233,12 +234,12 @@ class CohortEngine:
         return self._tasks[-1][0]
 
     def _room(self, count: int, length: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Lent | None]:
-        """Return room for deltas and losses, and where the deltas lie if other processes can write there."""
+        """Return rows that end with deltas, room for losses, and where the rows lie if others can write there."""
         if self._device.type == "cuda":  # memory that the device can write to directly
             losses = torch.empty(count, dtype=torch.float64, pin_memory=True)
             return torch.empty(count, length, pin_memory=True).numpy(), losses.numpy(), None
-        deltas, segment, place = self._lender.lend((count, length))
-        return deltas, np.empty(count), (segment, place)
+        rooms, segment, place = self._lender.lend((count, ROOM_VALUES + length))
+        return rooms, np.empty(count), (segment, place)
 
 
 def _trained_here(trainer: GroupTrainer, call: Call, group: slice) -> list[slice]:

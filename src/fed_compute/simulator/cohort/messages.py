@@ -89,6 +89,7 @@ class OrderReader:
         self._datasets = dict(self._dataset(found) for found in content["datasets"])
         datasets = tuple(self._datasets.values())
         arrays = {name: self._array(place) for name, place in content["arrays"].items()}
+        arrays["deltas"] = arrays["deltas"][:, -len(arrays["base"]) :]  # they end the rows that they lie in
         return self._task_of(content), Call(datasets=datasets, **{"added": None, **arrays}), content["each"]
 
     def _map(self, segments: Sequence[tuple[int, int]], fds: Sequence[int]) -> None:

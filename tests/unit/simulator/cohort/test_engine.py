@@ -7,7 +7,8 @@ import pytest
 
 from fed_compute.client.datasets import Dataset
 from fed_compute.errors import CohortUnsupported, DatasetInvalid, ModelMismatch
-from fed_compute.simulator.cohort import CohortEngine, Plan, Shard
+from fed_compute.protocol.updates import ROOM_BYTES
+from fed_compute.simulator.cohort import CohortEngine, CohortResult, Plan, Shard
 from tests.unit.simulator.cohort.jobs import DIGITS, TARGETS, job_for, shards_of, start_of
 
 STACKED = Plan.parse("stacked:4")
@@ -83,6 +84,25 @@ def test_results_stay_as_they_are_while_later_rounds_are_trained() -> None:
         for seed in range(3):
             engine.train(start_of(job), shards, job, [seed, seed + 1, seed + 2])
         np.testing.assert_array_equal(row, before[1])
+
+
+def test_each_client_has_room_to_complete_its_update_where_its_values_lie() -> None:
+    """What is written there changes nobody's values, and keeps the memory as long as somebody holds it."""
+    job, shards = job_for(), shards_of((16, 9, 8))
+    with CohortEngine([DIGITS], processes=1, plan=STACKED) as engine:
+        found = engine.train(start_of(job), shards, job, [1, 2, 3])
+        before, rooms = found.deltas.copy(), [found.room(client) for client in range(3)]
+        del found
+        for room in rooms:
+            assert room is not None
+            room[:ROOM_BYTES] = bytes(ROOM_BYTES)
+        engine.train(start_of(job), shards, job, [4, 5, 6])
+        after = [np.frombuffer(room, dtype=np.float32, offset=ROOM_BYTES) for room in rooms if room is not None]
+    np.testing.assert_array_equal(np.stack(after), before)
+
+
+def test_results_of_another_engine_need_no_room() -> None:
+    assert CohortResult(np.zeros((1, 5), dtype=np.float32), np.zeros(1)).room(0) is None
 
 
 @pytest.mark.parametrize("plan", ["stacked:2", "looped"])
