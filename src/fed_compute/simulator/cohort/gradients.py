@@ -10,6 +10,11 @@ Stacks = Sequence[torch.Tensor]
 """One tensor (k, …) for each parameter of the model, in the schema's order: k clients' values of it."""
 
 
+def first_of(stacks: list[torch.Tensor], count: int) -> list[torch.Tensor]:
+    """Return the values of the first clients."""
+    return stacks if stacks and stacks[0].shape[0] == count else [one[:count] for one in stacks]
+
+
 @dataclass(frozen=True, eq=False)
 class OuterProducts:
     """A gradient not yet multiplied out: leftᵀ · right for each client, (k, B, o) and (k, B, i) to (k, o, i)."""

@@ -9,7 +9,7 @@ from torch.optim.sgd import sgd
 
 from fed_compute.client.trainer_optimizers import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON
 from fed_compute.protocol.job import TrainingSection
-from fed_compute.simulator.cohort.gradients import Gradient, Stacks
+from fed_compute.simulator.cohort.gradients import Gradient, Stacks, first_of
 
 _CLIP_EPSILON = 1e-6
 
@@ -25,7 +25,7 @@ class StackedOptimizer:
     def __init__(
         self, parameters: Stacks, training: TrainingSection, *, start: Stacks, added: Stacks | None = None
     ) -> None:
-        self._parameters = parameters
+        self._parameters = list(parameters)
         self._training = training
         self._start = start
         self._added = added
@@ -44,7 +44,7 @@ class StackedOptimizer:
     def step(self, gradients: Sequence[Gradient], *, active: int) -> None:
         """Move the first `active` clients. Whoever is left out once stays out."""
         training = self._training
-        parameters = [one[:active] for one in self._parameters]
+        parameters = first_of(self._parameters, active)
         if self._is_plain:
             keep = 1 - training.lr * training.weight_decay
             for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -74,7 +74,7 @@ class StackedOptimizer:
     def _step_sgd(self, parameters: list[torch.Tensor], gradients: list[torch.Tensor]) -> None:
         momenta: list[torch.Tensor | None] = [None] * len(parameters)
         if self._momenta is not None:
-            momenta = [one[: len(parameters[0])] for one in self._momenta]
+            momenta = [*first_of(self._momenta, len(parameters[0]))]
         sgd(
             parameters,
             gradients,
@@ -95,8 +95,8 @@ class StackedOptimizer:
         function(
             parameters,
             gradients,
-            [one[:active] for one in self._means],
-            [one[:active] for one in self._mean_squares],
+            first_of(self._means, active),
+            first_of(self._mean_squares, active),
             [],
             self._steps,
             lr=self._training.lr,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from fed_compute.protocol.job import TrainingSection
 from fed_compute.simulator.cohort.shards import Rows
 
-Floats = npt.NDArray[np.float32]
+_REMEMBERED_FORMS = 8
+"""Of clients that are trained together, by their numbers of samples: most are alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,51 +41,68 @@ class Timetable:
     def __init__(
         self, shards: Sequence[Rows], seeds: Sequence[int], training: TrainingSection, device: torch.device
     ) -> None:
-        sizes = np.array([len(shard) for shard in shards])
-        batch = min(training.batch_size, int(sizes.max()))
-        steps_per_epoch = -(-sizes // batch)
-        self._num_steps = training.local_epochs * steps_per_epoch
-        total = int(self._num_steps[0])
-        rows = np.zeros((len(shards), total, batch), dtype=np.int64)
-        self._counts = np.zeros((len(shards), total), dtype=np.int64)
+        sizes = tuple(len(shard) for shard in shards)
+        self._form = form = _form_of(sizes, training.batch_size, training.local_epochs, device)
+        rows = np.empty((len(shards), len(form.active), form.batch), dtype=np.int64)
         stream = torch.Generator()
         for client, (shard, seed) in enumerate(zip(shards, seeds, strict=True)):
             stream.manual_seed(seed)
-            for steps in _epochs(int(steps_per_epoch[client]), training.local_epochs):
-                places = rows[client, steps].reshape(-1)  # a view
-                places[: len(shard)] = shard[torch.randperm(len(shard), generator=stream).numpy()]
-                places[len(shard) :] = shard[0]
-                self._counts[client, steps] = batch
-                self._counts[client, steps.stop - 1] = len(shard) - batch * (steps.stop - steps.start - 1)
-        self.shares = on_device(self._shares(sizes, steps_per_epoch), device)
+            own, size = rows[client].reshape(-1), len(shard)  # a view
+            length = form.batch * int(form.steps_per_epoch[client])
+            for start in range(0, length * training.local_epochs, length):
+                own[start : start + size] = shard[torch.randperm(size, generator=stream).numpy()]
+                own[start + size : start + length] = shard[0]
+            own[length * training.local_epochs :] = 0
+        self.shares = form.shares
         self._rows = on_device(rows, device)
-        self._weights = on_device(self._sample_weights(batch), device)
 
     def __len__(self) -> int:
-        return self._rows.shape[1]
+        return len(self._form.active)
 
     def __iter__(self) -> Iterator[Step]:
-        for number in range(len(self)):
-            active = int(np.count_nonzero(self._num_steps > number))
-            longest = int(self._counts[:active, number].max())
+        for number, (active, longest) in enumerate(zip(self._form.active, self._form.longest, strict=True)):
             taken = (slice(active), number, slice(longest))
-            yield Step(number, active, self._rows[taken], self._weights[taken])
-
-    def _shares(self, sizes: npt.NDArray[np.int64], steps_per_epoch: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        numbers = np.arange(self._counts.shape[1])
-        in_last_epoch = numbers >= (self._num_steps - steps_per_epoch)[:, None]
-        shares: npt.NDArray[np.float64] = in_last_epoch * self._counts / sizes[:, None]
-        return shares
-
-    def _sample_weights(self, batch: int) -> Floats:
-        counts = self._counts[:, :, None]
-        weights: Floats = ((np.arange(batch) < counts) / np.maximum(counts, 1)).astype(np.float32)
-        return weights
+            yield Step(number, active, self._rows[taken], self._form.weights[taken])
 
 
-def _epochs(steps_per_epoch: int, local_epochs: int) -> Iterator[slice]:
-    for first in range(0, local_epochs * steps_per_epoch, steps_per_epoch):
-        yield slice(first, first + steps_per_epoch)
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """What follows of a timetable from the clients' numbers of samples alone.
+
+    `batch` is the longest batch, B. For each of T steps: how many clients take part, and the longest batch among them.
+    `shares`, shape (k, T), and `weights`, shape (k, T, B), are as in `Timetable` and `Step`.
+    """
+
+    batch: int
+    steps_per_epoch: npt.NDArray[np.int64]
+    active: list[int]
+    longest: list[int]
+    shares: torch.Tensor
+    weights: torch.Tensor
+
+
+@lru_cache(maxsize=_REMEMBERED_FORMS)
+def _form_of(numbers: tuple[int, ...], batch_size: int, local_epochs: int, device: torch.device) -> _Form:
+    sizes = np.array(numbers)
+    batch = min(batch_size, int(sizes.max()))
+    steps_per_epoch = -(-sizes // batch)
+    num_steps = local_epochs * steps_per_epoch
+    steps = np.arange(num_steps[0])
+    takes_part = steps < num_steps[:, None]
+    is_last = (steps % steps_per_epoch[:, None]) == steps_per_epoch[:, None] - 1
+    last = sizes - batch * (steps_per_epoch - 1)
+    counts = np.where(is_last, last[:, None], batch) * takes_part
+    in_last_epoch = steps >= (num_steps - steps_per_epoch)[:, None]
+    shares = in_last_epoch * counts / sizes[:, None]
+    weights = (np.arange(batch) < counts[:, :, None]) / np.maximum(counts, 1)[:, :, None]
+    return _Form(
+        batch,
+        steps_per_epoch,
+        active=takes_part.sum(axis=0).tolist(),
+        longest=counts.max(axis=0).tolist(),
+        shares=on_device(shares, device),
+        weights=on_device(weights.astype(np.float32), device),
+    )
 
 
 def on_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:

@@ -17,10 +17,11 @@ from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import ParameterSchema
 from fed_compute.simulator.cohort.calls import Call, Numbers, Task
-from fed_compute.simulator.cohort.gradients import Gradients, Stacks
+from fed_compute.simulator.cohort.gradients import Gradients, first_of
 from fed_compute.simulator.cohort.modules import LoopedModule, VmappedModule, why_not_looped
 from fed_compute.simulator.cohort.optimizers import StackedOptimizer
 from fed_compute.simulator.cohort.origins import adopt, origin_of
+from fed_compute.simulator.cohort.parameter_rows import ParameterRows
 from fed_compute.simulator.cohort.plan import TrainingPath
 from fed_compute.simulator.cohort.stacked import STACKED_MODELS, stacked_model
 from fed_compute.simulator.cohort.timetable import Timetable, on_device
@@ -111,38 +112,53 @@ class _OneByOne:
 
 
 class _Together:
-    """Stacks of parameters, moved step by step. The stacks are kept from group to group, in the cache."""
+    """Rows of parameters, moved step by step: those of the call itself, if its clients lie next to each other there."""
 
     def __init__(self, task: Task, gradients: Gradients, device: torch.device) -> None:
-        self._schema = task.schema
         self._training = task.job.training
         self._gradients = gradients
         self._device = device
-        self._is_channels_last = task.plan.path is TrainingPath.LOOPED
-        self._stacks: list[torch.Tensor] = []
+        self._rows = ParameterRows(task.schema, channels_last=task.plan.path is TrainingPath.LOOPED)
+        self._spare: torch.Tensor | None = None
         self._samples: WeakKeyDictionary[Dataset, tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
 
     def __call__(self, call: Call, group: slice) -> None:
-        clients = range(group.start, group.stop)
+        places, base = call.places[group], on_device(call.base, self._device)
+        shards = [call.shard(client) for client in range(group.start, group.stop)]
+        timetable = Timetable(shards, call.seeds[group].tolist(), self._training, self._device)
+        is_direct = self._device.type == "cpu" and _are_neighbours(places)
+        target = torch.from_numpy(call.deltas)[places[0] : places[0] + len(places)] if is_direct else None
+        moved = self._spare_rows(len(places), len(base)) if target is None else target
+        losses = self._train(call, group, moved, timetable)
+        means, trace = (losses * timetable.shares).sum(dim=1), losses.sum(dim=1) + moved.sum(dim=1)
+        _blank(means, moved, ~torch.isfinite(trace))  # where anything is not finite, the trace is not
+        order, rows = _rows(places)
+        _put(means if order is None else means[order], call.losses, rows)
+        if target is None:
+            _put(moved if order is None else moved[order], call.deltas, rows)
+
+    def _train(self, call: Call, group: slice, moved: torch.Tensor, timetable: Timetable) -> torch.Tensor:
+        """Train a group's clients in the rows `moved`, (k, P), and return the losses of all steps, (k, T), float64."""
         inputs, targets = self._samples_of(call.datasets[call.sources[group.start]])
-        shards, seeds = [call.shard(client) for client in clients], [int(call.seeds[client]) for client in clients]
-        timetable = Timetable(shards, seeds, self._training, self._device)
-        start = self._split(call.base)
-        stacks = self._start_stacks(start, len(clients))
-        added = None if call.added is None else self._split(call.added[call.places[group]])
-        optimizer = StackedOptimizer(stacks, self._training, start=start, added=added)
-        losses = torch.zeros(len(clients), len(timetable), dtype=torch.float64, device=self._device)
+        base = on_device(call.base, self._device)
+        stacks = self._rows.begin(moved, base)
+        added = None
+        if call.added is not None:
+            added = self._rows.stacks(on_device(call.added[call.places[group]], self._device))
+        optimizer = StackedOptimizer(stacks, self._training, start=self._rows.stacks(base), added=added)
+        losses = torch.zeros(len(moved), len(timetable), dtype=torch.float64, device=self._device)
         for step in timetable:
             places, shape = step.rows.reshape(-1), step.rows.shape
             found, gradients = self._gradients(
-                [stack[: step.active] for stack in stacks],
-                inputs.index_select(0, places).reshape(*shape, *inputs.shape[1:]),
-                targets.index_select(0, places).reshape(*shape, *targets.shape[1:]),
+                first_of(stacks, step.active),
+                inputs.index_select(0, places).view(*shape, *inputs.shape[1:]),
+                targets.index_select(0, places).view(*shape, *targets.shape[1:]),
                 step.weights,
             )
             optimizer.step(gradients, active=step.active)
-            losses[: step.active, step.number] = found.detach().double()
-        self._write(call, group, stacks, start=start, losses=losses, shares=timetable.shares)
+            losses[: step.active, step.number].copy_(found)
+        self._rows.end(moved, base, stacks)
+        return losses
 
     def _samples_of(self, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
         """Return inputs and targets on the device, moved there once for as long as the data set is in use."""
@@ -151,49 +167,13 @@ class _Together:
             self._samples[dataset] = torch.from_numpy(dataset.x).to(self._device), targets.to(self._device)
         return self._samples[dataset]
 
-    def _split(self, vectors: npt.NDArray[np.float32]) -> list[torch.Tensor]:
-        """Cut vectors, shape (…, P), into one tensor for each parameter, (…, its shape), on the device."""
-        there, tensors, offset = on_device(vectors, self._device), [], 0
-        for one in self._schema.parameters:
-            tensors.append(there[..., offset : offset + one.size].reshape(*vectors.shape[:-1], *one.shape))
-            offset += one.size
-        return tensors
-
-    def _start_stacks(self, start: Stacks, count: int) -> list[torch.Tensor]:
-        if not self._stacks or len(self._stacks[0]) != count:
-            self._stacks = [self._empty(one, count) for one in start]
-        for stack, one in zip(self._stacks, start, strict=True):
-            stack.copy_(one)
-        return self._stacks
-
-    def _empty(self, one: torch.Tensor, count: int) -> torch.Tensor:
-        """Make room for `count` tensors; the kernels of convolutions with their channels last, as those run fastest."""
-        if one.ndim == 4 and self._is_channels_last:
-            outputs, inputs, height, width = one.shape
-            return torch.empty(count, outputs, height, width, inputs, device=self._device).permute(0, 1, 4, 2, 3)
-        return torch.empty(count, *one.shape, device=self._device)
-
-    def _write(
-        self, call: Call, group: slice, stacks: Stacks, *, start: Stacks, losses: torch.Tensor, shares: torch.Tensor
-    ) -> None:
-        order, rows = _rows(call.places[group])
-        is_direct = self._device.type == "cpu" and order is None and isinstance(rows, slice)
-        moved = torch.from_numpy(call.deltas)[rows] if is_direct else self._room(len(call.places[group]))
-        offset = 0
-        for stack, one, parameter in zip(stacks, start, self._schema.parameters, strict=True):
-            place = moved[:, offset : offset + parameter.size]
-            torch.sub(stack.reshape(len(stack), -1), one.reshape(-1), out=place)
-            offset += parameter.size
-        means, trace = (losses * shares).sum(dim=1), losses.sum(dim=1) + moved.sum(dim=1)
-        _blank(means, moved, ~torch.isfinite(trace))  # where anything is not finite, the trace is not
-        if order is not None:
-            means, moved = means[order], moved[order]
-        _put(means, call.losses, rows)
-        if not is_direct:
-            _put(moved, call.deltas, rows)
-
-    def _room(self, count: int) -> torch.Tensor:
-        return torch.empty(count, self._schema.num_parameters, device=self._device)
+    def _spare_rows(self, count: int, length: int) -> torch.Tensor:
+        """Return rows, (count, length), that are nobody's; on a CPU always the same ones, which stay in the cache."""
+        if self._device.type != "cpu":
+            return torch.empty(count, length, device=self._device)
+        if self._spare is None or len(self._spare) < count:
+            self._spare = torch.empty(count, length)
+        return self._spare[:count]
 
 
 def _blank(means: torch.Tensor, moved: torch.Tensor, unsound: torch.Tensor) -> None:
@@ -209,6 +189,10 @@ def _put(results: torch.Tensor, target: npt.NDArray[Any], rows: slice | Numbers)
         torch.from_numpy(target)[rows].copy_(results, non_blocking=True)
     else:
         target[rows] = results.cpu().numpy()
+
+
+def _are_neighbours(places: Numbers) -> bool:
+    return bool((np.diff(places) == 1).all())
 
 
 def _rows(places: Numbers) -> tuple[torch.Tensor | None, slice | Numbers]:
