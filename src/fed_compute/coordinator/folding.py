@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import cast, get_args
 
@@ -26,6 +27,7 @@ from fed_compute.learning.aggregation import (
     server_optimizer,
 )
 from fed_compute.learning.aggregation.control_variates import CONTROL, next_control
+from fed_compute.learning.vectors import groups
 from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.protocol.container import TensorSpec, open_container, write_container
 from fed_compute.protocol.job import Compression, Encoding
@@ -87,8 +89,9 @@ class FoldedRound:
 class RoundFold:
     """Takes in the updates of one round, in sequence, as they come. They change the version `base_version`.
 
-    Memory: under plain averaging the aggregator (16 bytes a parameter) and one update at a time, however many there
-    are. Other rules keep the updates in a nameless file beside the bodies that are still arriving.
+    Memory: under plain averaging the aggregator (16 bytes a parameter, 32 for a model of at most 8 MiB) and as many
+    updates at a time as make 16 MiB, at least one, however many there are. Other rules keep the updates in a nameless
+    file beside the bodies that are still arriving.
     """
 
     def __init__(self, job: Job, blobs: BlobStore, *, base_version: int) -> None:
@@ -123,18 +126,24 @@ class RoundFold:
         """Fold in more updates, which must come in sequence.
 
         Raises:
-            BlobMissing, BlobCorrupt: if a body is not what was accepted. Nothing of it is folded in.
+            BlobMissing, BlobCorrupt: if a body is not what was accepted. Nothing of it is folded in, nor of those
+                that were read with it.
             InvariantBroken: if an update comes out of sequence.
             SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
         """
-        for update in updates:
-            if update.update_id <= self.last_update_id:
-                raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
-            weight = first_weight(self._job, update, base_version=self._base_version)
-            stored = stored_update(self._job, self._blobs, update)
-            self._aggregator.add(stored.delta, weight=weight)
-            self._num_steps.append(stored.num_steps)
-            self._folded.append(update)
+        for group in groups(updates, num_parameters=schema_of(self._job).num_parameters):
+            self._require_sequence(group)
+            weights = [first_weight(self._job, update, base_version=self._base_version) for update in group]
+            stored = [stored_update(self._job, self._blobs, update) for update in group]
+            self._aggregator.add_all([update.delta for update in stored], weights=weights)
+            self._num_steps += [update.num_steps for update in stored]
+            self._folded += group
+
+    def _require_sequence(self, updates: Sequence[Update]) -> None:
+        ids = [self.last_update_id, *(update.update_id for update in updates)]
+        for before, after in pairwise(ids):
+            if after <= before:
+                raise InvariantBroken(f"update {after} comes after {before} in the fold")
 
     def finish(self, model: bytes, optimizer: bytes | None, *, weights: Sequence[float]) -> FoldedRound:
         """Return the next version, in which each update has its weight.

@@ -98,7 +98,10 @@ class VersionPublisher:
         return True
 
     def _fold_in(self, round_: Round, fold: RoundFold, updates: Sequence[Update]) -> None:
-        """Fold updates in, each within the trace under which it was accepted."""
+        """Fold updates in; while traces are told, each within that under which it was accepted."""
+        if not tracing.is_on():
+            fold.add(updates)
+            return
         traces = self._traces.of_round(round_.round_id) if updates else {}
         for update in updates:
             parent, told = traces.get(update.update_id), {"fed_compute.task_id": update.task_id}

@@ -129,11 +129,14 @@ def test_an_update_is_folded_in_once_and_in_its_place(stand: Stand, assignment: 
 
 
 def test_a_missing_body_stops_the_fold_and_leaves_what_was_folded(stand: Stand, assignment: Assignment) -> None:
-    first, second = stored(stand, assignment, [((1.0, 1.0, 1.0), 1), ((2.0, 2.0, 2.0), 1)])
+    values = [((float(k),) * 3, 1) for k in (1, 2, 3)]
+    first, second, third = stored(stand, assignment, values)
     fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
     stand.core.blobs.remove(second.digest)
-    with pytest.raises(BlobMissing, match=second.digest):
-        fold.add([first, second])
+    fold.add([first])
+    for _ in range(2):
+        with pytest.raises(BlobMissing, match=second.digest):
+            fold.add([second, third])
     assert fold.updates == (first,)
 
 

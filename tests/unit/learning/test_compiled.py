@@ -17,6 +17,7 @@ from numba import types
 from fed_compute.errors import UpdateNotFinite
 from fed_compute.learning import compiled, vectors
 from fed_compute.learning.aggregation import WeightedMean
+from fed_compute.learning.compiled import AT_ONCE
 from fed_compute.learning.vectors import BLOCK, COMPILED_FROM, Vector, compiled_loops, l2_norm, require_finite
 
 ANY_BITS = arrays.arrays(np.uint32, st.integers(1, 70)).map(lambda bits: bits.view(np.float32))
@@ -43,22 +44,28 @@ def test_the_sum_of_squares_is_right_to_the_last_bits(values: Vector) -> None:
     assert compiled.sum_of_squares(values) == pytest.approx(wanted, rel=1e-14, abs=0.0)
 
 
-@given(st.lists(st.tuples(FINITE, WEIGHTS), min_size=1, max_size=8))
+@given(st.lists(st.tuples(FINITE, WEIGHTS), min_size=1, max_size=11))
 def test_updates_of_any_magnitudes_are_added_to_the_same_bits(history: list[tuple[Vector, float]]) -> None:
     """A worker with numba and one without must come to the same version."""
     mean = WeightedMean(40)
-    total, lost = np.zeros((2, 40), dtype=np.float64)
+    one_by_one, together = np.zeros((2, 2, 40), dtype=np.float64)
     for delta, weight in history:
         mean.add(delta, weight=weight)
-        compiled.add_weighted(total, lost, delta, weight)
-    assert mean._sum.tobytes() == total.tobytes()
-    assert mean._lost.tobytes() == lost.tobytes()
+        compiled.add_weighted(*one_by_one, delta, weight)
+    for start in range(0, len(history), AT_ONCE):
+        some = history[start : start + AT_ONCE]
+        if len(some) == AT_ONCE:
+            deltas, weights = zip(*some, strict=True)
+            compiled.add_all_weighted(*together, deltas, weights)
+        else:
+            for delta, weight in some:
+                compiled.add_weighted(*together, delta, weight)
+    assert mean._sums.tobytes() == one_by_one.tobytes() == together.tobytes()
 
 
 def averaged(deltas: npt.NDArray[np.float32]) -> bytes:
     mean = WeightedMean(deltas.shape[1])
-    for number, delta in enumerate(deltas, start=1):
-        mean.add(delta, weight=float(7 * number))
+    mean.add_all(list(deltas), weights=[float(7 * number) for number in range(1, len(deltas) + 1)])
     return mean.result().tobytes()
 
 
