@@ -92,7 +92,7 @@ all_finite: Callable[[npt.NDArray[np.float32]], bool] = _compiled(_all_finite, t
 """Say whether no value is NaN or infinite."""
 
 sum_of_squares: Callable[[npt.NDArray[np.float32]], float] = _compiled(
-    _sum_of_squares, types.float64(_VALUES), fastmath={"reassoc"}
+    _sum_of_squares, types.float64(_VALUES), fastmath={"contract", "reassoc"}
 )
 """Return the sum of the squares of float32 values in float64, added in any order."""
 

@@ -108,11 +108,16 @@ def require_finite(vector: Vector) -> None:
 def l2_norm(vector: Vector) -> float:
     """Return the L2 norm, summed in float64, which the squares of float32 cannot overflow.
 
-    It is NaN or infinite exactly if a value is, and zero exactly if all values are.
+    It is NaN or infinite exactly if a value is, and zero exactly if all values are. On one machine equal values have
+    equal norms, however they lie in memory.
     """
-    loops = compiled_loops(vector)
+    parts: Iterable[Vector] = (vector[part] for part in blocks(vector.size))
+    if not (vector.flags.c_contiguous and vector.flags.aligned):
+        parts = (np.require(part, requirements="CA") for part in parts)
+    is_long = vector.dtype == np.float32 and vector.size >= COMPILED_FROM
+    loops = _load_compiled() if is_long else None
     sum_of_squares = _sum_of_squares if loops is None else loops.sum_of_squares
-    return math.sqrt(math.fsum(sum_of_squares(vector[part]) for part in blocks(vector.size)))
+    return math.sqrt(math.fsum(map(sum_of_squares, parts)))
 
 
 def _sum_of_squares(values: Vector) -> float:
