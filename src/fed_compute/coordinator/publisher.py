@@ -1,6 +1,7 @@
 """Turns collecting rounds into model versions: folds updates as they come, publishes when a round closes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -10,7 +11,7 @@ from fed_compute.coordinator.findings import findings
 from fed_compute.coordinator.folding import FoldedRound, RoundFold
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_traces import UpdateTraces
-from fed_compute.coordinator.weighing import weights_of
+from fed_compute.coordinator.weighing import Outlook, weights_of
 from fed_compute.errors import (
     AggregateNotFinite,
     BlobCorrupt,
@@ -37,6 +38,24 @@ LEASE_SECONDS = 60.0
 """How long one worker may fold a round alone before another takes over."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A live round: its job, what its updates come to, and how much of that is likely to stay."""
+
+    job: Job
+    fold: RoundFold
+    outlook: Outlook
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Updates of a live round that are new here, and how many of its updates the job had counted of each client."""
+
+    job: Job
+    updates: Sequence[Update]
+    counted_before: Mapping[ClientId, int]
+
+
 class VersionPublisher:
     """Holds one fold per live round in memory. Another process that takes over folds again, to the same bytes."""
 
@@ -47,7 +66,7 @@ class VersionPublisher:
         self._rounds = rounds
         self._clock = clock
         self._worker = worker
-        self._folds: dict[RoundId, RoundFold] = {}
+        self._live: dict[RoundId, _Live] = {}
         self._traces = UpdateTraces(store)
         self._established: dict[JobId, set[ClientId]] = {}
 
@@ -61,12 +80,13 @@ class VersionPublisher:
         """
         with self._store.snapshot() as records:
             rounds = records.rounds.in_states([RoundState.COLLECTING, RoundState.AGGREGATING])
-        self._folds = {round_.round_id: fold for round_ in rounds if (fold := self._folds.get(round_.round_id))}
+            news = [self._news_of(records, round_) for round_ in rounds]
+        self._live = {round_.round_id: live for round_ in rounds if (live := self._live.get(round_.round_id))}
         self._traces.keep_only([round_.round_id for round_ in rounds])
         done, damage = False, None
-        for round_ in rounds:
+        for round_, new in zip(rounds, news, strict=True):
             try:
-                done = self._advance_one(round_) or done
+                done = self._advance_one(round_, self._take(round_, new)) or done
             except (BlobMissing, BlobCorrupt) as error:
                 log.error("round_damaged", round_id=round_.round_id, code=error.code, why=error.message)
                 damage = damage or error
@@ -74,50 +94,71 @@ class VersionPublisher:
             raise damage
         return done
 
-    def _advance_one(self, round_: Round) -> bool:
-        with self._store.snapshot() as records:
-            job = records.jobs.get(round_.job_id)
-            fold = self._folds.get(round_.round_id)
-            if fold is None:
-                fold = RoundFold(job, self._blobs, base_version=round_.base_version)
-                self._folds[round_.round_id] = fold
-            updates = records.updates.of_round(round_.round_id, after=fold.last_update_id)
+    def _news_of(self, records: Records, round_: Round) -> _News:
+        live = self._live.get(round_.round_id)
+        job = records.jobs.get(round_.job_id) if live is None else live.job
+        updates = records.updates.of_round(round_.round_id, after=0 if live is None else live.fold.last_update_id)
+        clients = [update.client_id for update in updates]
+        return _News(job, updates, self._counted(records, round_, clients) if updates else {})
+
+    def _take(self, round_: Round, news: _News) -> _Live:
+        """Return what is known of a round, with the news. No body is read yet."""
+        live = self._live.get(round_.round_id)
+        if live is None:
+            fold = RoundFold(news.job, self._blobs, base_version=round_.base_version)
+            live = _Live(news.job, fold, Outlook(news.job, base_version=round_.base_version))
+            self._live[round_.round_id] = live
+        live.outlook.add(news.updates, news.counted_before)
+        live.fold.add(news.updates)
+        return live
+
+    def _advance_one(self, round_: Round, live: _Live) -> bool:
         if round_.state is RoundState.COLLECTING:
-            self._fold_in(round_, fold, updates)
-            return bool(updates)
+            return self._fold_ahead(round_, live)
         if not self._claim(round_):
             return False
-        self._fold_in(round_, fold, updates)
+        if tracing.is_on():
+            self._fold_told(round_, live.fold)
         with tracing.span(
             "aggregate round",
-            attributes={"fed_compute.job": job.name, "fed_compute.round_id": round_.round_id},
+            attributes={"fed_compute.job": live.job.name, "fed_compute.round_id": round_.round_id},
             links=self._traces.of_round(round_.round_id).values(),
         ):
-            self._publish(job, round_, fold)
-        del self._folds[round_.round_id]
+            self._publish(round_, live)
+        del self._live[round_.round_id]
         return True
 
-    def _fold_in(self, round_: Round, fold: RoundFold, updates: Sequence[Update]) -> None:
-        """Fold updates in; while traces are told, each within that under which it was accepted."""
-        if not tracing.is_on():
-            fold.add(updates)
-            return
-        traces = self._traces.of_round(round_.round_id) if updates else {}
-        for update in updates:
+    def _fold_ahead(self, round_: Round, live: _Live) -> bool:
+        """Fold in what waits, unless it would probably have to be folded again with other weights."""
+        if not live.fold.waiting:
+            return False
+        if tracing.is_on():
+            self._fold_told(round_, live.fold)
+        elif live.outlook.keeps_first_weights(knows_established=bool(self._established.get(round_.job_id))):
+            live.fold.fold()
+        else:
+            return False
+        return True
+
+    def _fold_told(self, round_: Round, fold: RoundFold) -> None:
+        """Fold in what waits, each update within the trace under which it was accepted."""
+        waiting = fold.waiting
+        traces = self._traces.of_round(round_.round_id) if waiting else {}
+        for update in waiting:
             parent, told = traces.get(update.update_id), {"fed_compute.task_id": update.task_id}
             with tracing.span("fold update", parent=parent, attributes=told):
-                fold.add([update])
+                fold.fold(most=1)
 
     def _claim(self, round_: Round) -> bool:
         with self._store.transaction() as records:
             now = self._clock.now()
             return records.rounds.claim(round_.round_id, worker=self._worker, now=now, until=now + LEASE_SECONDS)
 
-    def _publish(self, job: Job, round_: Round, fold: RoundFold) -> None:
+    def _publish(self, round_: Round, live: _Live) -> None:
+        job, fold = live.job, live.fold
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
-            counted = self._counted(records, round_, [update.client_id for update in fold.updates])
-        weights = weights_of(job, fold.updates, counted, base_version=parent.version)
+        weights = weights_of(job, fold.updates, live.outlook.counted_before, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
             made = fold.finish(self._models.get(parent.digest), optimizer, weights=weights)
@@ -136,6 +177,8 @@ class VersionPublisher:
         established = self._established.setdefault(round_.job_id, set())
         known = dict.fromkeys(established.intersection(clients), ESTABLISHED_AFTER)
         unknown = [client_id for client_id in clients if client_id not in known]
+        if not unknown:
+            return known
         counted = records.updates.counted(round_.job_id, unknown, limit=ESTABLISHED_AFTER, before=round_.round_id)
         established |= {client_id for client_id, count in counted.items() if count >= ESTABLISHED_AFTER}
         return known | counted

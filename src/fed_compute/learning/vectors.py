@@ -113,7 +113,7 @@ def l2_norm(vector: Vector) -> float:
     """
     parts: Iterable[Vector] = (vector[part] for part in blocks(vector.size))
     if not (vector.flags.c_contiguous and vector.flags.aligned):
-        parts = (np.require(part, requirements="CA") for part in parts)
+        parts = (np.require(part, requirements=["C", "A"]) for part in parts)
     is_long = vector.dtype == np.float32 and vector.size >= COMPILED_FROM
     loops = _load_compiled() if is_long else None
     sum_of_squares = _sum_of_squares if loops is None else loops.sum_of_squares
