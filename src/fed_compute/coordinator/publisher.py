@@ -9,6 +9,7 @@ import structlog
 from fed_compute.clock import Clock
 from fed_compute.coordinator.findings import findings
 from fed_compute.coordinator.folding import FoldedRound, RoundFold
+from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_traces import UpdateTraces
 from fed_compute.coordinator.weighing import Outlook, weights_of
@@ -49,7 +50,7 @@ class _Live:
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """Updates of a live round that are new here, and how many of its updates the job had counted of each client."""
+    """Updates of a live round that are new here; how many the job had counted of their clients, if that matters yet."""
 
     job: Job
     updates: Sequence[Update]
@@ -95,11 +96,12 @@ class VersionPublisher:
         return done
 
     def _news_of(self, records: Records, round_: Round) -> _News:
+        """Read what arrived since the round was last looked at."""
         live = self._live.get(round_.round_id)
         job = records.jobs.get(round_.job_id) if live is None else live.job
         updates = records.updates.of_round(round_.round_id, after=0 if live is None else live.fold.last_update_id)
-        clients = [update.client_id for update in updates]
-        return _News(job, updates, self._counted(records, round_, clients) if updates else {})
+        clients = [update.client_id for update in updates] if self._may_weigh_anew(job) else []
+        return _News(job, updates, self._counted(records, round_, clients))
 
     def _take(self, round_: Round, news: _News) -> _Live:
         """Return what is known of a round, with the news. No body is read yet."""
@@ -134,11 +136,15 @@ class VersionPublisher:
             return False
         if tracing.is_on():
             self._fold_told(round_, live.fold)
-        elif live.outlook.keeps_first_weights(knows_established=bool(self._established.get(round_.job_id))):
-            live.fold.fold()
-        else:
+        elif self._may_weigh_anew(live.job) and not live.outlook.keeps_first_weights():
             return False
+        else:
+            live.fold.fold()
         return True
+
+    def _may_weigh_anew(self, job: Job) -> bool:
+        """Say whether newcomers may come to count less, and whether that would mean to fold again."""
+        return bool(self._established.get(job.job_id)) and spec_of(job).aggregation.is_plain_average
 
     def _fold_told(self, round_: Round, fold: RoundFold) -> None:
         """Fold in what waits, each update within the trace under which it was accepted."""
@@ -158,7 +164,10 @@ class VersionPublisher:
         job, fold = live.job, live.fold
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
-        weights = weights_of(job, fold.updates, live.outlook.counted_before, base_version=parent.version)
+            known = live.outlook.counted_before
+            unknown = [update.client_id for update in fold.updates if update.client_id not in known]
+            counted = known | self._counted(records, round_, unknown)
+        weights = weights_of(job, fold.updates, counted, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
             made = fold.finish(self._models.get(parent.digest), optimizer, weights=weights)

@@ -60,10 +60,10 @@ class Outlook:
         self._new = 0.0
         self._established = 0.0
         self.counted_before: dict[ClientId, int] = {}
-        """How many updates of each client the job has counted before, 0 where it is missing."""
+        """How many updates of each client the job has counted before, as far as that was asked for."""
 
     def add(self, updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> None:
-        """Take note of more updates of the round.
+        """Take note of more updates of the round. Of whom nothing is counted is taken for a newcomer.
 
         Raises:
             As `first_weight`.
@@ -76,12 +76,10 @@ class Outlook:
             else:
                 self._established += weight
 
-    def keeps_first_weights(self, *, knows_established: bool) -> bool:
+    def keeps_first_weights(self) -> bool:
         """Say whether first weights are likely to be the last ones: a guess that costs time if it is wrong.
 
-        `knows_established` is whether the job has established clients, in this round or not.
+        In a job that has established clients: a round of nothing but newcomers is thought to wait for one of them.
         """
-        settings = spec_of(self._job).aggregation
-        if not (settings.is_plain_average and knows_established):
-            return True  # weights can be changed for nothing, or there is nobody beside whom newcomers would shrink
-        return not is_too_much(self._new, beside=self._established, newcomer_share=settings.newcomer_share)
+        share = spec_of(self._job).aggregation.newcomer_share
+        return not is_too_much(self._new, beside=self._established, newcomer_share=share)

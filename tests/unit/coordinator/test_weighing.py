@@ -11,8 +11,7 @@ from fed_compute.ids import ClientId, UpdateId
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.rounds.records import Job, Update
 from tests.contract.samples import task_of, update_of
-from tests.unit.coordinator.conftest import OpenStand
-from tests.unit.coordinator.stand import Stand, tiny_job
+from tests.unit.coordinator.stand import Stand
 
 SENT = st.lists(st.tuples(st.integers(1, 1_000), st.booleans()), min_size=1, max_size=8)
 
@@ -52,8 +51,7 @@ def test_weights_by_samples_are_guessed_right_as_soon_as_somebody_is_established
     first = [first_weight(job, update, base_version=1) for update in updates]
     if any(known for _, known in sent):
         stays = weights_of(job, updates, counted, base_version=1) == first
-        assert outlook.keeps_first_weights(knows_established=True) == stays
-    assert outlook.keeps_first_weights(knows_established=False)
+        assert outlook.keeps_first_weights() == stays
     assert outlook.counted_before == counted
 
 
@@ -62,13 +60,4 @@ def test_a_round_of_newcomers_in_a_job_with_established_clients_is_expected_to_s
 ) -> None:
     update = named(sample, 1, 10)
     outlook = outlook_for(stand.core.jobs.default(), [update], {update.client_id: 0})
-    assert not outlook.keeps_first_weights(knows_established=True)
-
-
-def test_a_rule_that_keeps_its_updates_never_waits_for_weights(open_stand: OpenStand) -> None:
-    stand = open_stand()
-    job = stand.create(tiny_job(sections={"aggregation": {"rule": "median"}}, target_updates=3, min_updates=3))
-    stand.join("anna")
-    update = named(update_of(task_of(stand.lease("anna").round, "anna")), 1, 10)
-    outlook = outlook_for(job, [update], {update.client_id: 0})
-    assert outlook.keeps_first_weights(knows_established=True)
+    assert not outlook.keeps_first_weights()
