@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from fed_compute.clock import Clock
+from fed_compute.coordinator.counted import CountedUpdates
 from fed_compute.coordinator.findings import findings
 from fed_compute.coordinator.folding import FoldedRound, RoundFold
 from fed_compute.coordinator.recipes import spec_of
@@ -22,7 +23,6 @@ from fed_compute.errors import (
     RoundTooSmall,
 )
 from fed_compute.ids import ClientId, Digest, JobId, RoundId
-from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.protocol import tracing
 from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
@@ -69,7 +69,7 @@ class VersionPublisher:
         self._worker = worker
         self._live: dict[RoundId, _Live] = {}
         self._traces = UpdateTraces(store)
-        self._established: dict[JobId, set[ClientId]] = {}
+        self._counted = CountedUpdates()
 
     def advance(self) -> bool:
         """Fold what has arrived, publish what is ready. Say whether anything was done.
@@ -101,7 +101,7 @@ class VersionPublisher:
         job = records.jobs.get(round_.job_id) if live is None else live.job
         updates = records.updates.of_round(round_.round_id, after=0 if live is None else live.fold.last_update_id)
         clients = [update.client_id for update in updates] if self._may_weigh_anew(job) else []
-        return _News(job, updates, self._counted(records, round_, clients))
+        return _News(job, updates, self._counted.before(records, round_, clients))
 
     def _take(self, round_: Round, news: _News) -> _Live:
         """Return what is known of a round, with the news. No body is read yet."""
@@ -110,7 +110,8 @@ class VersionPublisher:
             fold = RoundFold(news.job, self._blobs, base_version=round_.base_version)
             live = _Live(news.job, fold, Outlook(news.job, base_version=round_.base_version))
             self._live[round_.round_id] = live
-        live.outlook.add(news.updates, news.counted_before)
+        if news.counted_before:
+            live.outlook.add(news.updates, news.counted_before)
         live.fold.add(news.updates)
         return live
 
@@ -144,7 +145,7 @@ class VersionPublisher:
 
     def _may_weigh_anew(self, job: Job) -> bool:
         """Say whether newcomers may come to count less, and whether that would mean to fold again."""
-        return bool(self._established.get(job.job_id)) and spec_of(job).aggregation.is_plain_average
+        return self._counted.has_established(job.job_id) and spec_of(job).aggregation.is_plain_average
 
     def _fold_told(self, round_: Round, fold: RoundFold) -> None:
         """Fold in what waits, each update within the trace under which it was accepted."""
@@ -162,11 +163,10 @@ class VersionPublisher:
 
     def _publish(self, round_: Round, live: _Live) -> None:
         job, fold = live.job, live.fold
+        clients = [update.client_id for update in fold.updates]
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
-            known = live.outlook.counted_before
-            unknown = [update.client_id for update in fold.updates if update.client_id not in known]
-            counted = known | self._counted(records, round_, unknown)
+            counted = self._counted.before(records, round_, clients)
         weights = weights_of(job, fold.updates, counted, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
@@ -179,18 +179,9 @@ class VersionPublisher:
         version = self._version(parent, round_, fold, made)
         found = findings(job, fold.updates, weights, made.outcome, base_version=parent.version)
         with self._store.transaction() as records:
-            self._record(records, version, round_, found)
-
-    def _counted(self, records: Records, round_: Round, clients: Sequence[ClientId]) -> dict[ClientId, int]:
-        """Return how many updates of each client the round's job counted before. Who is established once stays so."""
-        established = self._established.setdefault(round_.job_id, set())
-        known = dict.fromkeys(established.intersection(clients), ESTABLISHED_AFTER)
-        unknown = [client_id for client_id in clients if client_id not in known]
-        if not unknown:
-            return known
-        counted = records.updates.counted(round_.job_id, unknown, limit=ESTABLISHED_AFTER, before=round_.round_id)
-        established |= {client_id for client_id, count in counted.items() if count >= ESTABLISHED_AFTER}
-        return known | counted
+            is_ours = self._record(records, version, round_, found)
+        if is_ours:
+            self._counted.note(version, clients)
 
     def _version(self, parent: Version, round_: Round, fold: RoundFold, made: FoldedRound) -> Version:
         """Store the files of a new version and return its row."""
@@ -209,15 +200,16 @@ class VersionPublisher:
             created_at=self._clock.now(),
         )
 
-    def _record(self, records: Records, version: Version, round_: Round, found: Mapping[str, Any]) -> None:
+    def _record(self, records: Records, version: Version, round_: Round, found: Mapping[str, Any]) -> bool:
         current = records.rounds.get(round_.round_id, for_update=True)
         if current.state is not RoundState.AGGREGATING:
-            return  # another worker published it while this one was folding
+            return False  # another worker published it while this one was folding
         records.journal.append(
             "round_aggregated", at=version.created_at, job_id=version.job_id, round_id=version.round_id, **found
         )
         publish_version(records, version)
         self._rounds.apply(records, current, VersionPublished(version.version))
+        return True
 
 
 def first_version(job_id: JobId, digest: Digest, *, now: float) -> Version:

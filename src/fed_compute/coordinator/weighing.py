@@ -59,16 +59,13 @@ class Outlook:
         self._base_version = base_version
         self._new = 0.0
         self._established = 0.0
-        self.counted_before: dict[ClientId, int] = {}
-        """How many updates of each client the job has counted before, as far as that was asked for."""
 
     def add(self, updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> None:
-        """Take note of more updates of the round. Of whom nothing is counted is taken for a newcomer.
+        """Take note of more updates of the round, and of how many the job has counted of their clients before it.
 
         Raises:
             As `first_weight`.
         """
-        self.counted_before |= counted_before
         for update in updates:
             weight = first_weight(self._job, update, base_version=self._base_version)
             if counted_before.get(update.client_id, 0) < ESTABLISHED_AFTER:
