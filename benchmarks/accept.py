@@ -159,7 +159,9 @@ def _fold_peak_bytes(coordinator: Coordinator, job: Job, count: int) -> int:
     with coordinator.store.snapshot() as records:
         updates = list(records.updates.all())[:count]
     tracemalloc.start()
-    RoundFold(job, coordinator.blobs, base_version=1).add(updates)
+    fold = RoundFold(job, coordinator.blobs, base_version=1)
+    fold.add(updates)
+    fold.fold()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

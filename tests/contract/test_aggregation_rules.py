@@ -150,6 +150,31 @@ def test_a_refused_update_leaves_no_trace(make: MakeRule, bad: str) -> None:
     assert (rule.combine(CONTEXT).mean.tobytes(), rule.num_updates, rule.weights) == before
 
 
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("bad", REFUSED)
+def test_nor_do_those_that_came_with_it(make: MakeRule, bad: str, place: int) -> None:
+    spoil, weight, error = REFUSED[bad]
+    deltas = honest(1)
+    rule = filled(make(SIZE), deltas)
+    before = rule.combine(CONTEXT).mean.tobytes(), rule.num_updates, rule.weights
+    some, weights = [*deltas[:2]], [2.0, 3.0]
+    some.insert(place, spoil(deltas[2]))
+    weights.insert(place, weight)
+    with pytest.raises(error):
+        rule.add_all(some, weights=weights)
+    assert (rule.combine(CONTEXT).mean.tobytes(), rule.num_updates, rule.weights) == before
+
+
+def test_updates_that_come_together_count_as_if_they_came_one_by_one(make: MakeRule) -> None:
+    deltas, weights = honest(6), [float(1 + k % 3) for k in range(N)]
+    together = make(SIZE)
+    together.add_all(list(deltas[:4]), weights=weights[:4])
+    together.add_all(list(deltas[4:]), weights=weights[4:])
+    alone = filled(make(SIZE), deltas, weights)
+    assert together.weights == alone.weights
+    assert together.combine(CONTEXT).mean.tobytes() == alone.combine(CONTEXT).mean.tobytes()
+
+
 def test_a_round_without_updates_makes_nothing(make: MakeRule) -> None:
     with pytest.raises(NothingToAggregate):
         make(3).combine(CONTEXT)

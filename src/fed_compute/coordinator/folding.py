@@ -26,6 +26,7 @@ from fed_compute.learning.aggregation import (
     server_optimizer,
 )
 from fed_compute.learning.aggregation.control_variates import CONTROL, next_control
+from fed_compute.learning.vectors import groups
 from fed_compute.protocol.aggregation_section import AggregationSection
 from fed_compute.protocol.container import TensorSpec, open_container, write_container
 from fed_compute.protocol.job import Compression, Encoding
@@ -87,8 +88,11 @@ class FoldedRound:
 class RoundFold:
     """Takes in the updates of one round, in sequence, as they come. They change the version `base_version`.
 
-    Memory: under plain averaging the aggregator (16 bytes a parameter) and one update at a time, however many there
-    are. Other rules keep the updates in a nameless file beside the bodies that are still arriving.
+    What waits is folded in as long as it is likely that weights stay; the rest when they are known, in the end.
+
+    Memory: under plain averaging the aggregator (16 bytes a parameter, 32 for a model of at most 8 MiB) and as many
+    updates at a time as make 16 MiB, at least one, however many there are. Other rules keep the updates in a nameless
+    file beside the bodies that are still arriving.
     """
 
     def __init__(self, job: Job, blobs: BlobStore, *, base_version: int) -> None:
@@ -96,60 +100,82 @@ class RoundFold:
         self._blobs = blobs
         self._base_version = base_version
         self._aggregator = new_aggregator(job, folder=blobs.incoming("fold").parent)
-        self._folded: list[Update] = []
+        self._updates: list[Update] = []  # those folded in, then those that wait
+        self._first_weights: list[float] = []
         self._num_steps: list[int | None] = []
 
     @property
     def last_update_id(self) -> int:
-        """The last update folded in, 0 if none."""
-        return self._folded[-1].update_id if self._folded else 0
+        """The last update taken in, 0 if none."""
+        return self._updates[-1].update_id if self._updates else 0
 
     @property
     def updates(self) -> tuple[Update, ...]:
-        """The updates folded in so far."""
-        return tuple(self._folded)
+        """The updates taken in so far."""
+        return tuple(self._updates)
+
+    @property
+    def waiting(self) -> tuple[Update, ...]:
+        """Those of them that are not folded in yet."""
+        return tuple(self._updates[self._aggregator.num_updates :])
 
     @property
     def num_updates(self) -> int:
-        """Updates folded in so far."""
-        return len(self._folded)
+        """Updates taken in so far."""
+        return len(self._updates)
 
     @property
     def num_samples(self) -> int:
         """Samples that their senders say are behind them."""
-        return sum(update.num_samples for update in self._folded)
+        return sum(update.num_samples for update in self._updates)
 
     def add(self, updates: Iterable[Update]) -> None:
-        """Fold in more updates, which must come in sequence.
+        """Take in more updates, which must come in sequence. Their bodies are not read yet.
 
         Raises:
-            BlobMissing, BlobCorrupt: if a body is not what was accepted. Nothing of it is folded in.
             InvariantBroken: if an update comes out of sequence.
             SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
         """
         for update in updates:
             if update.update_id <= self.last_update_id:
                 raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
-            weight = first_weight(self._job, update, base_version=self._base_version)
-            stored = stored_update(self._job, self._blobs, update)
-            self._aggregator.add(stored.delta, weight=weight)
-            self._num_steps.append(stored.num_steps)
-            self._folded.append(update)
+            self._first_weights.append(first_weight(self._job, update, base_version=self._base_version))
+            self._updates.append(update)
+
+    def fold(self, most: int | None = None) -> None:
+        """Fold in what waits, at most so many updates, each with the weight that it has if nothing is known of others.
+
+        Raises:
+            BlobMissing, BlobCorrupt: if a body is not what was accepted. Nothing of it is folded in, nor of those
+                that were read with it: they wait.
+        """
+        folded = self._aggregator.num_updates
+        some = slice(folded, None if most is None else folded + most)
+        self._fold(self._updates[some], self._first_weights[some])
+
+    def _fold(self, updates: Sequence[Update], weights: Sequence[float]) -> None:
+        pairs = zip(updates, weights, strict=True)
+        for group in groups(pairs, num_parameters=schema_of(self._job).num_parameters):
+            stored = [stored_update(self._job, self._blobs, update) for update, _ in group]
+            self._aggregator.add_all([update.delta for update in stored], weights=[weight for _, weight in group])
+            self._num_steps += [update.num_steps for update in stored]
 
     def finish(self, model: bytes, optimizer: bytes | None, *, weights: Sequence[float]) -> FoldedRound:
-        """Return the next version, in which each update has its weight.
+        """Return the next version, in which each update has its weight. Those that still wait are folded in first.
 
         Raises:
             AggregateNotFinite: if the next parameters would not be finite.
             NothingToAggregate, RoundTooSmall, RootUpdateMissing: if the rule cannot make anything of these updates.
-            BlobMissing, BlobCorrupt: if a body that has to be read again is not what was accepted.
+            BlobMissing, BlobCorrupt: if a body that has to be read, perhaps again, is not what was accepted.
             ValueError: if a weight is impossible.
         """
-        schema, manifest = schema_of(self._job), write_manifest(self._folded, weights)
+        schema, manifest = schema_of(self._job), write_manifest(self._updates, weights)
         memory = dict(_decode_state(optimizer, self._job).vectors)
         control = memory.pop(CONTROL, None)
-        self._aggregator.weigh(weights, lambda: (stored_delta(self._job, self._blobs, u) for u in self._folded))
-        scale = step_scale(self._job, self._folded, weights, base_version=self._base_version)
+        folded = self._aggregator.num_updates
+        self._aggregator.weigh(weights[:folded], lambda: map(self._delta, self._updates[:folded]))
+        self._fold(self._updates[folded:], weights[folded:])
+        scale = step_scale(self._job, self._updates, weights, base_version=self._base_version)
         after = self._aggregator.finish(
             decode_model(model, schema), OptimizerState(memory), self._context(), step_scale=scale
         )
@@ -165,7 +191,7 @@ class RoundFold:
             control = np.zeros(schema_of(self._job).num_parameters, dtype=np.float32)
         after = next_control(
             control,
-            (stored_delta(self._job, self._blobs, update) for update in self._folded),
+            map(self._delta, self._updates),
             ways=[steps * spec.training.lr for steps in self._told_steps()],
             weights=np.array(weights, dtype=np.float64),
             fraction=spec.aggregation.control_fraction,
@@ -176,8 +202,8 @@ class RoundFold:
     def _context(self) -> RoundContext:
         """Return what the rule needs beside the updates: all of it follows from them and the job."""
         trusted = spec_of(self._job).aggregation.trusted_client
-        places = [place for place, update in enumerate(self._folded) if update.client_id == trusted]
-        digests = "".join(update.digest for update in self._folded)
+        places = [place for place, update in enumerate(self._updates) if update.client_id == trusted]
+        digests = "".join(update.digest for update in self._updates)
         seed = int.from_bytes(hashlib.sha256(digests.encode()).digest()[:8], "big")
         return RoundContext(root=places[0] if places else None, steps=self._steps(), seed=seed)
 
@@ -192,9 +218,12 @@ class RoundFold:
 
     def _told_steps(self) -> list[int]:
         told = [num_steps for num_steps in self._num_steps if num_steps is not None]
-        if len(told) < len(self._folded):
-            raise InvariantBroken(f"an update of round {self._folded[0].round_id} does not say its number of steps")
+        if len(told) < len(self._updates):
+            raise InvariantBroken(f"an update of round {self._updates[0].round_id} does not say its number of steps")
         return told
+
+    def _delta(self, update: Update) -> Vector:
+        return stored_delta(self._job, self._blobs, update)
 
 
 def stored_delta(job: Job, blobs: BlobStore, update: Update) -> Vector:

@@ -1,16 +1,19 @@
 """Turns collecting rounds into model versions: folds updates as they come, publishes when a round closes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from fed_compute.clock import Clock
+from fed_compute.coordinator.counted import CountedUpdates
 from fed_compute.coordinator.findings import findings
 from fed_compute.coordinator.folding import FoldedRound, RoundFold
+from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_traces import UpdateTraces
-from fed_compute.coordinator.weighing import weights_of
+from fed_compute.coordinator.weighing import Outlook, weights_of
 from fed_compute.errors import (
     AggregateNotFinite,
     BlobCorrupt,
@@ -20,7 +23,6 @@ from fed_compute.errors import (
     RoundTooSmall,
 )
 from fed_compute.ids import ClientId, Digest, JobId, RoundId
-from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.protocol import tracing
 from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
@@ -37,6 +39,24 @@ LEASE_SECONDS = 60.0
 """How long one worker may fold a round alone before another takes over."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """A live round: its job, what its updates come to, and how much of that is likely to stay."""
+
+    job: Job
+    fold: RoundFold
+    outlook: Outlook
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Updates of a live round that are new here; how many the job had counted of their clients, if that matters yet."""
+
+    job: Job
+    updates: Sequence[Update]
+    counted_before: Mapping[ClientId, int]
+
+
 class VersionPublisher:
     """Holds one fold per live round in memory. Another process that takes over folds again, to the same bytes."""
 
@@ -47,9 +67,9 @@ class VersionPublisher:
         self._rounds = rounds
         self._clock = clock
         self._worker = worker
-        self._folds: dict[RoundId, RoundFold] = {}
+        self._live: dict[RoundId, _Live] = {}
         self._traces = UpdateTraces(store)
-        self._established: dict[JobId, set[ClientId]] = {}
+        self._counted = CountedUpdates()
 
     def advance(self) -> bool:
         """Fold what has arrived, publish what is ready. Say whether anything was done.
@@ -61,12 +81,13 @@ class VersionPublisher:
         """
         with self._store.snapshot() as records:
             rounds = records.rounds.in_states([RoundState.COLLECTING, RoundState.AGGREGATING])
-        self._folds = {round_.round_id: fold for round_ in rounds if (fold := self._folds.get(round_.round_id))}
+            news = [self._news_of(records, round_) for round_ in rounds]
+        self._live = {round_.round_id: live for round_ in rounds if (live := self._live.get(round_.round_id))}
         self._traces.keep_only([round_.round_id for round_ in rounds])
         done, damage = False, None
-        for round_ in rounds:
+        for round_, new in zip(rounds, news, strict=True):
             try:
-                done = self._advance_one(round_) or done
+                done = self._advance_one(round_, self._take(round_, new)) or done
             except (BlobMissing, BlobCorrupt) as error:
                 log.error("round_damaged", round_id=round_.round_id, code=error.code, why=error.message)
                 damage = damage or error
@@ -74,46 +95,78 @@ class VersionPublisher:
             raise damage
         return done
 
-    def _advance_one(self, round_: Round) -> bool:
-        with self._store.snapshot() as records:
-            job = records.jobs.get(round_.job_id)
-            fold = self._folds.get(round_.round_id)
-            if fold is None:
-                fold = RoundFold(job, self._blobs, base_version=round_.base_version)
-                self._folds[round_.round_id] = fold
-            updates = records.updates.of_round(round_.round_id, after=fold.last_update_id)
+    def _news_of(self, records: Records, round_: Round) -> _News:
+        """Read what arrived since the round was last looked at."""
+        live = self._live.get(round_.round_id)
+        job = records.jobs.get(round_.job_id) if live is None else live.job
+        updates = records.updates.of_round(round_.round_id, after=0 if live is None else live.fold.last_update_id)
+        clients = [update.client_id for update in updates] if self._may_weigh_anew(job) else []
+        return _News(job, updates, self._counted.before(records, round_, clients))
+
+    def _take(self, round_: Round, news: _News) -> _Live:
+        """Return what is known of a round, with the news. No body is read yet."""
+        live = self._live.get(round_.round_id)
+        if live is None:
+            fold = RoundFold(news.job, self._blobs, base_version=round_.base_version)
+            live = _Live(news.job, fold, Outlook(news.job, base_version=round_.base_version))
+            self._live[round_.round_id] = live
+        if news.counted_before:
+            live.outlook.add(news.updates, news.counted_before)
+        live.fold.add(news.updates)
+        return live
+
+    def _advance_one(self, round_: Round, live: _Live) -> bool:
         if round_.state is RoundState.COLLECTING:
-            self._fold_in(round_, fold, updates)
-            return bool(updates)
+            return self._fold_ahead(round_, live)
         if not self._claim(round_):
             return False
-        self._fold_in(round_, fold, updates)
+        if tracing.is_on():
+            self._fold_told(round_, live.fold)
         with tracing.span(
             "aggregate round",
-            attributes={"fed_compute.job": job.name, "fed_compute.round_id": round_.round_id},
+            attributes={"fed_compute.job": live.job.name, "fed_compute.round_id": round_.round_id},
             links=self._traces.of_round(round_.round_id).values(),
         ):
-            self._publish(job, round_, fold)
-        del self._folds[round_.round_id]
+            self._publish(round_, live)
+        del self._live[round_.round_id]
         return True
 
-    def _fold_in(self, round_: Round, fold: RoundFold, updates: Sequence[Update]) -> None:
-        """Fold updates in, each within the trace under which it was accepted."""
-        traces = self._traces.of_round(round_.round_id) if updates else {}
-        for update in updates:
+    def _fold_ahead(self, round_: Round, live: _Live) -> bool:
+        """Fold in what waits, unless it would probably have to be folded again with other weights."""
+        if not live.fold.waiting:
+            return False
+        if tracing.is_on():
+            self._fold_told(round_, live.fold)
+        elif self._may_weigh_anew(live.job) and not live.outlook.keeps_first_weights():
+            return False
+        else:
+            live.fold.fold()
+        return True
+
+    def _may_weigh_anew(self, job: Job) -> bool:
+        """Say whether newcomers may come to count less, and whether that would mean to fold again."""
+        return self._counted.has_established(job.job_id) and spec_of(job).aggregation.is_plain_average
+
+    def _fold_told(self, round_: Round, fold: RoundFold) -> None:
+        """Fold in what waits, each update within the trace under which it was accepted."""
+        waiting = fold.waiting
+        traces = self._traces.of_round(round_.round_id) if waiting else {}
+        for update in waiting:
             parent, told = traces.get(update.update_id), {"fed_compute.task_id": update.task_id}
             with tracing.span("fold update", parent=parent, attributes=told):
-                fold.add([update])
+                fold.fold(most=1)
 
     def _claim(self, round_: Round) -> bool:
         with self._store.transaction() as records:
             now = self._clock.now()
             return records.rounds.claim(round_.round_id, worker=self._worker, now=now, until=now + LEASE_SECONDS)
 
-    def _publish(self, job: Job, round_: Round, fold: RoundFold) -> None:
+    def _publish(self, round_: Round, live: _Live) -> None:
+        job, fold = live.job, live.fold
+        clients = [update.client_id for update in fold.updates]
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
-            counted = self._counted(records, round_, [update.client_id for update in fold.updates])
+            counted = self._counted.before(records, round_, clients)
         weights = weights_of(job, fold.updates, counted, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
@@ -126,16 +179,9 @@ class VersionPublisher:
         version = self._version(parent, round_, fold, made)
         found = findings(job, fold.updates, weights, made.outcome, base_version=parent.version)
         with self._store.transaction() as records:
-            self._record(records, version, round_, found)
-
-    def _counted(self, records: Records, round_: Round, clients: Sequence[ClientId]) -> dict[ClientId, int]:
-        """Return how many updates of each client the round's job counted before. Who is established once stays so."""
-        established = self._established.setdefault(round_.job_id, set())
-        known = dict.fromkeys(established.intersection(clients), ESTABLISHED_AFTER)
-        unknown = [client_id for client_id in clients if client_id not in known]
-        counted = records.updates.counted(round_.job_id, unknown, limit=ESTABLISHED_AFTER, before=round_.round_id)
-        established |= {client_id for client_id, count in counted.items() if count >= ESTABLISHED_AFTER}
-        return known | counted
+            is_ours = self._record(records, version, round_, found)
+        if is_ours:
+            self._counted.note(version, clients)
 
     def _version(self, parent: Version, round_: Round, fold: RoundFold, made: FoldedRound) -> Version:
         """Store the files of a new version and return its row."""
@@ -154,15 +200,16 @@ class VersionPublisher:
             created_at=self._clock.now(),
         )
 
-    def _record(self, records: Records, version: Version, round_: Round, found: Mapping[str, Any]) -> None:
+    def _record(self, records: Records, version: Version, round_: Round, found: Mapping[str, Any]) -> bool:
         current = records.rounds.get(round_.round_id, for_update=True)
         if current.state is not RoundState.AGGREGATING:
-            return  # another worker published it while this one was folding
+            return False  # another worker published it while this one was folding
         records.journal.append(
             "round_aggregated", at=version.created_at, job_id=version.job_id, round_id=version.round_id, **found
         )
         publish_version(records, version)
         self._rounds.apply(records, current, VersionPublished(version.version))
+        return True
 
 
 def first_version(job_id: JobId, digest: Digest, *, now: float) -> Version:

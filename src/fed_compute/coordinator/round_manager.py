@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from fed_compute.clock import Clock
+from fed_compute.coordinator.recent_rounds import RecentRounds
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.errors import Broken, RoundNotClosed, RoundNotFound
-from fed_compute.ids import JobId, RoundId
+from fed_compute.ids import RoundId
 from fed_compute.protocol.job import JobSpec, RoundsSection
 from fed_compute.rounds.leases import LEAST_OF_JOB, soft_seconds
 from fed_compute.rounds.machine import (
@@ -29,19 +30,10 @@ from fed_compute.rounds.records import (
     TaskKind,
     TaskState,
 )
-from fed_compute.rounds.selection import may_start, report_fraction, slots_for
+from fed_compute.rounds.selection import may_start, slots_for
 from fed_compute.rounds.staleness import LEASES_PER_UPDATE, default_max_staleness
 from fed_compute.storage.sql.journal import task_line
 from fed_compute.storage.sql.store import Records, Store
-
-RECENT_ROUNDS = 10
-"""How many ended rounds the measured dropout and the measured times look back."""
-
-RECENT_UPDATES = 1_000
-"""The most updates of those rounds whose times are looked at, the newest first."""
-
-DROPPED = (TaskState.EXPIRED, TaskState.RELEASED, TaskState.OVERDUE)
-"""What counts as a dropout when slots are planned, be the client to blame or not."""
 
 
 class RoundManager:
@@ -54,6 +46,7 @@ class RoundManager:
         self._clock = clock
         self._active_seconds = active_seconds
         self._served_as = served_as  # what this process's settings make of a job's recipe
+        self._recent = RecentRounds()
 
     def now(self) -> float:
         """Return the present by the clock that rounds are timed with, as Unix seconds."""
@@ -94,7 +87,7 @@ class RoundManager:
                 opened_at=now,
                 max_staleness=max_staleness,
                 left_seconds=spec.rounds.deadline_seconds if job.state is JobState.PAUSED else None,
-                soft_seconds=soft_seconds(_recent_seconds(records, job.job_id), least=LEAST_OF_JOB),
+                soft_seconds=soft_seconds(self._recent.seconds(records, job.job_id), least=LEAST_OF_JOB),
             )
         )
         records.journal.append(
@@ -226,25 +219,8 @@ class RoundManager:
             return concurrency, widest if rounds.max_staleness is None else rounds.max_staleness
         if rounds.over_selection != "auto":
             return slots_for(target, over_selection=rounds.over_selection, report_fraction=1.0), 0
-        share = self._report_fraction(records, job.job_id)
+        share = self._recent.report_fraction(records, job.job_id)
         return slots_for(target, over_selection=None, report_fraction=share), 0
-
-    def _report_fraction(self, records: Records, job_id: JobId) -> float:
-        reported = dropped = 0
-        for round_id in records.rounds.recent_closed_ids(job_id, limit=RECENT_ROUNDS):
-            counts = records.tasks.count(round_id, TaskKind.TRAIN)
-            reported += counts.get(TaskState.REPORTED, 0)
-            dropped += sum(counts.get(state, 0) for state in DROPPED)
-        return report_fraction(reported=reported, dropped=dropped)
-
-
-def _recent_seconds(records: Records, job_id: JobId) -> list[float]:
-    """Return how long the newest updates of a job's last rounds took."""
-    seconds: list[float] = []
-    for round_id in records.rounds.recent_closed_ids(job_id, limit=RECENT_ROUNDS):
-        if len(seconds) < RECENT_UPDATES:
-            seconds += records.measured.seconds_of_round(round_id, limit=RECENT_UPDATES - len(seconds))
-    return seconds
 
 
 def not_closed(records: Records, round_: Round) -> RoundNotClosed:

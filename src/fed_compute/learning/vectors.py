@@ -1,14 +1,18 @@
 """Arithmetic on flat vectors, in blocks, so that temporaries stay small beside the vectors themselves."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import islice
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fed_compute.errors import UpdateNotFinite, UpdateShapeMismatch
+
+_ItemT = TypeVar("_ItemT")
 
 Vector = npt.NDArray[np.float32]
 """Shape (P,), float32."""
@@ -17,6 +21,9 @@ Vector64 = npt.NDArray[np.float64]
 
 BLOCK = 65_536
 """Values worked on at once: half a mebibyte in float64, which stays in the cache of one core."""
+
+GROUP_BYTES = 16 << 20
+"""Vectors that are handled together, in bytes."""
 
 COMPILED_FROM = 16_384
 """Values from which on loops are compiled, where numba is installed. Loading it costs as much as 5 000 such vectors."""
@@ -28,10 +35,24 @@ def blocks(size: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, size))
 
 
-def compiled_loops(vector: npt.NDArray[np.floating]) -> ModuleType | None:
-    """Return the module of compiled loops if they are there and made for this vector, else None."""
+def groups(items: Iterable[_ItemT], *, num_parameters: int) -> Iterator[list[_ItemT]]:
+    """Cut items that hold one vector each, float32 (P,), into groups of at most `GROUP_BYTES`, at least one in each.
+
+    An item is asked for when its group is.
+    """
+    left, at_once = iter(items), max(1, GROUP_BYTES // (4 * num_parameters))
+    while group := list(islice(left, at_once)):
+        yield group
+
+
+def compiled_loops(*vectors: npt.NDArray[np.floating]) -> ModuleType | None:
+    """Return the module of compiled loops if they are there and made for all these vectors, else None."""
+    return _load_compiled() if all(map(_is_for_loops, vectors)) else None
+
+
+def _is_for_loops(vector: npt.NDArray[np.floating]) -> bool:
     is_plain = vector.dtype == np.float32 and vector.flags.c_contiguous and vector.flags.aligned
-    return _load_compiled() if is_plain and vector.size >= COMPILED_FROM else None
+    return is_plain and vector.size >= COMPILED_FROM
 
 
 @cache
@@ -87,11 +108,16 @@ def require_finite(vector: Vector) -> None:
 def l2_norm(vector: Vector) -> float:
     """Return the L2 norm, summed in float64, which the squares of float32 cannot overflow.
 
-    It is NaN or infinite exactly if a value is, and zero exactly if all values are.
+    It is NaN or infinite exactly if a value is, and zero exactly if all values are. On one machine equal values have
+    equal norms, however they lie in memory.
     """
-    loops = compiled_loops(vector)
+    parts: Iterable[Vector] = (vector[part] for part in blocks(vector.size))
+    if not (vector.flags.c_contiguous and vector.flags.aligned):
+        parts = (np.require(part, requirements=["C", "A"]) for part in parts)
+    is_long = vector.dtype == np.float32 and vector.size >= COMPILED_FROM
+    loops = _load_compiled() if is_long else None
     sum_of_squares = _sum_of_squares if loops is None else loops.sum_of_squares
-    return math.sqrt(math.fsum(sum_of_squares(vector[part]) for part in blocks(vector.size)))
+    return math.sqrt(math.fsum(map(sum_of_squares, parts)))
 
 
 def _sum_of_squares(values: Vector) -> float:

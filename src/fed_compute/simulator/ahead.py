@@ -81,7 +81,7 @@ class Ahead:
 
     def _begin(self, group: Sequence[Shift], base_version: int, *, job: JobId) -> None:
         found, base, control = self._base(job, base_version)
-        orders = [self._order(found, shift) for shift in group]
+        orders = self._orders(found, group)
         self._making.append(_InTheMaking(list(group[::-1]), self._workshop.make(base, orders, control=control)))
         self._begun |= {shift.task.task_id for shift in group}
 
@@ -120,6 +120,10 @@ class Ahead:
         parameters = decode_model(self._core.models.get(version.digest), schema_of(job))
         return job, parameters, control_in(state, job)
 
-    def _order(self, job: Job, shift: Shift) -> Order:
-        limits = self._core.limits.of(job, shift.task.round_id)
-        return Order(shift.client, shift.task.client_id, shift.round_number, limits.max_norm, limits.max_num_samples)
+    def _orders(self, job: Job, group: Sequence[Shift]) -> list[Order]:
+        rounds = [shift.task.round_id for shift in group]
+        limits = {round_id: self._core.limits.of(job, round_id) for round_id in set(rounds)}
+        return [
+            Order(shift.client, shift.task.client_id, shift.round_number, limit.max_norm, limit.max_num_samples)
+            for shift, limit in zip(group, [limits[round_id] for round_id in rounds], strict=True)
+        ]

@@ -1,6 +1,7 @@
 """Stored updates become the same bytes whenever, by whomever and in however many pieces they are folded."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,8 @@ from fed_compute.coordinator.folding import (
 from fed_compute.coordinator.task_assigner import Assignment
 from fed_compute.coordinator.weighing import weights_of
 from fed_compute.errors import AggregateNotFinite, BlobCorrupt, BlobMissing, InvariantBroken, NothingToAggregate
-from fed_compute.ids import UpdateId
+from fed_compute.ids import ClientId, UpdateId
+from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.rounds.records import Update
 from tests.contract.samples import task_of, update_of
 from tests.unit.coordinator.conftest import OpenStand
@@ -58,10 +60,11 @@ def folded(stand: Stand, assignment: Assignment, updates: list[Update]) -> bytes
     return finish(stand, fold).model
 
 
-def finish(stand: Stand, fold: RoundFold) -> FoldedRound:
-    """Return what a fold makes of v1, every client being new."""
+def finish(stand: Stand, fold: RoundFold, counted: Mapping[ClientId, int] | None = None) -> FoldedRound:
+    """Return what a fold makes of v1, every client being new but for those of whom the job counted updates."""
     base = stand.core.models.get(stand.versions()[0].digest)
-    return fold.finish(base, None, weights=weights_of(stand.core.jobs.default(), fold.updates, {}, base_version=1))
+    weights = weights_of(stand.core.jobs.default(), fold.updates, counted or {}, base_version=1)
+    return fold.finish(base, None, weights=weights)
 
 
 with_stand = settings(
@@ -82,15 +85,26 @@ def test_the_order_of_arrival_does_not_change_the_model(
 
 
 @with_stand
-@given(sent=SENT, cut=st.integers(0, 6))
+@given(sent=SENT, cuts=st.lists(st.integers(0, 6), max_size=3), established=st.sets(st.integers(1, 6)))
 def test_a_fold_in_pieces_gives_the_bytes_of_a_fold_at_once(
-    stand: Stand, assignment: Assignment, sent: list[tuple[tuple[float, ...], int]], cut: int
+    stand: Stand,
+    assignment: Assignment,
+    sent: list[tuple[tuple[float, ...], int]],
+    cuts: list[int],
+    established: set[int],
 ) -> None:
+    """Whatever was folded ahead, with weights that stay or change because newcomers hold too much."""
     updates = stored(stand, assignment, sent)
-    fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
-    fold.add(updates[:cut])
-    fold.add(updates[cut:])
-    assert finish(stand, fold).model == folded(stand, assignment, updates)
+    counted = {ClientId(f"client-{number}"): ESTABLISHED_AFTER for number in established}
+    pieces, whole = (RoundFold(assignment.job, stand.core.blobs, base_version=1) for _ in range(2))
+    for cut in sorted(cuts):
+        pieces.add(updates[pieces.num_updates : cut])
+        pieces.fold()
+    pieces.add(updates[pieces.num_updates :])
+    whole.add(updates)
+    made, wanted = finish(stand, pieces, counted), finish(stand, whole, counted)
+    assert (made.model, made.manifest) == (wanted.model, wanted.manifest)
+    assert (pieces.updates, pieces.waiting) == (tuple(updates), ())
 
 
 def test_the_model_moves_by_the_mean_weighted_by_samples(stand: Stand, assignment: Assignment) -> None:
@@ -128,20 +142,25 @@ def test_an_update_is_folded_in_once_and_in_its_place(stand: Stand, assignment: 
     assert fold.num_updates == 1
 
 
-def test_a_missing_body_stops_the_fold_and_leaves_what_was_folded(stand: Stand, assignment: Assignment) -> None:
-    first, second = stored(stand, assignment, [((1.0, 1.0, 1.0), 1), ((2.0, 2.0, 2.0), 1)])
+def test_a_missing_body_stops_the_fold_and_those_behind_it_wait(stand: Stand, assignment: Assignment) -> None:
+    values = [((float(k),) * 3, 1) for k in (1, 2, 3)]
+    first, second, third = stored(stand, assignment, values)
     fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
     stand.core.blobs.remove(second.digest)
-    with pytest.raises(BlobMissing, match=second.digest):
-        fold.add([first, second])
-    assert fold.updates == (first,)
+    fold.add([first])
+    fold.fold()
+    fold.add([second, third])
+    for _ in range(2):
+        with pytest.raises(BlobMissing, match=second.digest):
+            fold.fold()
+    assert fold.waiting == (second, third)
 
 
 def test_a_body_that_is_no_update_is_never_averaged(stand: Stand, assignment: Assignment) -> None:
     (update,) = stored(stand, assignment, [((1.0, 1.0, 1.0), 1)])
     rubbish = replace(update, digest=stand.core.blobs.put(b"rubbish"))
     with pytest.raises(BlobCorrupt):
-        RoundFold(assignment.job, stand.core.blobs, base_version=1).add([rubbish])
+        folded(stand, assignment, [rubbish])
 
 
 def test_a_round_without_updates_makes_no_model(stand: Stand, assignment: Assignment) -> None:

@@ -5,7 +5,8 @@ import pytest
 from fed_compute.coordinator.folding import read_manifest
 from fed_compute.coordinator.publisher import LEASE_SECONDS, VersionPublisher
 from fed_compute.errors import BlobCorrupt, BlobMissing
-from fed_compute.ids import RoundId
+from fed_compute.ids import Digest, RoundId
+from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.rounds.records import RoundState, UpdateState
 from tests.unit.coordinator.conftest import OpenStand
 from tests.unit.coordinator.stand import Stand, body_for, body_of, tiny_job
@@ -45,6 +46,58 @@ def test_updates_are_folded_while_the_round_still_collects(stand: Stand) -> None
     assert publisher.advance()
     assert not publisher.advance()
     assert stand.round().state is RoundState.COLLECTING
+
+
+def folded_after_each(stand: Stand, publisher: VersionPublisher, **values: float) -> list[bool]:
+    """Let clients report, each one value; return after which of them the publisher found something to do."""
+    done = []
+    for name, value in values.items():
+        report_all(stand, **{name: value})
+        done.append(publisher.advance())
+    return done
+
+
+def stand_with_established(open_stand: OpenStand, rule: str, worker: str) -> tuple[Stand, VersionPublisher]:
+    """Return a job whose rounds take 3 updates, of which anna, bob and carl have sent enough to be known."""
+    stand = open_stand()
+    section = {"rule": rule, "weighting": "samples"}
+    stand.create(tiny_job(sections={"aggregation": section}, total=99, target_updates=3, min_updates=3))
+    publisher = publisher_of(stand, worker)
+    stand.join("anna", "bob", "carl", "dora", "emil")
+    for number in range(ESTABLISHED_AFTER + 1):
+        values = {"anna": 0.1, "bob": 0.2, "carl": 0.3}
+        done = folded_after_each(stand, publisher, **{name: value + number / 100 for name, value in values.items()})
+        assert done == [True, True, True]
+    return stand, publisher
+
+
+@pytest.mark.parametrize("rule", ["fedavg", "median"])
+def test_bodies_are_read_once_though_newcomers_count_less_in_the_end(
+    open_stand: OpenStand, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    """Folded as they come they would be folded again, so they wait; what a file keeps can be weighed at any time."""
+    stand, publisher = stand_with_established(open_stand, rule, "w")
+    get, read = stand.core.blobs.get, list[Digest]()
+
+    def noted(digest: Digest) -> bytes:
+        read.append(digest)
+        return get(digest)
+
+    monkeypatch.setattr(stand.core.blobs, "get", noted)
+    assert folded_after_each(stand, publisher, dora=0.3, anna=0.4, emil=0.5) == [rule == "median"] * 2 + [True]
+    version = stand.versions()[-1]
+    manifest = read_manifest(version.manifest)
+    assert [digest for digest in read if digest in {digest for _, digest, _ in manifest}] == [d for _, d, _ in manifest]
+    assert [weight for _, _, weight in manifest] == [1.25, 10.0, 1.25]
+    assert stand.breaches() == ()
+
+
+def test_a_wrong_guess_about_weights_costs_a_second_fold_and_nothing_else(open_stand: OpenStand) -> None:
+    """A worker that has just begun knows nobody yet."""
+    stand, _ = stand_with_established(open_stand, "fedavg", "w")
+    assert folded_after_each(stand, publisher_of(stand, "new"), dora=0.3, anna=0.4, emil=0.5) == [True, True, True]
+    assert [weight for _, _, weight in read_manifest(stand.versions()[-1].manifest)] == [1.25, 10.0, 1.25]
+    assert stand.breaches() == ()
 
 
 def test_a_worker_that_takes_over_makes_the_same_bytes(stand: Stand) -> None:

@@ -1,13 +1,12 @@
 """Compiled loops: what they give is what numpy gives, and who has no numba loses nothing but time."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from numba import types
 from fed_compute.errors import UpdateNotFinite
 from fed_compute.learning import compiled, vectors
 from fed_compute.learning.aggregation import WeightedMean
+from fed_compute.learning.compiled import AT_ONCE
 from fed_compute.learning.vectors import BLOCK, COMPILED_FROM, Vector, compiled_loops, l2_norm, require_finite
 
 ANY_BITS = arrays.arrays(np.uint32, st.integers(1, 70)).map(lambda bits: bits.view(np.float32))
@@ -43,22 +43,28 @@ def test_the_sum_of_squares_is_right_to_the_last_bits(values: Vector) -> None:
     assert compiled.sum_of_squares(values) == pytest.approx(wanted, rel=1e-14, abs=0.0)
 
 
-@given(st.lists(st.tuples(FINITE, WEIGHTS), min_size=1, max_size=8))
+@given(st.lists(st.tuples(FINITE, WEIGHTS), min_size=1, max_size=11))
 def test_updates_of_any_magnitudes_are_added_to_the_same_bits(history: list[tuple[Vector, float]]) -> None:
     """A worker with numba and one without must come to the same version."""
     mean = WeightedMean(40)
-    total, lost = np.zeros((2, 40), dtype=np.float64)
+    one_by_one, together = np.zeros((2, 2, 40), dtype=np.float64)
     for delta, weight in history:
         mean.add(delta, weight=weight)
-        compiled.add_weighted(total, lost, delta, weight)
-    assert mean._sum.tobytes() == total.tobytes()
-    assert mean._lost.tobytes() == lost.tobytes()
+        compiled.add_weighted(*one_by_one, delta, weight)
+    for start in range(0, len(history), AT_ONCE):
+        some = history[start : start + AT_ONCE]
+        if len(some) == AT_ONCE:
+            deltas, weights = zip(*some, strict=True)
+            compiled.add_all_weighted(*together, deltas, weights)
+        else:
+            for delta, weight in some:
+                compiled.add_weighted(*together, delta, weight)
+    assert mean._sums.tobytes() == one_by_one.tobytes() == together.tobytes()
 
 
-def averaged(deltas: npt.NDArray[np.float32]) -> bytes:
-    mean = WeightedMean(deltas.shape[1])
-    for number, delta in enumerate(deltas, start=1):
-        mean.add(delta, weight=float(7 * number))
+def averaged(deltas: Sequence[Vector]) -> bytes:
+    mean = WeightedMean(deltas[0].size)
+    mean.add_all(deltas, weights=[float(7 * number) for number in range(1, len(deltas) + 1)])
     return mean.result().tobytes()
 
 
@@ -68,10 +74,10 @@ def test_a_long_model_has_the_same_bytes_with_and_without_numba() -> None:
     deltas = (rng.standard_normal((5, BLOCK + 11)) * factors).astype(np.float32)
     with machine(has_numba=False):
         assert compiled_loops(deltas[0]) is None
-        slow = averaged(deltas)
+        slow = averaged(list(deltas))
     with machine(has_numba=True):
         assert compiled_loops(deltas[0]) is compiled
-        assert averaged(deltas) == slow
+        assert averaged(list(deltas)) == slow
 
 
 def test_the_norm_of_a_long_vector_is_the_same_but_for_its_last_bits() -> None:
@@ -82,15 +88,26 @@ def test_the_norm_of_a_long_vector_is_the_same_but_for_its_last_bits() -> None:
         assert l2_norm(values) == pytest.approx(slow, rel=1e-13)
 
 
-def test_a_view_that_lies_askew_is_handled_like_any_other() -> None:
-    """A header of any length may stand before the values of an update."""
-    values = np.arange(COMPILED_FROM, dtype=np.float32)
-    askew = np.frombuffer(b"\0" + values.tobytes(), dtype=np.uint8)[1:].view(np.float32)
-    backwards, read_only = values[::-1], np.frombuffer(values.tobytes(), dtype=np.float32)
-    assert not askew.flags.aligned
-    assert l2_norm(askew) == pytest.approx(l2_norm(read_only), rel=1e-13)
-    assert l2_norm(backwards) == pytest.approx(l2_norm(read_only), rel=1e-13)
-    assert averaged(askew[None]) == averaged(read_only[None])
+def laid_out(values: Vector) -> dict[str, Vector]:
+    """Return equal values that lie in memory in different ways."""
+    twice = np.repeat(values, 2)
+    return {
+        "read only": np.frombuffer(values.tobytes(), dtype=np.float32),
+        "askew": np.frombuffer(b"\0" + values.tobytes(), dtype=np.uint8)[1:].view(np.float32),
+        "with gaps": twice[::2],
+        "backwards": values[::-1].copy()[::-1],
+    }
+
+
+@pytest.mark.parametrize("has_numba", [True, False])
+def test_equal_values_have_equal_norms_and_means_however_they_lie(has_numba: bool) -> None:
+    """A header of any length may stand before the values of an update, and a model is known among them by its norm."""
+    values = np.random.default_rng(5).standard_normal(BLOCK + 7).astype(np.float32)
+    views = laid_out(values)
+    assert not views["askew"].flags.aligned
+    with machine(has_numba=has_numba):
+        assert {name: l2_norm(view) for name, view in views.items()} == dict.fromkeys(views, l2_norm(values))
+        assert {averaged([view] * 5) for view in views.values()} == {averaged([values] * 5)}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

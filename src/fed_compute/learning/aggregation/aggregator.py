@@ -37,13 +37,13 @@ class Aggregator:
         """Updates taken in so far."""
         return self._rule.num_updates
 
-    def add(self, delta: Vector, *, weight: float) -> None:
-        """Take in one update, float32 (P,), trained minus base. A refused one leaves no trace.
+    def add_all(self, deltas: Sequence[Vector], *, weights: Sequence[float]) -> None:
+        """Take in updates, each float32 (P,), trained minus base. If one is refused, none leaves a trace.
 
         Raises:
-            UpdateRefused: if the update has another shape or is not finite.
+            UpdateRefused: if an update has another shape or is not finite.
         """
-        self._rule.add(delta, weight=weight)
+        self._rule.add_all(deltas, weights=weights)
 
     def weigh(self, weights: Sequence[float], again: Callable[[], Iterable[Vector]]) -> None:
         """Let the updates have these weights. If they are others than so far, `again` may be asked for the updates."""

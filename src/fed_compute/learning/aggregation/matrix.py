@@ -97,23 +97,25 @@ class FileMatrix:
     def num_parameters(self) -> int:
         return self._num_parameters
 
-    def append(self, delta: Vector) -> None:
-        """Write one update, float32 (P,), as the next row. A refused one leaves no trace.
+    def append(self, *deltas: Vector) -> None:
+        """Write updates, each float32 (P,), as the next rows. If one is refused, none leaves a trace.
 
         Raises:
-            UpdateShapeMismatch: if it is not of shape (P,).
-            UpdateNotFinite: if it holds NaN or an infinity.
-            TypeError: if it is not float32; a wider type would be rounded without a word.
+            UpdateShapeMismatch: if one is not of shape (P,).
+            UpdateNotFinite: if one holds NaN or an infinity.
+            TypeError: if one is not float32; a wider type would be rounded without a word.
         """
-        if delta.dtype != np.float32:
-            raise TypeError(f"delta must be float32, got {delta.dtype}")
-        require_shape(delta, self._num_parameters, what="delta")
-        require_finite(delta)
+        for delta in deltas:
+            if delta.dtype != np.float32:
+                raise TypeError(f"delta must be float32, got {delta.dtype}")
+            require_shape(delta, self._num_parameters, what="delta")
+            require_finite(delta)
         self._file.seek(4 * self._num_parameters * self._num_updates)
-        self._file.write(np.ascontiguousarray(delta).data)
+        for delta in deltas:
+            self._file.write(np.ascontiguousarray(delta).data)
         self._file.flush()
         self._rows = None
-        self._num_updates += 1
+        self._num_updates += len(deltas)
 
     def block(self, part: slice) -> Matrix:
         if self._rows is None:

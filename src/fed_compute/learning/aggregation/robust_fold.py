@@ -1,4 +1,4 @@
-"""A robust rule over updates that arrive one by one: they are kept in a file until the round closes."""
+"""A robust rule over updates that arrive bit by bit: they are kept in a file until the round closes."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,9 +35,13 @@ class RobustFold:
         return tuple(self._weights)
 
     def add(self, delta: Vector, *, weight: float) -> None:
-        require_weight(weight)
-        self._matrix.append(delta)
-        self._weights.append(weight)
+        self.add_all([delta], weights=[weight])
+
+    def add_all(self, deltas: Sequence[Vector], *, weights: Sequence[float]) -> None:
+        for weight in weights:
+            require_weight(weight)
+        self._matrix.append(*deltas)
+        self._weights += weights
 
     def reweigh(self, weights: Sequence[float], again: Iterable[Vector]) -> None:
         for weight in weights:

@@ -25,7 +25,7 @@ class Outcome:
 
 
 class AggregationRule(Protocol):
-    """Takes the updates of a round one at a time and combines them when it closes."""
+    """Takes the updates of a round as they come and combines them when it closes."""
 
     @property
     def num_updates(self) -> int:
@@ -38,11 +38,15 @@ class AggregationRule(Protocol):
         ...
 
     def add(self, delta: Vector, *, weight: float) -> None:
-        """Take one update, float32 (P,), trained minus base. A refused one leaves no trace.
+        """Take one update, as `add_all` does."""
+        ...
+
+    def add_all(self, deltas: Sequence[Vector], *, weights: Sequence[float]) -> None:
+        """Take updates in order, each float32 (P,), trained minus base. If one is refused, none leaves a trace.
 
         Raises:
-            UpdateRefused: if the update has another shape or is not finite.
-            ValueError: if the weight is not above 0 and finite, or has more than 24 significant bits.
+            UpdateRefused: if an update has another shape or is not finite.
+            ValueError: if a weight is not above 0 and finite, or has more than 24 significant bits.
         """
         ...
 

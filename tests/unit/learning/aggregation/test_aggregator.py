@@ -26,8 +26,7 @@ def vector(*values: float) -> Vector:
 
 def test_two_updates_become_the_next_version_by_their_weights() -> None:
     aggregator = Aggregator(WeightedMean(2), ServerSGD())
-    aggregator.add(vector(1, 0), weight=3)
-    aggregator.add(vector(0, 4), weight=1)
+    aggregator.add_all([vector(1, 0), vector(0, 4)], weights=[3, 1])
     after = aggregator.finish(vector(10, 10), OptimizerState.initial())
     assert after.parameters.tolist() == [10.75, 11.0]
     assert after.outcome.mean.tolist() == [0.75, 1.0]
@@ -36,7 +35,7 @@ def test_two_updates_become_the_next_version_by_their_weights() -> None:
 
 def test_a_scaled_step_goes_a_part_of_the_way_and_the_mean_is_told_whole() -> None:
     aggregator = Aggregator(WeightedMean(2), ServerSGD())
-    aggregator.add(vector(1, -4), weight=3)
+    aggregator.add_all([vector(1, -4)], weights=[3])
     after = aggregator.finish(vector(10, 10), OptimizerState.initial(), step_scale=0.25)
     assert after.parameters.tolist() == [10.25, 9.0]
     assert after.outcome.mean.tolist() == [1.0, -4.0]
@@ -46,7 +45,7 @@ def test_the_state_goes_from_round_to_round() -> None:
     parameters, state = np.zeros(1, dtype=np.float32), OptimizerState.initial()
     for _ in range(2):
         aggregator = Aggregator(WeightedMean(1), ServerMomentum(lr=1.0, momentum=0.5))
-        aggregator.add(vector(1), weight=1)
+        aggregator.add_all([vector(1)], weights=[1])
         after = aggregator.finish(parameters, state)
         parameters, state = after.parameters, after.state
     assert parameters.tolist() == [1 + 1.5]
@@ -55,7 +54,7 @@ def test_the_state_goes_from_round_to_round() -> None:
 def test_a_round_in_which_every_update_was_refused_makes_no_version() -> None:
     aggregator = Aggregator(WeightedMean(1), ServerSGD())
     with pytest.raises(UpdateNotFinite):
-        aggregator.add(vector(np.nan), weight=1)
+        aggregator.add_all([vector(np.nan)], weights=[1])
     with pytest.raises(NothingToAggregate):
         aggregator.finish(np.zeros(1, dtype=np.float32), OptimizerState.initial())
 
@@ -69,8 +68,7 @@ def test_updates_are_asked_for_again_only_when_their_weights_are_others() -> Non
         yield from (vector(1), vector(4))
 
     aggregator = Aggregator(WeightedMean(1), ServerSGD())
-    for delta in (vector(1), vector(4)):
-        aggregator.add(delta, weight=2.0)
+    aggregator.add_all([vector(1), vector(4)], weights=[2.0, 2.0])
     aggregator.weigh([2.0, 2.0], again)
     assert not asked
     aggregator.weigh([2.0, 1.0], again)
@@ -85,8 +83,7 @@ def test_a_rule_that_starts_from_the_last_result_finds_it_beside_the_optimiser_s
         rule = new_rule("centered_clipping", clip_radius=1.0, clip_iterations=1)
         fold = RobustFold(rule, 1, folder=tmp_path)
         aggregator = Aggregator(fold, ServerMomentum(lr=1.0, momentum=0.5), keeps_center=True)
-        for value in (10, 11, 12):
-            aggregator.add(vector(value), weight=1)
+        aggregator.add_all([vector(value) for value in (10, 11, 12)], weights=[1, 1, 1])
         after = aggregator.finish(parameters, state)
         parameters, state = after.parameters, after.state
         results.append(float(after.outcome.mean[0]))

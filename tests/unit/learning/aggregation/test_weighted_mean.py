@@ -2,7 +2,9 @@
 
 import random
 import tracemalloc
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +17,9 @@ from fed_compute.errors import (
     UpdateNotFinite,
     UpdateShapeMismatch,
 )
+from fed_compute.learning import vectors
 from fed_compute.learning.aggregation import AggregationRule, WeightedMean
-from fed_compute.learning.vectors import BLOCK
+from fed_compute.learning.vectors import BLOCK, COMPILED_FROM
 
 Update = tuple[npt.NDArray[np.float32], int]
 
@@ -122,6 +125,42 @@ def test_one_update_alone_comes_back_unchanged(value: float, num_samples: int) -
     assert folded([(delta, num_samples)]).astype(np.float32).tobytes() == (delta + np.float32(0)).tobytes()
 
 
+@given(updates(ANY_FLOAT32), st.sets(st.integers(1, 11)))
+def test_however_updates_are_grouped_the_sums_have_the_same_bits(history: list[Update], cuts: set[int]) -> None:
+    """A worker that folds as they come and one that takes over in the middle must make the same version."""
+    alone, grouped = WeightedMean(4), WeightedMean(4)
+    for delta, weight in history:
+        alone.add(delta, weight=weight)
+    for start, end in pairwise(sorted({0, len(history), *(cut for cut in cuts if cut < len(history))})):
+        deltas, weights = zip(*history[start:end], strict=True)
+        grouped.add_all(deltas, weights=weights)
+    assert grouped._sums.tobytes() == alone._sums.tobytes()
+    assert grouped.weights == alone.weights
+
+
+@pytest.mark.parametrize("size", [5, COMPILED_FROM + 3])
+def test_a_long_round_is_weighed_anew_group_by_group(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(vectors, "GROUP_BYTES", 4 * size * 6)
+    rng = np.random.default_rng(2)
+    deltas = rng.standard_normal((15, size)).astype(np.float32)
+    asked: list[int] = []
+
+    def again() -> Iterator[npt.NDArray[np.float32]]:
+        for number, delta in enumerate(deltas):
+            asked.append(number)
+            yield delta
+
+    mean, wanted = WeightedMean(size), WeightedMean(size)
+    mean.add_all(list(deltas[:9]), weights=[3.0] * 9)
+    mean.add_all(list(deltas[9:]), weights=[3.0] * 6)
+    weights = [float(n) for n in range(1, 16)]
+    mean.reweigh(weights, again())
+    for delta, weight in zip(deltas, weights, strict=True):
+        wanted.add(delta, weight=weight)
+    assert mean.result().tobytes() == wanted.result().tobytes()
+    assert (mean.weights, asked) == (tuple(weights), list(range(15)))
+
+
 def test_blocks_do_not_show() -> None:
     """A model longer than a block is averaged like a short one, at the seams too."""
     rng = np.random.default_rng(1)
@@ -156,6 +195,13 @@ def test_a_refused_update_leaves_no_trace(delta: list[float], weight: float, err
     before = (mean.result().tobytes(), mean.num_updates, mean.weights)
     with pytest.raises(error):
         mean.add(np.array(delta, dtype=np.float32), weight=weight)
+    for place in range(3):  # among others that are sound
+        some = [np.full(3, k, dtype=np.float32) for k in (1, 2)]
+        some.insert(place, np.array(delta, dtype=np.float32))
+        weights: list[float] = [1, 1]
+        weights.insert(place, weight)
+        with pytest.raises(error):
+            mean.add_all(some, weights=weights)
     assert (mean.result().tobytes(), mean.num_updates, mean.weights) == before
 
 
@@ -166,6 +212,8 @@ def test_a_bad_value_in_the_last_block_leaves_no_trace_in_the_first() -> None:
     bad[BLOCK] = np.nan
     with pytest.raises(UpdateNotFinite, match=f"1 value.* position {BLOCK}"):
         mean.add(bad, weight=1)
+    with pytest.raises(UpdateNotFinite, match=f"1 value.* position {BLOCK}"):
+        mean.add_all([np.ones_like(bad)] * 4 + [bad], weights=[1] * 5)
     assert (mean.result() == 1).all()
 
 
@@ -210,6 +258,18 @@ def test_memory_stays_flat_however_many_updates_come() -> None:
         tracemalloc.stop()
     assert max(peaks.values()) <= min(peaks.values()) + 4096
     assert max(peaks.values()) <= 16 * size + 4 * 8 * BLOCK
+
+
+def test_many_updates_at_once_need_a_second_pair_of_sums_and_no_more() -> None:
+    size = 4 * BLOCK
+    deltas = [np.ones(size, dtype=np.float32)] * 40
+    tracemalloc.start()
+    mean = WeightedMean(size)
+    for _ in range(5):
+        mean.add_all(deltas, weights=[3] * 40)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 32 * size + 4 * 8 * BLOCK
 
 
 def test_it_fills_the_port() -> None:
