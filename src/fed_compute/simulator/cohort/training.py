@@ -123,18 +123,20 @@ class _Together:
         self._samples: WeakKeyDictionary[Dataset, tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
 
     def __call__(self, call: Call, group: slice) -> None:
-        places, base = call.places[group], on_device(call.base, self._device)
+        places = call.places[group]
+        is_direct = self._device.type == "cpu" and bool((np.diff(places) == 1).all())
+        if is_direct:
+            moved = torch.from_numpy(call.deltas)[places[0] : places[0] + len(places)]
+        else:
+            moved = self._spare_rows(len(places), len(call.base))
         shards = [call.shard(client) for client in range(group.start, group.stop)]
         timetable = Timetable(shards, call.seeds[group].tolist(), self._training, self._device)
-        is_direct = self._device.type == "cpu" and _are_neighbours(places)
-        target = torch.from_numpy(call.deltas)[places[0] : places[0] + len(places)] if is_direct else None
-        moved = self._spare_rows(len(places), len(base)) if target is None else target
         losses = self._train(call, group, moved, timetable)
         means, trace = (losses * timetable.shares).sum(dim=1), losses.sum(dim=1) + moved.sum(dim=1)
         _blank(means, moved, ~torch.isfinite(trace))  # where anything is not finite, the trace is not
         order, rows = _rows(places)
         _put(means if order is None else means[order], call.losses, rows)
-        if target is None:
+        if not is_direct:
             _put(moved if order is None else moved[order], call.deltas, rows)
 
     def _train(self, call: Call, group: slice, moved: torch.Tensor, timetable: Timetable) -> torch.Tensor:
@@ -189,10 +191,6 @@ def _put(results: torch.Tensor, target: npt.NDArray[Any], rows: slice | Numbers)
         torch.from_numpy(target)[rows].copy_(results, non_blocking=True)
     else:
         target[rows] = results.cpu().numpy()
-
-
-def _are_neighbours(places: Numbers) -> bool:
-    return bool((np.diff(places) == 1).all())
 
 
 def _rows(places: Numbers) -> tuple[torch.Tensor | None, slice | Numbers]:
