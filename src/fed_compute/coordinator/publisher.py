@@ -119,13 +119,13 @@ class VersionPublisher:
         try:
             made = fold.finish(self._models.get(parent.digest), optimizer, weights=weights)
         except UNUSABLE as error:
-            with self._store.transaction() as records:
+            with self._store.batch() as records:
                 current = records.rounds.get(round_.round_id, for_update=True)
                 self._rounds.apply(records, current, ResultUnusable(error.message))
             return
         version = self._version(parent, round_, fold, made)
         found = findings(job, fold.updates, weights, made.outcome, base_version=parent.version)
-        with self._store.transaction() as records:
+        with self._store.batch() as records:
             self._record(records, version, round_, found)
 
     def _counted(self, records: Records, round_: Round, clients: Sequence[ClientId]) -> dict[ClientId, int]:

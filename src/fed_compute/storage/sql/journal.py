@@ -61,11 +61,11 @@ class JournalRows:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._num_appended = 0
+        self.num_appended = 0  # entries of this transaction so far
 
     def appended(self) -> list[Entry]:
         """Return what this transaction has appended so far, oldest first. There is one writer at a time."""
-        return self.newest(limit=self._num_appended)[::-1] if self._num_appended else []
+        return self.newest(limit=self.num_appended)[::-1] if self.num_appended else []
 
     def append(
         self,
@@ -86,7 +86,7 @@ class JournalRows:
     def append_all(self, lines: Sequence[Line]) -> None:
         """Write entries in their order, in one statement; none is fine."""
         insert_all(self._connection, tables.journal, Line._fields, lines)
-        self._num_appended += len(lines)
+        self.num_appended += len(lines)
 
     def after(self, seq: int, *, limit: int = 1000) -> list[Entry]:
         """Return the entries after number `seq`, oldest first, at most `limit`."""
