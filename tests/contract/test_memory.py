@@ -8,6 +8,7 @@ from sqlalchemy import event
 
 from fed_compute.errors import RecordConflict
 from fed_compute.ids import ClientId, RoundId
+from fed_compute.rounds.leases import OWN_TASKS
 from fed_compute.rounds.records import ClientState, JobState, Round, RoundState, Task, TaskState, Update, UpdateState
 from fed_compute.storage.sql.journal import task_lines
 from fed_compute.storage.sql.memory import MOST_ROUNDS
@@ -34,7 +35,10 @@ def report(store: Store, tasks: list[Task]) -> list[Update]:
     """Take in the updates of tasks in a batch."""
     with store.batch() as records:
         numbers = records.bulk.next_update_ids(len(tasks))
-        updates = [replace(update_of(one), update_id=number) for one, number in zip(tasks, numbers, strict=True)]
+        updates = [
+            replace(update_of(one), update_id=number, received_at=NOW + number / 3)
+            for one, number in zip(tasks, numbers, strict=True)
+        ]
         records.bulk.add_updates(updates)
         records.journal.append_all(task_lines("update_accepted", tasks, at=NOW))
     return updates
@@ -47,6 +51,7 @@ def told(store: Store, round_: Round, tasks: list[Task]) -> tuple[object, object
         updates, job = records.updates.of_round(round_.round_id), records.jobs.get(round_.job_id)
         counts = records.updates.count(round_.round_id), records.leases.count_of_round(round_.round_id)
         about_round = [records.rounds.get(round_.round_id), job, records.bulk.reports(round_.round_id), counts]
+        about_round.append(records.measured.training_seconds_of_each(NAMES, round_.job_id, limit=OWN_TASKS))
         return tasks_now, records.bulk.states(NAMES), updates, about_round
 
 
@@ -191,3 +196,19 @@ def test_updates_of_old_rounds_are_asked_for(place: Place) -> None:
             records.bulk.add_tasks(later)
         report(store, later)
     assert told(store, first, [])[2] == wanted
+
+
+def test_the_last_leases_of_a_client_are_known_however_many_it_had(place: Place) -> None:
+    store = Store(place.database())
+    round_, tasks = lease(store)
+    told(store, round_, tasks)
+    report(store, tasks)
+    for number in range(2, OWN_TASKS + 3):
+        with store.batch() as records:
+            records.rounds.put(replace(round_, state=RoundState.CLOSED))
+            round_ = records.rounds.add(round_of(records.jobs.get(round_.job_id), number=number))
+            tasks = [task_of(round_, name, name=f"t_{name}_{number}") for name in NAMES[: 1 + number % 3]]
+            records.bulk.add_tasks(tasks)
+            records.journal.append_all(task_lines("task_assigned", tasks, at=NOW))
+        report(store, tasks)
+        assert told(store, round_, tasks) == as_it_is(place, round_, tasks)

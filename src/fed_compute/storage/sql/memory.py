@@ -7,17 +7,23 @@ this one's outside of a batch.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from fed_compute.ids import ClientId, JobId, RoundId, TaskId
+from fed_compute.rounds.leases import OWN_TASKS
 from fed_compute.rounds.records import Job, Round, Task, TaskKind, TaskState, Update
 
 _FactT = TypeVar("_FactT")
 
 MOST_ROUNDS = 8
 """Rounds of which anything is remembered at once, those that began last; some 600 bytes for each update."""
+
+MOST_TIMES = 10_000
+"""Clients whose times are remembered at once, at most 1 kB each."""
+Worker = tuple[JobId, ClientId]
+"""A client at work on a job."""
 
 
 @dataclass(slots=True)
@@ -51,6 +57,9 @@ class Memory:
         self.jobs: dict[JobId, Job] = {}
         self.leases: dict[TaskId, Task] = {}  # live ones, to train
         self.holders: set[ClientId] = set()  # of leases that were given to active clients
+        self.took: dict[
+            Worker, list[float]
+        ] = {}  # seconds of each one's last `OWN_TASKS` reported leases, newest first
         self._rounds: dict[RoundId, KnownRound] = {}
 
     def about(self, round_id: RoundId) -> KnownRound:
@@ -80,6 +89,13 @@ class Memory:
         live = (task for task in leases if task.state is TaskState.LEASED and task.kind is TaskKind.TRAIN)
         self.leases |= {task.task_id: task for task in live}
 
+    def learn_times(self, took: Mapping[Worker, Sequence[float]]) -> None:
+        """Remember how long the last leases of clients took."""
+        for worker, seconds in took.items():
+            self.took[worker] = list(seconds)
+            if len(self.took) > MOST_TIMES:
+                del self.took[next(iter(self.took))]  # the one that was asked for first
+
     def give(self, leases: Iterable[Task]) -> None:
         """Remember new leases of active clients."""
         for task in leases:
@@ -99,8 +115,9 @@ class Memory:
                     known.num_leased = None  # perhaps it was one of theirs
 
     def take_in(self, updates: Iterable[Update]) -> None:
-        """Remember new updates."""
+        """Remember new updates, whose leases are not ended yet."""
         for update in updates:
+            self._note_time(update)
             known = self._round(update.round_id)
             known.updates.append(update)
             if known.reports is not None:
@@ -118,6 +135,13 @@ class Memory:
             if len(self._rounds) > MOST_ROUNDS:
                 del self._rounds[min(self._rounds)]
         return known
+
+    def _note_time(self, update: Update) -> None:
+        worker, lease = (update.job_id, update.client_id), self.leases.get(update.task_id)
+        if lease is None:
+            self.took.pop(worker, None)
+        elif worker in self.took:
+            self.took[worker] = [update.received_at - lease.leased_at, *self.took[worker]][:OWN_TASKS]
 
     def _count_lease(self, task: Task, change: int) -> None:
         known = self.about(task.round_id)

@@ -70,7 +70,7 @@ class Records:
     rounds = _Part(lambda of: RoundRows(of.connection, of.view))
     tasks = _Part(lambda of: TaskRows(of.connection))
     leases = _Part(lambda of: LeaseRows(of.connection, of.view))
-    measured = _Part(lambda of: MeasuredRows(of.connection))
+    measured = _Part(lambda of: MeasuredRows(of.connection, of.view))
     updates = _Part(lambda of: UpdateRows(of.connection, of.view))
     sent = _Part(lambda of: SentRows(of.connection))
     evaluations = _Part(lambda of: EvaluationRows(of.connection))
