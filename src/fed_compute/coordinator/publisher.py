@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 
 from fed_compute.clock import Clock
+from fed_compute.coordinator.counted_updates import CountedUpdates
 from fed_compute.coordinator.findings import findings
 from fed_compute.coordinator.folding import FoldedRound, RoundFold
 from fed_compute.coordinator.round_manager import RoundManager
@@ -19,8 +20,7 @@ from fed_compute.errors import (
     RootUpdateMissing,
     RoundTooSmall,
 )
-from fed_compute.ids import ClientId, Digest, JobId, RoundId
-from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
+from fed_compute.ids import Digest, JobId, RoundId
 from fed_compute.protocol import tracing
 from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 from fed_compute.rounds.machine import ResultUnusable, VersionPublished
@@ -49,7 +49,7 @@ class VersionPublisher:
         self._worker = worker
         self._folds: dict[RoundId, RoundFold] = {}
         self._traces = UpdateTraces(store)
-        self._established: dict[JobId, set[ClientId]] = {}
+        self._counted = CountedUpdates()
 
     def advance(self) -> bool:
         """Fold what has arrived, publish what is ready. Say whether anything was done.
@@ -113,7 +113,7 @@ class VersionPublisher:
     def _publish(self, job: Job, round_: Round, fold: RoundFold) -> None:
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
-            counted = self._counted(records, round_, [update.client_id for update in fold.updates])
+            counted = self._counted.before(records, round_, [update.client_id for update in fold.updates])
         weights = weights_of(job, fold.updates, counted, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
@@ -126,16 +126,9 @@ class VersionPublisher:
         version = self._version(parent, round_, fold, made)
         found = findings(job, fold.updates, weights, made.outcome, base_version=parent.version)
         with self._store.batch() as records:
-            self._record(records, version, round_, found)
-
-    def _counted(self, records: Records, round_: Round, clients: Sequence[ClientId]) -> dict[ClientId, int]:
-        """Return how many updates of each client the round's job counted before. Who is established once stays so."""
-        established = self._established.setdefault(round_.job_id, set())
-        known = dict.fromkeys(established.intersection(clients), ESTABLISHED_AFTER)
-        unknown = [client_id for client_id in clients if client_id not in known]
-        counted = records.updates.counted(round_.job_id, unknown, limit=ESTABLISHED_AFTER, before=round_.round_id)
-        established |= {client_id for client_id, count in counted.items() if count >= ESTABLISHED_AFTER}
-        return known | counted
+            is_ours = self._record(records, version, round_, found)
+        if is_ours:
+            self._counted.add(round_, counted)
 
     def _version(self, parent: Version, round_: Round, fold: RoundFold, made: FoldedRound) -> Version:
         """Store the files of a new version and return its row."""
@@ -154,15 +147,17 @@ class VersionPublisher:
             created_at=self._clock.now(),
         )
 
-    def _record(self, records: Records, version: Version, round_: Round, found: Mapping[str, Any]) -> None:
+    def _record(self, records: Records, version: Version, round_: Round, found: Mapping[str, Any]) -> bool:
+        """Write a version and close its round; say False if another worker published it while this one was folding."""
         current = records.rounds.get(round_.round_id, for_update=True)
         if current.state is not RoundState.AGGREGATING:
-            return  # another worker published it while this one was folding
+            return False
         records.journal.append(
             "round_aggregated", at=version.created_at, job_id=version.job_id, round_id=version.round_id, **found
         )
         publish_version(records, version)
         self._rounds.apply(records, current, VersionPublished(version.version))
+        return True
 
 
 def first_version(job_id: JobId, digest: Digest, *, now: float) -> Version:
