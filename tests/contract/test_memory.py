@@ -10,7 +10,7 @@ from fed_compute.errors import RecordConflict
 from fed_compute.ids import ClientId, RoundId
 from fed_compute.rounds.leases import OWN_TASKS
 from fed_compute.rounds.records import ClientState, JobState, Round, RoundState, Task, TaskState, Update, UpdateState
-from fed_compute.storage.sql.journal import task_lines
+from fed_compute.storage.sql.journal import JournalRows, task_lines
 from fed_compute.storage.sql.memory import MOST_ROUNDS
 from fed_compute.storage.sql.store import Records, Store
 from tests.contract.conftest import Place
@@ -212,3 +212,14 @@ def test_the_last_leases_of_a_client_are_known_however_many_it_had(place: Place)
             records.journal.append_all(task_lines("task_assigned", tasks, at=NOW))
         report(store, tasks)
         assert told(store, round_, tasks) == as_it_is(place, round_, tasks)
+
+
+def test_a_process_that_works_without_batches_is_not_slowed_down(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory could never be true there, so nobody asks where the journal ends."""
+    store = Store(place.database())
+    with store.transaction() as records:
+        _, round_ = add_job(records, *NAMES)
+    with store.batch() as records:
+        records.rounds.put(round_)
+    monkeypatch.setattr(JournalRows, "last_seq", lambda journal: pytest.fail("the journal was asked"))
+    told(store, round_, [])

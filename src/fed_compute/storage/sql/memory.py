@@ -49,6 +49,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.is_in_use = False  # from the first batch of leases on: where nobody works in batches, nothing is gained
         self.forget(as_of=-1)
 
     def forget(self, *, as_of: int) -> None:
@@ -57,9 +58,7 @@ class Memory:
         self.jobs: dict[JobId, Job] = {}
         self.leases: dict[TaskId, Task] = {}  # live ones, to train
         self.holders: set[ClientId] = set()  # of leases that were given to active clients
-        self.took: dict[
-            Worker, list[float]
-        ] = {}  # seconds of each one's last `OWN_TASKS` reported leases, newest first
+        self.took: dict[Worker, list[float]] = {}  # seconds of its last `OWN_TASKS` reported leases, newest first
         self._rounds: dict[RoundId, KnownRound] = {}
 
     def about(self, round_id: RoundId) -> KnownRound:
@@ -98,6 +97,7 @@ class Memory:
 
     def give(self, leases: Iterable[Task]) -> None:
         """Remember new leases of active clients."""
+        self.is_in_use = True
         for task in leases:
             if task.kind is TaskKind.TRAIN:
                 self.leases[task.task_id] = task
@@ -167,14 +167,14 @@ class View:
 
     def recall(self, read: Callable[[Memory], _FactT]) -> _FactT | None:
         """Return what memory tells, None if it is not as of what this transaction sees or has changed itself."""
-        if self._memory is None:
+        if self._memory is None or not self._memory.is_in_use:
             return None
         with self._memory.lock:
             return read(self._memory) if self._is_true(self._memory) else None
 
     def learn(self, write: Callable[[Memory], object]) -> None:
         """Add to memory what was read in this transaction."""
-        if self._memory is None:
+        if self._memory is None or not self._memory.is_in_use:
             return
         with self._memory.lock:
             if self._as_of > self._memory.as_of:

@@ -123,7 +123,10 @@ class Store:
 
     @contextmanager
     def batch(self) -> Iterator[Records]:
-        """Run a transaction that changes tasks, updates and clients by `bulk` only: what it writes is remembered."""
+        """Run a transaction that changes tasks, updates and clients by `bulk` only: what it writes is remembered.
+
+        Each change of a round, a job or any of those has its entry in the journal.
+        """
         with self._database.write() as connection:
             journal = JournalRows(connection)
             view = View(self._memory, journal.last_seq)
