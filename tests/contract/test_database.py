@@ -187,7 +187,7 @@ def test_an_address_of_another_kind_is_refused_without_repeating_its_password(ur
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_each_failure_of_postgresql_has_a_meaning(cause: Exception, wanted: type[Exception]) -> None:
-    assert type(meaning(DBAPIError("SELECT 1", {}, cause))) is wanted
+    assert type(meaning(DBAPIError("SELECT 1", {}, cause))) is type(meaning(cause)) is wanted
 
 
 @pytest.mark.parametrize(
@@ -206,12 +206,13 @@ def test_each_failure_of_postgresql_has_a_meaning(cause: Exception, wanted: type
 def test_each_failure_of_sqlite_has_a_meaning(code: int, wanted: type[Exception]) -> None:
     cause = sqlite3.OperationalError("told by its code, not by its text")
     cause.sqlite_errorcode = code
-    assert type(meaning(OperationalError("SELECT 1", {}, cause))) is wanted
+    assert type(meaning(OperationalError("SELECT 1", {}, cause))) is type(meaning(cause)) is wanted
 
 
 def test_failures_that_no_driver_reports_have_a_meaning_too() -> None:
     assert type(meaning(PoolTimeout())) is StorageBusy
     assert type(meaning(IntegrityError("INSERT", {}, sqlite3.IntegrityError()))) is RecordConflict
+    assert type(meaning(sqlite3.IntegrityError())) is RecordConflict
     assert type(meaning(InvalidRequestError())) is StorageFailed
 
 

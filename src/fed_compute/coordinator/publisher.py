@@ -172,13 +172,13 @@ class VersionPublisher:
         try:
             made = fold.finish(self._models.get(parent.digest), optimizer, weights=weights)
         except UNUSABLE as error:
-            with self._store.transaction() as records:
+            with self._store.batch() as records:
                 current = records.rounds.get(round_.round_id, for_update=True)
                 self._rounds.apply(records, current, ResultUnusable(error.message))
             return
         version = self._version(parent, round_, fold, made)
         found = findings(job, fold.updates, weights, made.outcome, base_version=parent.version)
-        with self._store.transaction() as records:
+        with self._store.batch() as records:
             is_ours = self._record(records, version, round_, found)
         if is_ours:
             self._counted.note(version, clients)
@@ -201,9 +201,10 @@ class VersionPublisher:
         )
 
     def _record(self, records: Records, version: Version, round_: Round, found: Mapping[str, Any]) -> bool:
+        """Write a version and close its round; say False if another worker published it while this one was folding."""
         current = records.rounds.get(round_.round_id, for_update=True)
         if current.state is not RoundState.AGGREGATING:
-            return False  # another worker published it while this one was folding
+            return False
         records.journal.append(
             "round_aggregated", at=version.created_at, job_id=version.job_id, round_id=version.round_id, **found
         )

@@ -27,7 +27,6 @@ from fed_compute.rounds.records import (
     RoundMode,
     RoundState,
     Task,
-    TaskKind,
     TaskState,
 )
 from fed_compute.rounds.selection import may_start, slots_for
@@ -52,9 +51,12 @@ class RoundManager:
         """Return the present by the clock that rounds are timed with, as Unix seconds."""
         return self._clock.now()
 
-    def apply(self, records: Records, before: Round, event: RoundEvent) -> Round:
-        """Apply one event to a round that was read for update, with everything that follows from its new state."""
-        after = self._step(records, before, event)
+    def apply(self, records: Records, before: Round, event: RoundEvent, *, counted: Progress | None = None) -> Round:
+        """Apply one event to a round that was read for update, with everything that follows from its new state.
+
+        `counted` is what the caller knows of the round's updates and leases, with nobody awaited.
+        """
+        after = self._step(records, before, event, counted)
         if after != before:
             records.rounds.put(after)
         if after.state is not before.state:
@@ -161,18 +163,17 @@ class RoundManager:
             start_wait_seconds=rules.start_wait_seconds,
         )
 
-    def _step(self, records: Records, round_: Round, event: RoundEvent) -> Round:
+    def _step(self, records: Records, round_: Round, event: RoundEvent, counted: Progress | None = None) -> Round:
         """Ask the round machine, and find out no more for it than it needs: many may be awaited."""
         now = self._clock.now()
         if not depends_on_progress(round_, event):
             return step(round_, event, NO_PROGRESS, now=now)
-        num_updates = records.updates.count(round_.round_id)
-        num_leased = records.tasks.count(round_.round_id, TaskKind.TRAIN).get(TaskState.LEASED, 0)
-        after = step(round_, event, Progress(num_updates, num_leased, num_awaited=0), now=now)
-        if after == round_:
-            return round_  # nor would it move for more who are awaited
+        progress = counted or _progress(records, round_)
+        after = step(round_, event, progress, now=now)
+        if after == round_ or after == step(round_, event, replace(progress, num_awaited=1), now=now):
+            return after  # nor would more who are awaited change it
         awaited = records.clients.count_awaited(round_.round_id, seen_since=now - self._active_seconds)
-        return step(round_, event, Progress(num_updates, num_leased, awaited), now=now)
+        return step(round_, event, replace(progress, num_awaited=awaited), now=now)
 
     def _follow(self, records: Records, round_: Round) -> None:
         """Do what a round's new state demands, in the same transaction."""
@@ -221,6 +222,12 @@ class RoundManager:
             return slots_for(target, over_selection=rounds.over_selection, report_fraction=1.0), 0
         share = self._recent.report_fraction(records, job.job_id)
         return slots_for(target, over_selection=None, report_fraction=share), 0
+
+
+def _progress(records: Records, round_: Round) -> Progress:
+    """Count what a round has got and who is at work for it, nobody else."""
+    num_updates, num_leased = records.updates.count(round_.round_id), records.leases.count_of_round(round_.round_id)
+    return Progress(num_updates, num_leased, num_awaited=0)
 
 
 def not_closed(records: Records, round_: Round) -> RoundNotClosed:

@@ -13,7 +13,7 @@ from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.standings import standing_of
 from fed_compute.errors import ClientBanned, JobNotFound, LeaseExpired, TaskNotFound
 from fed_compute.ids import ClientId, Digest, TaskId, new_task_id
-from fed_compute.rounds.leases import lease_deadline, soft_deadline, stands_still
+from fed_compute.rounds.leases import OWN_TASKS, lease_deadline, soft_deadline, stands_still
 from fed_compute.rounds.machine import LeaseGranted, Looked
 from fed_compute.rounds.pacing import Window, lot_of
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
@@ -40,8 +40,6 @@ JOB_FINISHED = "job_finished"
 """Why there is nothing to do: every job that the client may work for is finished."""
 FINISHED_SECONDS = 30.0
 """Whoever would wait for another job asks no more often."""
-OWN_TASKS = 20
-"""How many of a client's last tasks say how long it takes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ SLACK = 1.5
 QUANTILE = 0.9
 LEAST_OF_JOB, LEAST_OF_CLIENT = 5, 3
 """So many measured times say something about a job, and about one client."""
+OWN_TASKS = 20
+"""How many of a client's last tasks say how long it takes."""
 STANDSTILL = 4.0
 """A lease whose progress rests for so many times as long as the whole work should take is over."""
 MISSED_HEARTBEATS = 3

@@ -26,7 +26,7 @@ from fed_compute.rounds.records import Round, RoundMode, RoundState
 class Progress:
     """What a round has got so far. `num_awaited` is how many machines were seen lately and have not reported in it.
 
-    A round that stays as it is would stay so too if more were awaited.
+    A round that stays as it is would stay so too if more were awaited, and all that matters is whether any are.
     """
 
     num_updates: int

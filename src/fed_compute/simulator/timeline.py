@@ -3,6 +3,7 @@
 import heapq
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from fed_compute.client.behavior import Course
 from fed_compute.rounds.records import Task
@@ -36,9 +37,11 @@ class Shift:
         return self.began + self.course.seconds
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Event:
-    """Something at a moment, Unix seconds; `shift` is whose it is, None for a look of the coordinator's."""
+class Event(NamedTuple):
+    """Something at a moment, Unix seconds; `shift` is whose it is, None for a look of the coordinator's.
+
+    Events are in order of time, then as `Kind` says. No two have one number, so shifts are never compared.
+    """
 
     at: float
     kind: Kind

@@ -1,15 +1,14 @@
 """Handing out training by the thousand."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from fed_compute.clock import Clock
 from fed_compute.coordinator.openings import free_slots
 from fed_compute.coordinator.round_manager import RoundManager
-from fed_compute.coordinator.task_assigner import OWN_TASKS
 from fed_compute.ids import ClientId, JobId, new_task_ids
-from fed_compute.rounds.leases import lease_deadline, soft_deadline
+from fed_compute.rounds.leases import OWN_TASKS, lease_deadline, soft_deadline
 from fed_compute.rounds.machine import LeaseGranted
 from fed_compute.rounds.quota import DAY_SECONDS, wait_seconds
 from fed_compute.rounds.records import Job, JobState, Round, Task, TaskKind, TaskState, Version
@@ -59,9 +58,10 @@ class BulkAssigner:
             able = able[: free_slots(records, round_, now=self._clock.now())]
             if not able:
                 return None
+            own_seconds = records.measured.training_seconds_of_each(able, job, limit=OWN_TASKS)
             round_ = self._rounds.apply(records, round_, LeaseGranted())
             version = records.versions.get(job, round_.base_version)
-            tasks = self._leases(records, able, round_, heartbeats)
+            tasks = self._leases(able, own_seconds, round_, heartbeats)
             records.bulk.add_tasks(tasks)
             records.journal.append_all(
                 task_lines(
@@ -91,10 +91,13 @@ class BulkAssigner:
         return rounds_per_day is None or records.clients.trained_since(client_id, now - DAY_SECONDS)[0] < rounds_per_day
 
     def _leases(
-        self, records: Records, able: Sequence[ClientId], round_: Round, heartbeats: Collection[ClientId]
+        self,
+        able: Sequence[ClientId],
+        own_seconds: Mapping[ClientId, Sequence[float]],
+        round_: Round,
+        heartbeats: Collection[ClientId],
     ) -> list[Task]:
         now = self._clock.now()
-        own = records.measured.training_seconds_of_each(able, round_.job_id, limit=OWN_TASKS)
         until = {
             beats: lease_deadline(
                 TaskKind.TRAIN,
@@ -119,7 +122,7 @@ class BulkAssigner:
                 deadline=until[client_id in heartbeats],
                 heartbeats=client_id in heartbeats,
                 progress_at=now,
-                soft_deadline=soft_deadline(round_, own.get(client_id, ()), now=now),
+                soft_deadline=soft_deadline(round_, own_seconds.get(client_id, ()), now=now),
             )
             for client_id, task_id in zip(able, new_task_ids(len(able)), strict=True)
         ]

@@ -31,7 +31,7 @@ from fed_compute.errors import BufferBusy, FedComputeError, InvariantBroken, Upd
 from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.rounds.machine import Looked, Progress, UpdateArrived, step
-from fed_compute.rounds.records import Round, RoundState, Task, TaskKind, TaskState, Update
+from fed_compute.rounds.records import Round, RoundState, Task, TaskState, Update
 from fed_compute.storage.blobs import BlobStore, Bytes
 from fed_compute.storage.sql.journal import Line, task_line
 from fed_compute.storage.sql.store import Records, Store
@@ -122,7 +122,7 @@ class _Batch:
         self._records.bulk.end_tasks(self._late)
         self._records.journal.append_all([self._written(one, updates) for one in self._lines])
         if self._stand is not None and updates:
-            self._follow(self._stand.round)
+            self._follow(self._stand)
         return [one if not isinstance(one, str) else Accepted(updates[one], repeated=False) for one in self._answers]
 
     def _insert(self) -> dict[TaskId, Update]:
@@ -132,10 +132,11 @@ class _Batch:
         self._records.bulk.add_updates(updates)
         return dict(zip(self._new, updates, strict=True))
 
-    def _follow(self, round_: Round) -> None:
+    def _follow(self, stand: "_Stand") -> None:
+        round_ = stand.round
         if round_.state is RoundState.OPEN:
             round_ = self._rounds.apply(self._records, round_, UpdateArrived())
-        self._rounds.apply(self._records, round_, Looked())
+        self._rounds.apply(self._records, round_, Looked(), counted=stand.progress)
 
     def _judge(self, item: _Item) -> bool:
         """Find the answer to one item, if that can be done in this transaction; say whether to go on with the next."""
@@ -240,21 +241,23 @@ class _Stand:
     @classmethod
     def of(cls, records: Records, round_: Round) -> Self:
         """Read how a round stands."""
-        reports = records.bulk.reports(round_.round_id)
-        leased = records.tasks.count(round_.round_id, TaskKind.TRAIN).get(TaskState.LEASED, 0)
-        return cls(round_, set(reports), sorted(reports.values()), len(reports), leased)
+        reports, num_leased = records.bulk.reports(round_.round_id), records.leases.count_of_round(round_.round_id)
+        return cls(round_, set(reports), sorted(reports.values()), len(reports), num_leased)
+
+    @property
+    def progress(self) -> Progress:
+        """What it has and who is at work. Who is awaited beside the leases is left to the look at the round."""
+        return Progress(self.num_updates, self.num_leased, num_awaited=0)
 
     def may_move(self, task: Task, *, norm: float, now: float) -> bool:
-        """Count the update of a task, of this norm; say whether the round must be looked at.
-
-        Who is awaited beside the leases is left to that look.
-        """
+        """Count the update of a task, of this norm; say whether the round must be looked at."""
         self.reported.add(task.client_id)
         insort(self.norms, norm)
         self.num_updates += 1
         self.num_leased -= task.round_id == self.round.round_id
-        progress = Progress(self.num_updates, self.num_leased, num_awaited=0)
-        return self.round.state is RoundState.OPEN or step(self.round, Looked(), progress, now=now) is not self.round
+        return (
+            self.round.state is RoundState.OPEN or step(self.round, Looked(), self.progress, now=now) is not self.round
+        )
 
 
 def _has_neighbour(norms: Sequence[float], norm: float) -> bool:

@@ -1,6 +1,7 @@
 """Many rows in one statement, for callers that take in a batch at a time."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import fields
 from typing import NamedTuple
 
@@ -45,14 +46,14 @@ class Free(NamedTuple):
 class BulkRows:
     """Reads and writes for many clients at once: one statement for all of them, none for what memory knows."""
 
-    def __init__(self, connection: Connection, view: View | None) -> None:
+    def __init__(self, connection: Connection, view: View) -> None:
         self._connection = connection
         self._view = view
 
     def states(self, client_ids: Collection[ClientId]) -> dict[ClientId, ClientState]:
         """Return the states of those of these clients that are registered."""
-        holders = set() if self._view is None else self._view.holders(client_ids)
-        known = dict.fromkeys(holders, ClientState.ACTIVE)
+        holders = self._view.recall(lambda memory: memory.holders.intersection(client_ids))
+        known = dict.fromkeys(holders or (), ClientState.ACTIVE)
         if unknown := [client_id for client_id in client_ids if client_id not in known]:
             known |= {key: value for key, value in self._connection.execute(_STATES, keys(unknown)).all()}
         return known
@@ -68,17 +69,21 @@ class BulkRows:
 
     def tasks(self, task_ids: Collection[TaskId]) -> dict[TaskId, Task]:
         """Return those of these tasks that there are. Progress and deadlines may be older than their states."""
-        known = {} if self._view is None else self._view.leases(task_ids)
+        known = self._view.recall(lambda memory: _among(memory.leases, task_ids)) or {}
         if unknown := [task_id for task_id in task_ids if task_id not in known]:
             found = [record(Task, row) for row in self._connection.execute(_TASKS, keys(unknown)).all()]
             known |= {task.task_id: task for task in found}
-            if self._view is not None:
-                self._view.learn(found)
+            self._view.learn(lambda memory: memory.learn_leases(found))
         return known
 
     def reports(self, round_id: RoundId) -> dict[ClientId, float]:
         """Return who has an update in a round, and its L2 norm."""
-        return {key: value for key, value in self._connection.execute(_REPORTS, {"round_id": round_id}).all()}
+        known = self._view.recall(lambda memory: copy(memory.about(round_id).reports))
+        if known is None:
+            rows = self._connection.execute(_REPORTS, {"round_id": round_id})
+            found = known = {key: value for key, value in rows.all()}
+            self._view.learn(lambda memory: memory.know(round_id, reports=found))
+        return known
 
     def add_clients(self, clients: Sequence[Client]) -> None:
         """Insert clients. One name too many ends the transaction with `RecordConflict`."""
@@ -87,15 +92,13 @@ class BulkRows:
     def add_tasks(self, tasks: Sequence[Task]) -> None:
         """Insert leases of active clients. A second live one of a client ends the transaction with `RecordConflict`."""
         insert_all(self._connection, tables.tasks, _TASK, [_task_row(one) for one in tasks])
-        if self._view is not None:
-            self._view.note_leases(tasks)
+        self._view.note(lambda memory: memory.give(tasks))
 
     def end_tasks(self, tasks: Sequence[Task]) -> None:
         """Write the state and the end of tasks; whatever else is on record of them stays."""
         rows = [_end_row(one) for one in tasks]
         update_all(self._connection, tables.tasks, ("state", "ended_at"), "task_id", rows)
-        if self._view is not None:
-            self._view.note_ends(one.task_id for one in tasks)
+        self._view.note(lambda memory: memory.end(one.task_id for one in tasks))
 
     def next_update_ids(self, count: int) -> list[UpdateId]:
         """Return the next places in the sequence of updates, for `add_updates` of this transaction."""
@@ -108,6 +111,9 @@ class BulkRows:
         """Insert updates at the places that `next_update_ids` gave them, and mark their tasks as reported."""
         insert_all(self._connection, tables.updates, _UPDATE, [_update_row(one) for one in updates])
         report_all(self._connection, ((one.task_id, one.received_at) for one in updates))
-        if self._view is not None:
-            self._view.note_updates(updates)
-            self._view.note_ends(one.task_id for one in updates)
+        self._view.note(lambda memory: memory.take_in(updates))
+        self._view.note(lambda memory: memory.end(one.task_id for one in updates))
+
+
+def _among(leases: Mapping[TaskId, Task], task_ids: Iterable[TaskId]) -> dict[TaskId, Task]:
+    return {task_id: leases[task_id] for task_id in task_ids if task_id in leases}

@@ -13,8 +13,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,10 @@ class Database:
         self._probe = probe
         self._is_doubtful = False  # what was committed last may be lost: nobody may be told of it
         self._write_lock = threading.Lock()
-        one_connection = isinstance(engine.pool, StaticPool)
-        self._read_lock = self._write_lock if one_connection else nullcontext()
+        self._has_one_connection = isinstance(engine.pool, StaticPool)
+        self._read_lock = self._write_lock if self._has_one_connection else nullcontext()
+        self._only: Connection | None = None  # kept from one transaction to the next
+        self._translated = partial(translated, engine.dialect.loaded_dbapi.Error, self._note_failure)
 
     @property
     def engine(self) -> Engine:
@@ -109,8 +112,8 @@ class Database:
             self.load.failed.add(StorageBusy.code)
             raise StorageBusy()
         try:
-            with translated(self._note_failure), self._engine.begin() as connection:
-                connection.exec_driver_sql(self._begin_writing)
+            with self._translated(), self._connected(self._engine) as connection, connection.begin():
+                _run(connection, self._begin_writing)
                 self.load.begun.add("write")
                 self.load.waited_seconds.add("write", time.perf_counter() - asked_at)
                 yield connection
@@ -128,11 +131,15 @@ class Database:
         if self._is_doubtful:
             self._require_live_disk()
         self.load.begun.add("read")
-        with translated(self._note_failure), self._read_lock, self._reading.connect() as connection:
+        with (
+            self._translated(),
+            self._read_lock,
+            self._connected(self._reading) as connection,
+            closing(connection.begin()),  # which undoes it: there is nothing to keep
+        ):
             if self._is_sqlite:
-                connection.exec_driver_sql("BEGIN")
+                _run(connection, "BEGIN")
             yield connection
-            connection.rollback()
 
     def migrate(self) -> None:
         """Bring the tables to this version's shape. Replicas that start together do it once.
@@ -166,7 +173,21 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        if self._only is not None:
+            self._only.close()
+            self._only = None
         self._engine.dispose()
+
+    @contextmanager
+    def _connected(self, engine: Engine) -> Iterator[Connection]:
+        """Lend a connection; where there is only one, its lock is held."""
+        if not self._has_one_connection:
+            with engine.connect() as connection:
+                yield connection
+            return
+        if self._only is None:
+            self._only = engine.connect()
+        yield self._only
 
     def _require_live_disk(self) -> None:
         if self._probe is None:
@@ -181,6 +202,11 @@ class Database:
 
     def _note_failure(self, error: FedComputeError) -> None:
         self.load.failed.add(error.code)
+
+
+def _run(connection: Connection, text: str) -> None:
+    """Let the driver itself run a statement: the way through SQLAlchemy takes longer than an empty transaction."""
+    connection.connection.cursor().execute(text)
 
 
 def _migrations() -> alembic.config.Config:

@@ -20,6 +20,7 @@ from fed_compute.errors import (
 # SQLSTATE, PostgreSQL documentation, appendix A: serialisation failures and deadlocks (class 40), lock not to be
 # had, query cancelled, idle in a transaction, too many connections. All mean: the same again may well succeed.
 _BUSY_STATES = ("40", "55P03", "57014", "25P03", "53300")
+_CONFLICT_STATES = ("23",)  # a constraint is broken
 # Connection errors (class 08), and a server that is starting or stopping.
 _AWAY_STATES = ("08", "57P")
 _FULL_STATES = ("53100",)
@@ -28,8 +29,10 @@ _UNIQUE_SQLITE = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PR
 
 
 @contextmanager
-def translated(note: Callable[[FedComputeError], None] = lambda error: None) -> Iterator[None]:
+def translated(driver_error: type[Exception], note: Callable[[FedComputeError], None]) -> Iterator[None]:
     """Run a block, with every error of the database turned into one of the product's, which `note` is told.
+
+    `driver_error` is the class of the driver's own errors: where it is asked directly, they come as they are.
 
     Raises:
         StorageBusy: if the same again may succeed.
@@ -41,7 +44,7 @@ def translated(note: Callable[[FedComputeError], None] = lambda error: None) -> 
     """
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, driver_error) as error:
         told = meaning(error)
         note(told)
         raise told from error
@@ -64,17 +67,21 @@ def is_duplicate(error: IntegrityError) -> bool:
     return code in _UNIQUE_SQLITE or getattr(error.orig, "sqlstate", None) == _UNIQUE_STATE
 
 
-def meaning(error: SQLAlchemyError) -> FedComputeError:
-    """Return the product's error for one of the database's."""
+def meaning(error: Exception) -> FedComputeError:
+    """Return the product's error for one of SQLAlchemy's or the driver's."""
     if isinstance(error, PoolTimeout):
         return StorageBusy()
-    if isinstance(error, IntegrityError):
+    if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
+        return _meaning_of_driver(error.orig)
+    return StorageFailed(type(error).__name__) if isinstance(error, SQLAlchemyError) else _meaning_of_driver(error)
+
+
+def _meaning_of_driver(error: Exception) -> FedComputeError:
+    if isinstance(error, sqlite3.Error):
+        return _meaning_in_sqlite(error)
+    state: str = getattr(error, "sqlstate", None) or ""
+    if state.startswith(_CONFLICT_STATES):
         return RecordConflict()
-    if not isinstance(error, DBAPIError):
-        return StorageFailed(type(error).__name__)
-    if isinstance(error.orig, sqlite3.Error):
-        return _meaning_in_sqlite(error.orig)
-    state: str = getattr(error.orig, "sqlstate", None) or ""
     if state.startswith(_BUSY_STATES):
         return StorageBusy()
     if state.startswith(_FULL_STATES):
@@ -82,10 +89,12 @@ def meaning(error: SQLAlchemyError) -> FedComputeError:
     # psycopg gives no state when it could not connect, or when the connection broke.
     if state.startswith(_AWAY_STATES) or not state:
         return StorageUnreachable()
-    return StorageFailed(f"{type(error.orig).__name__} {state}")
+    return StorageFailed(f"{type(error).__name__} {state}")
 
 
 def _meaning_in_sqlite(error: sqlite3.Error) -> FedComputeError:
+    if isinstance(error, sqlite3.IntegrityError):
+        return RecordConflict()
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the upper bits say more than is needed
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StorageBusy()

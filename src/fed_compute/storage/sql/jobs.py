@@ -9,6 +9,7 @@ from fed_compute.ids import JobId
 from fed_compute.rounds.records import Job, JobState
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.failures import unique_or
+from fed_compute.storage.sql.memory import View
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required
 
 _JOB, _J = columns(tables.jobs, Job), tables.jobs.c
@@ -20,8 +21,9 @@ _ALL = select(*_JOB).order_by(_J.job_id)
 class JobRows:
     """Jobs by id and by name. A job's recipe never changes after it was added."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View) -> None:
         self._connection = connection
+        self._view = view
 
     def add(self, *, name: str, spec: str, schema: str, now: float) -> Job:
         """Insert a job in state RUNNING and return it with its id.
@@ -37,8 +39,12 @@ class JobRows:
 
     def get(self, job_id: JobId) -> Job:
         """Return a job that other rows refer to."""
+        if known := self._view.recall(lambda memory: memory.jobs.get(job_id)):
+            return known
         row = self._connection.execute(_BY_ID, {"job_id": job_id}).one_or_none()
-        return required(Job, row, job_id)
+        found = required(Job, row, job_id)
+        self._view.learn(lambda memory: memory.jobs.setdefault(job_id, found))
+        return found
 
     def named(self, name: str) -> Job | None:
         """Return the job of this name."""
@@ -52,3 +58,4 @@ class JobRows:
     def set_state(self, job_id: JobId, state: JobState) -> None:
         """Change the state of a job."""
         self._connection.execute(update(tables.jobs).where(tables.jobs.c.job_id == job_id).values(state=state))
+        self._view.note(lambda memory: memory.jobs.pop(job_id, None))

@@ -1,14 +1,15 @@
 """What tasks and rounds took, and who was there: measured on the rows of others, never written."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, bindparam, func, select
 
 from fed_compute.ids import ClientId, JobId, RoundId
+from fed_compute.rounds.leases import OWN_TASKS
 from fed_compute.rounds.records import ClientState, RoundState, TaskKind, TaskState
 from fed_compute.storage.sql import tables
 from fed_compute.storage.sql.batches import GIVEN, keys
+from fed_compute.storage.sql.memory import View, Worker
 
 _T, _R = tables.tasks.c, tables.rounds.c
 _ENDED = (RoundState.CLOSED, RoundState.ABANDONED)
@@ -68,8 +69,9 @@ _LAST_SIGN = select(func.max(tables.clients.c.last_seen_at))
 class MeasuredRows:
     """Durations in seconds, and counts. A clock that was set back may make a duration negative."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View) -> None:
         self._connection = connection
+        self._view = view
 
     def seconds_of_round(self, round_id: RoundId, *, limit: int) -> list[float]:
         """Return how long the updates that a round counted took, from lease to arrival, newest first."""
@@ -83,12 +85,19 @@ class MeasuredRows:
     def training_seconds_of_each(
         self, client_ids: Iterable[ClientId], job_id: JobId, *, limit: int
     ) -> dict[ClientId, list[float]]:
-        """Return the same of many clients, for those that have reported any."""
-        took: dict[ClientId, list[float]] = defaultdict(list)
-        given = {"job_id": job_id, "newer": limit - 1, **keys(client_ids)}
-        for client_id, seconds in self._connection.execute(_OF_CLIENTS, given).all():
-            took[client_id].append(seconds)
-        return took
+        """Return the same of many clients, for those that have reported any. Memory knows as many as are looked at."""
+        of_job = [(job_id, client_id) for client_id in client_ids]
+        known = self._view.recall(lambda memory: _among(memory.took, of_job)) if limit == OWN_TASKS else None
+        took = dict(known or {})
+        if unknown := [key for key in of_job if key not in took]:
+            found: dict[Worker, list[float]] = {key: [] for key in unknown}
+            given = {"job_id": job_id, "newer": limit - 1, **keys(client_id for _, client_id in unknown)}
+            for client_id, seconds in self._connection.execute(_OF_CLIENTS, given).all():
+                found[job_id, client_id].append(seconds)
+            took |= found
+            if limit == OWN_TASKS:
+                self._view.learn(lambda memory: memory.learn_times(found))
+        return {client_id: list(seconds) for (_, client_id), seconds in took.items() if seconds}
 
     def round_seconds(self, job_id: JobId, *, num_rounds: int) -> list[float]:
         """Return how long a job's last rounds took from their opening to their end, newest first."""
@@ -116,3 +125,7 @@ class MeasuredRows:
         """Return when any client was last heard of."""
         moment: float | None = self._connection.execute(_LAST_SIGN).scalar_one()
         return moment
+
+
+def _among(took: Mapping[Worker, list[float]], workers: Iterable[Worker]) -> dict[Worker, list[float]]:
+    return {worker: took[worker][:] for worker in workers if worker in took}

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 from fed_compute.ids import JobId, RoundId
 from fed_compute.rounds.records import LIVE_ROUND_STATES, Round, RoundState
 from fed_compute.storage.sql import tables
+from fed_compute.storage.sql.memory import View
 from fed_compute.storage.sql.rows import columns, inserted_id, record, required, values
 
 _ROUND = columns(tables.rounds, Round)
@@ -41,14 +42,17 @@ NO_ROUND = RoundId(2**53)
 class RoundRows:
     """Rounds. At most one round of a job is live; the database enforces it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, view: View) -> None:
         self._connection = connection
+        self._view = view
 
     def add(self, round_: Round) -> Round:
         """Insert a round; its `round_id` is given by the database and returned."""
         row = {name: value for name, value in values(round_).items() if name != "round_id"}
         result = self._connection.execute(_INSERT, row)
-        return replace(round_, round_id=RoundId(inserted_id(result)))
+        added = replace(round_, round_id=RoundId(inserted_id(result)))
+        self._view.note(lambda memory: memory.open(added))
+        return added
 
     def find(self, round_id: RoundId) -> Round | None:
         """Return the round of this id, if there is one."""
@@ -57,13 +61,18 @@ class RoundRows:
 
     def get(self, round_id: RoundId, *, for_update: bool = False) -> Round:
         """Return a round that other rows refer to; `for_update` locks it until the transaction ends."""
+        if known := self._view.recall(lambda memory: memory.about(round_id).record):
+            return known  # also for update: a batch is the only writer
         query = _BY_ID_LOCKED if for_update else _BY_ID
         row = self._connection.execute(query, {"round_id": round_id}).one_or_none()
-        return required(Round, row, round_id)
+        found = required(Round, row, round_id)
+        self._view.learn(lambda memory: memory.know(round_id, record=found))
+        return found
 
     def put(self, round_: Round) -> None:
         """Overwrite a round."""
         self._connection.execute(_PUT, {"key": round_.round_id, **values(round_)})
+        self._view.note(lambda memory: memory.know(round_.round_id, record=round_))
 
     def live(self, job_id: JobId) -> Round | None:
         """Return the live round of a job."""

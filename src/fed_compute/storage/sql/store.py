@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
@@ -23,7 +23,6 @@ from fed_compute.storage.sql.measured import MeasuredRows
 from fed_compute.storage.sql.memory import Memory, View
 from fed_compute.storage.sql.projections import (
     Importances,
-    Projection,
     earnings,
     round_contributions,
     round_metrics,
@@ -37,68 +36,57 @@ from fed_compute.storage.sql.teams import TeamRows
 from fed_compute.storage.sql.updates import UpdateRows
 from fed_compute.storage.sql.versions import VersionRows
 
+_RowsT = TypeVar("_RowsT")
 
-@dataclass(frozen=True, slots=True)
+
+class _Part(Generic[_RowsT]):
+    """A repository that is made when it is first asked for: a transaction needs few of them."""
+
+    def __init__(self, make: Callable[["Records"], _RowsT]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, records: "Records", owner: type) -> _RowsT:
+        made = self._make(records)
+        vars(records)[self._name] = made  # which is found first from now on
+        return made
+
+
 class Records:
     """The repositories, all on one connection and so in one transaction."""
 
-    jobs: JobRows
-    clients: ClientRows
-    keys: KeyRows
-    invites: InviteRows
-    challenges: ChallengeRows
-    rounds: RoundRows
-    tasks: TaskRows
-    leases: LeaseRows
-    measured: MeasuredRows
-    updates: UpdateRows
-    sent: SentRows
-    evaluations: EvaluationRows
-    curves: CurveRows
-    versions: VersionRows
-    journal: JournalRows
-    ledger: LedgerRows
-    standings: Projection
-    round_metrics: Projection
-    earnings: Projection
-    rankings: RankingRows
-    teams: TeamRows
-    audits: AuditRows
-    audit_reports: AuditReportRows
-    round_contributions: Projection
-    importances: Importances
-    bulk: BulkRows
+    def __init__(self, connection: Connection, journal: JournalRows, view: View) -> None:
+        self.connection = connection
+        self.journal = journal
+        self.view = view
 
-
-def _records(connection: Connection, journal: JournalRows, view: View | None = None) -> Records:
-    return Records(
-        jobs=JobRows(connection),
-        clients=ClientRows(connection),
-        keys=KeyRows(connection),
-        invites=InviteRows(connection),
-        challenges=ChallengeRows(connection),
-        rounds=RoundRows(connection),
-        tasks=TaskRows(connection),
-        leases=LeaseRows(connection),
-        measured=MeasuredRows(connection),
-        updates=UpdateRows(connection, view),
-        sent=SentRows(connection),
-        evaluations=EvaluationRows(connection),
-        curves=CurveRows(connection),
-        versions=VersionRows(connection),
-        journal=journal,
-        ledger=LedgerRows(connection),
-        standings=standings(connection),
-        round_metrics=round_metrics(connection),
-        earnings=earnings(connection),
-        rankings=RankingRows(connection),
-        teams=TeamRows(connection),
-        audits=AuditRows(connection),
-        audit_reports=AuditReportRows(connection),
-        round_contributions=round_contributions(connection),
-        importances=Importances(connection),
-        bulk=BulkRows(connection, view),
-    )
+    jobs = _Part(lambda of: JobRows(of.connection, of.view))
+    clients = _Part(lambda of: ClientRows(of.connection))
+    keys = _Part(lambda of: KeyRows(of.connection))
+    invites = _Part(lambda of: InviteRows(of.connection))
+    challenges = _Part(lambda of: ChallengeRows(of.connection))
+    rounds = _Part(lambda of: RoundRows(of.connection, of.view))
+    tasks = _Part(lambda of: TaskRows(of.connection))
+    leases = _Part(lambda of: LeaseRows(of.connection, of.view))
+    measured = _Part(lambda of: MeasuredRows(of.connection, of.view))
+    updates = _Part(lambda of: UpdateRows(of.connection, of.view))
+    sent = _Part(lambda of: SentRows(of.connection))
+    evaluations = _Part(lambda of: EvaluationRows(of.connection))
+    curves = _Part(lambda of: CurveRows(of.connection))
+    versions = _Part(lambda of: VersionRows(of.connection))
+    ledger = _Part(lambda of: LedgerRows(of.connection))
+    standings = _Part(lambda of: standings(of.connection))
+    round_metrics = _Part(lambda of: round_metrics(of.connection))
+    earnings = _Part(lambda of: earnings(of.connection))
+    rankings = _Part(lambda of: RankingRows(of.connection))
+    teams = _Part(lambda of: TeamRows(of.connection))
+    audits = _Part(lambda of: AuditRows(of.connection))
+    audit_reports = _Part(lambda of: AuditReportRows(of.connection))
+    round_contributions = _Part(lambda of: round_contributions(of.connection))
+    importances = _Part(lambda of: Importances(of.connection))
+    bulk = _Part(lambda of: BulkRows(of.connection, of.view))
 
 
 class Store:
@@ -127,23 +115,25 @@ class Store:
     def transaction(self) -> Iterator[Records]:
         """Run a block that changes records: durable as a whole afterwards, or not at all."""
         with self._database.write() as connection:
-            records = _records(connection, JournalRows(connection))
+            journal = JournalRows(connection)
+            records = Records(connection, journal, View(None, journal.last_seq))
             yield records
             entries = records.journal.appended() if self._readers else []
         self._tell(entries)
 
     @contextmanager
     def batch(self) -> Iterator[Records]:
-        """Run a transaction that changes tasks, updates and clients by `bulk` only: what it writes is remembered."""
+        """Run a transaction that changes tasks, updates and clients by `bulk` only: what it writes is remembered.
+
+        Each change of a round, a job or any of those has its entry in the journal.
+        """
         with self._database.write() as connection:
             journal = JournalRows(connection)
             view = View(self._memory, journal.last_seq)
             view.begin()
-            records = _records(connection, journal, view)
-            yield records
-            entries = records.journal.appended() if self._readers else []
-            as_of = journal.last_seq()
-        view.keep(as_of=as_of)
+            yield Records(connection, journal, view)
+            entries = journal.appended() if self._readers else []
+        view.keep(num_entries=journal.num_appended)
         self._tell(entries)
 
     def _tell(self, entries: Sequence[Entry]) -> None:
@@ -158,7 +148,7 @@ class Store:
         """Run a block that reads records, all from one moment."""
         with self._database.read() as connection:
             journal = JournalRows(connection)
-            yield _records(connection, journal, View(self._memory, journal.last_seq))
+            yield Records(connection, journal, View(self._memory, journal.last_seq))
 
     def close(self) -> None:
         """Close every connection."""

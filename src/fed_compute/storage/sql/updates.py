@@ -58,7 +58,7 @@ _COUNTED = select(GIVEN.c.value, select(func.count()).select_from(_COUNTED_OF_CL
 class UpdateRows:
     """Accepted updates, one per task and one per client and round; the database enforces both."""
 
-    def __init__(self, connection: Connection, view: View | None) -> None:
+    def __init__(self, connection: Connection, view: View) -> None:
         self._connection = connection
         self._view = view
 
@@ -85,7 +85,7 @@ class UpdateRows:
 
     def of_round(self, round_id: RoundId, *, after: int = 0) -> list[Update]:
         """Return the updates of a round in sequence, those after update id `after`."""
-        known = [] if self._view is None else self._view.updates(round_id)
+        known = self._view.recall(lambda memory: list(memory.about(round_id).updates))
         if known and len(known) == self.count(round_id):
             return [one for one in known if one.update_id > after]
         rows = self._connection.execute(_OF_ROUND, {"round_id": round_id, "after": after}).all()
@@ -102,8 +102,11 @@ class UpdateRows:
 
     def count(self, round_id: RoundId, *, client_id: ClientId | None = None) -> int:
         """Return how many updates a round has, of all clients or of one."""
-        query = _COUNT if client_id is None else _COUNT_OF_CLIENT
-        return self._connection.execute(query, {"round_id": round_id, "client_id": client_id}).scalar_one()
+        if client_id is not None:
+            given = {"round_id": round_id, "client_id": client_id}
+            return self._connection.execute(_COUNT_OF_CLIENT, given).scalar_one()
+        known = self._view.recall(lambda memory: memory.about(round_id).num_updates)
+        return self._connection.execute(_COUNT, {"round_id": round_id}).scalar_one() if known is None else known
 
     def counted(
         self, job_id: JobId, clients: Iterable[ClientId], *, limit: int, before: RoundId = NO_ROUND
@@ -117,8 +120,7 @@ class UpdateRows:
 
     def list_as_late(self, round_id: RoundId) -> int:
         """Mark every update of an abandoned round as late; return how many."""
-        if self._view is not None:
-            self._view.note_late(round_id)
+        self._view.note(lambda memory: memory.list_as_late(round_id))
         query = update(tables.updates).where(tables.updates.c.round_id == round_id)
         return self._connection.execute(query.values(state=UpdateState.LATE)).rowcount
 
