@@ -29,10 +29,10 @@ COMPILED_FROM = 16_384
 """Values from which on loops are compiled, where numba is installed. Loading it costs as much as 5 000 such vectors."""
 
 
-def blocks(size: int) -> Iterator[slice]:
-    """Cut 0 to `size` into slices of at most `BLOCK`."""
-    for start in range(0, size, BLOCK):
-        yield slice(start, min(start + BLOCK, size))
+def blocks(size: int, *, length: int = BLOCK) -> Iterator[slice]:
+    """Cut 0 to `size` into slices of at most `length`."""
+    for start in range(0, size, length):
+        yield slice(start, min(start + length, size))
 
 
 def groups(items: Iterable[_ItemT], *, num_parameters: int) -> Iterator[list[_ItemT]]:
