@@ -38,11 +38,12 @@ def blocks(size: int, *, length: int = BLOCK) -> Iterator[slice]:
 def groups(items: Iterable[_ItemT], *, num_parameters: int) -> Iterator[list[_ItemT]]:
     """Cut items that hold one vector each, float32 (P,), into groups of at most `GROUP_BYTES`, at least one in each.
 
-    An item is asked for when its group is.
+    An item is asked for when its group is, and then none of the group before is kept here.
     """
     left, at_once = iter(items), max(1, GROUP_BYTES // (4 * num_parameters))
     while group := list(islice(left, at_once)):
         yield group
+        del group
 
 
 def compiled_loops(*vectors: npt.NDArray[np.floating]) -> ModuleType | None:
