@@ -156,9 +156,12 @@ class RoundFold:
     def _fold(self, updates: Sequence[Update], weights: Sequence[float]) -> None:
         pairs = zip(updates, weights, strict=True)
         for group in groups(pairs, num_parameters=schema_of(self._job).num_parameters):
-            stored = [stored_update(self._job, self._blobs, update) for update, _ in group]
-            self._aggregator.add_all([update.delta for update in stored], weights=[weight for _, weight in group])
-            self._num_steps += [update.num_steps for update in stored]
+            self._fold_group([update for update, _ in group], [weight for _, weight in group])
+
+    def _fold_group(self, updates: Sequence[Update], weights: Sequence[float]) -> None:
+        stored = [stored_update(self._job, self._blobs, update) for update in updates]
+        self._aggregator.add_all([update.delta for update in stored], weights=weights)
+        self._num_steps += [update.num_steps for update in stored]
 
     def finish(self, model: bytes, optimizer: bytes | None, *, weights: Sequence[float]) -> FoldedRound:
         """Return the next version, in which each update has its weight. Those that still wait are folded in first.

@@ -29,20 +29,21 @@ COMPILED_FROM = 16_384
 """Values from which on loops are compiled, where numba is installed. Loading it costs as much as 5 000 such vectors."""
 
 
-def blocks(size: int) -> Iterator[slice]:
-    """Cut 0 to `size` into slices of at most `BLOCK`."""
-    for start in range(0, size, BLOCK):
-        yield slice(start, min(start + BLOCK, size))
+def blocks(size: int, *, length: int = BLOCK) -> Iterator[slice]:
+    """Cut 0 to `size` into slices of at most `length`."""
+    for start in range(0, size, length):
+        yield slice(start, min(start + length, size))
 
 
 def groups(items: Iterable[_ItemT], *, num_parameters: int) -> Iterator[list[_ItemT]]:
     """Cut items that hold one vector each, float32 (P,), into groups of at most `GROUP_BYTES`, at least one in each.
 
-    An item is asked for when its group is.
+    An item is asked for when its group is, and then none of the group before is kept here.
     """
     left, at_once = iter(items), max(1, GROUP_BYTES // (4 * num_parameters))
     while group := list(islice(left, at_once)):
         yield group
+        del group
 
 
 def compiled_loops(*vectors: npt.NDArray[np.floating]) -> ModuleType | None:

@@ -15,6 +15,9 @@ import numpy.typing as npt
 from fed_compute.errors import AggregateNotFinite, OptimizerStateMismatch
 from fed_compute.learning.vectors import Vector, Vector64, blocks, non_finite, require_shape
 
+STEP_BLOCK = 8_192
+"""Parameters worked on at once: 64 KiB in float64, so that what a formula needs in between stays in the cache."""
+
 ServerOptimizerName = Literal["sgd", "momentum", "adam", "yogi", "adagrad"]
 _Stored = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 _Memory = Mapping[str, Vector64]
@@ -163,7 +166,7 @@ def _step(
     new_parameters = np.empty(parameters.size, dtype=np.float32)
     new_memory = {name: np.empty(parameters.size, dtype=np.float32) for name in starts}
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found below
-        for part in blocks(parameters.size):
+        for part in blocks(parameters.size, length=STEP_BLOCK):
             x, kept = formula(
                 parameters[part].astype(np.float64),
                 mean_delta[part],

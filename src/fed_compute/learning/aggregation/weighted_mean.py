@@ -39,7 +39,8 @@ class WeightedMean:
     reaches a float32 result only if the exact value lies that close to a rounding boundary.
 
     Memory: 16 bytes per parameter however many updates come, and 1.5 MiB of scratch; another 16 bytes per parameter
-    once several updates were folded in at once. That is quicker: 28 instead of 60 µs for 100 000 parameters.
+    once several updates were folded in at once. That takes half the time: the sums pass through the cache once for
+    four updates, and are looked through for what is not finite instead of each update.
     """
 
     def __init__(self, num_parameters: int) -> None:
@@ -88,6 +89,7 @@ class WeightedMean:
         self._sums[:], self._weights = 0.0, []
         for group in groups(zip(again, weights, strict=True), num_parameters=self._sums.shape[1]):
             self.add_all([delta for delta, _ in group], weights=[weight for _, weight in group])
+            del group  # before the next one is read
 
     def result(self) -> Vector64:
         """Return the weighted mean, float64 (P,), as a new array. More updates may follow.
@@ -115,6 +117,8 @@ class WeightedMean:
             self._spare = np.empty_like(self._sums)
         trial = self._spare
         trial[:] = self._sums
+        if compiled_loops(*deltas) is None:  # one that lies askew must not make the others slow
+            deltas = [np.require(delta, requirements=["C", "A"]) for delta in deltas]
         with np.errstate(invalid="ignore"):
             self._fold(trial, deltas, weights)
         if not is_finite(trial[0]):

@@ -13,8 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from fed_compute.errors import AggregateNotFinite, OptimizerStateMismatch, UpdateShapeMismatch
 from fed_compute.learning.aggregation import OptimizerState, ServerOptimizer, ServerSGD, server_optimizer
-from fed_compute.learning.aggregation.server_optimizers import ServerOptimizerName
-from fed_compute.learning.vectors import BLOCK
+from fed_compute.learning.aggregation.server_optimizers import STEP_BLOCK, ServerOptimizerName
 
 NAMES: tuple[ServerOptimizerName, ...] = ("sgd", "momentum", "adam", "yogi", "adagrad")
 LR, MOMENTUM, BETA1, BETA2, TAU = 0.1, 0.9, 0.8, 0.95, 1e-2
@@ -121,7 +120,7 @@ def test_no_argument_is_changed_and_equal_arguments_give_equal_bits(
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_longer_than_a_block_steps_like_a_short_one(name: ServerOptimizerName) -> None:
     rng = np.random.default_rng(3)
-    x, delta = rng.standard_normal(BLOCK + 2).astype(np.float32), rng.standard_normal(BLOCK + 2)
+    x, delta = rng.standard_normal(STEP_BLOCK + 2).astype(np.float32), rng.standard_normal(STEP_BLOCK + 2)
     whole, _ = optimizer(name).step(x, delta, OptimizerState.initial())
     end, _ = optimizer(name).step(x[-4:], delta[-4:], OptimizerState.initial())
     assert whole[-4:].tobytes() == end.tobytes()

@@ -144,9 +144,9 @@ def test_a_defence_of_the_table_is_what_the_products_aggregator_does(name: str, 
     aggregator = Aggregator(fold, ServerSGD(), keeps_center=section.rule == "centered_clipping")
     trusted = stream.standard_normal(50).astype(np.float32)
     if section.rule == "fltrust":
-        aggregator.add(trusted, weight=1.0)
-    for update, claim in zip(updates, claims, strict=True):
-        aggregator.add(update, weight=claim if section.weights_by == "samples" else 1.0)
+        aggregator.add_all([trusted], weights=[1.0])
+    weights = list(claims) if section.weights_by == "samples" else [1.0] * len(claims)
+    aggregator.add_all(list(updates), weights=weights)
     after = aggregator.finish(start, OptimizerState.initial(), RoundContext(root=0, seed=7))
     found = Defence(name, num_attackers=2).combine(updates, claims, center=start, trusted=trusted, seed=7)
     np.testing.assert_allclose(found.mean, after.outcome.mean, rtol=1e-12, atol=1e-15)
