@@ -58,6 +58,11 @@ def train(model: nn.Module, inputs: torch.Tensor, classes: torch.Tensor) -> None
         optimizer.step()
 
 
-def tell(number: int, accuracy: float) -> None:
+def is_measured(number: int, *, every: int, rounds: int) -> bool:
+    """Say whether the model is measured after a round, from 1: each so many, and the last."""
+    return number % every == 0 or number == rounds
+
+
+def tell(number: int, accuracy: float | None) -> None:
     """Print that a round has ended, with the time of the clock that all processes of this machine share."""
     print(json.dumps({"round": number, "at": time.monotonic(), "accuracy": accuracy}), flush=True)
