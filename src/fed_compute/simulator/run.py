@@ -108,8 +108,7 @@ def simulate(
         ClusterUnusable: if the cluster cannot be reached, or runs other versions than this process.
         WorkerLost: if a process that trains was lost, or the cluster.
     """
-    where = EngineChoice.parse(engine if isinstance(engine, str) else "local", address)
-    fleet = fleet_given(behavior)
+    where, fleet = EngineChoice.parse(engine if isinstance(engine, str) else "local", address), fleet_given(behavior)
     spec, cut = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args), Split.parse(split)
     (schema, start), samples = start_of(spec), _shared(load_samples(data))
     setup = Setup(spec, fleet, clients, cut, seed, samples_per_client, samples.spec, measure_every, plan)
@@ -124,8 +123,7 @@ def simulate(
         settled_heap(),
     ):
         workshop = Workshop(spec, schema, population, holdings, cohort if isinstance(engine, str) else engine)
-        created = core.jobs.create(spec, schema=schema, first_model=start)
-        examiner = _Examiner(core, created, samples, every=measure_every)
+        examiner = _Examiner(core, core.jobs.create(spec, schema=schema, first_model=start), samples, measure_every)
         roster = Roster(population, rng=np.random.default_rng([seed, 31]))
         look_seconds, first = fleet.coordinator.look_seconds, examiner.quality()
         world = World(core, clock, roster, workshop, job=examiner.job.job_id, look_seconds=look_seconds, seed=seed)
@@ -175,7 +173,7 @@ def _rounds(
 class _Examiner:
     """Measures versions on held-out samples, and lets go of updates once their round has ended."""
 
-    def __init__(self, core: Coordinator, job: Job, samples: Samples, *, every: int) -> None:
+    def __init__(self, core: Coordinator, job: Job, samples: Samples, every: int) -> None:
         self.job = job
         self._core = core
         self._spec, self._schema = spec_of(job), schema_of(job)
