@@ -7,7 +7,6 @@ import os
 from functools import cache
 from pathlib import Path
 
-import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from workload import EXAMPLES, Pictures, new_model
@@ -19,7 +18,6 @@ client_app = ClientApp()
 @cache
 def pictures() -> Pictures:
     """Return the pictures, which each process maps once."""
-    torch.set_num_threads(1)
     return Pictures(Path(os.environ["PEERS_FOLDER"]))
 
 
