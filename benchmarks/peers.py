@@ -243,7 +243,7 @@ class Bench:
                     label = f"{workload}, turn {turn + 1} of {turns}"
                     began = time.monotonic()
                     lines = self._run(one, one.rounds, label)
-                    runs[workload].setdefault(one.name, []).append(_rates(lines, COHORT[workload], began=began))
+                    runs[workload].setdefault(one.name, []).append(rates(lines, COHORT[workload], began=began))
         return runs
 
     def _run(
@@ -337,7 +337,8 @@ def _part(one: psutil.Process) -> int:
     return int(getattr(found, "pss", found.rss))
 
 
-def _rates(lines: list[dict[str, float]], cohort: int, *, began: float) -> Run:
+def rates(lines: list[dict[str, float]], cohort: int, *, began: float) -> Run:
+    """Return how fast a run was by the lines that it told; `began` is its start by the monotonic clock."""
     warm, early, last = lines[WARM_UP_ROUNDS - 1], lines[START_ROUNDS - 1], lines[-1]
     return Run(
         cohort * (len(lines) - WARM_UP_ROUNDS) / (last["at"] - warm["at"]),

@@ -52,7 +52,7 @@ def test_steady_rates_leave_out_the_start_and_rates_with_it_stop_after_the_same_
     """Ten slow rounds, then a round each second; thirty of them tell the same as forty."""
     for rounds in (30, 40):
         lines = [{"round": n, "at": 100.0 + 90.0 + n, "accuracy": n / 100} for n in range(1, rounds + 1)]
-        found = peers._rates(lines, 50, began=100.0)
+        found = peers.rates(lines, 50, began=100.0)
         assert (found.steady, found.accuracy) == (50.0, 0.2)
         assert found.with_start == pytest.approx(50 * 20 / 110)
 
