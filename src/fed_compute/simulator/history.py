@@ -85,14 +85,10 @@ def curve_of(first: Quality, rows: Iterable[RoundRow]) -> tuple[Point, ...]:
     return (Point(0, 0.0, first), *measured)
 
 
-def with_quality(row: RoundRow, quality: Quality | None) -> RoundRow:
-    """Return a row with what was measured after its round; nothing is measured if that is None."""
-    accuracy, loss = (None, None) if quality is None else (quality.accuracy, quality.loss)
-    return replace(
-        row,
-        accuracy=None if accuracy is None else round(accuracy, 6),
-        loss=None if loss is None else round(loss, 6),
-    )
+def with_quality(row: RoundRow, quality: Quality) -> RoundRow:
+    """Return a row with what was measured after its round."""
+    accuracy = None if quality.accuracy is None else round(quality.accuracy, 6)
+    return replace(row, accuracy=accuracy, loss=round(quality.loss, 6))
 
 
 def row_of(
