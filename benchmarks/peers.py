@@ -1,17 +1,18 @@
 """How fast do other simulators train the same virtual clients on this machine, and how much memory do they take?
 
 Fashion-MNIST, 64 examples a client, batch 32, one local epoch, SGD; the new model is measured on 8,000 held-out
-pictures after each round, by everybody. Contenders, each in processes of its own:
+pictures after every tenth round, by everybody. Contenders, each in processes of its own:
 
     fed-compute   `simulate`: the whole coordinator and real training, on all cores
     bare          a PyTorch loop over the clients and a mean; with one thread, and with one for each core
-    pfl           pfl-research's simulated backend
+    pfl           pfl-research's simulated backend; one process with a thread for each core, and one for each core
     flwr          Flower's simulation engine, one worker for each core
 
 `mlp` is a 784-128-64-10 perceptron with 100 clients a round, `cnn` two convolutions with 20, there against the bare
 loop only. Contenders take turns, so that whoever else uses the machine disturbs all alike; ratios are taken within a
-turn, and the medians count. Clients a second are those from the end of the second round to the end of the last: by
-then everybody's processes are up and warm. Start-up is told beside it. Memory is the highest sum over a contender's
+turn, and the medians count. Clients a second are those from the end of the tenth round to the end of the last, a
+multiple of ten: by then everybody's processes are up and warm, and each ten rounds have one measurement. Beside it are
+those from the start of the process to the end of round 20, for all alike. Memory is the highest sum over a contender's
 processes of what each has alone and its part of what they share (PSS), in a short run of its own.
 
 The others are installed into environments of their own, with the versions of `benchmarks/peers/*.txt`, which are
@@ -49,12 +50,13 @@ from rich.table import Table
 from fed_compute.client.datasets import load_dataset
 
 FOLDER = Path(__file__).parent / "peers"
-OURS, BARE, BARE_ONE, PFL, FLWR = "fed-compute", "bare, all cores", "bare, 1 thread", "pfl", "flwr"
+OURS, BARE, BARE_ONE, FLWR = "fed-compute", "bare, all cores", "bare, 1 thread", "flwr"
+PFL, PFL_ALL = "pfl", "pfl, all cores"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 PICTURES = 40_000
 COHORT = {"mlp": 100, "cnn": 20}
-WARM_UP_ROUNDS = 2
-MEMORY_ROUNDS = 3
+MEASURE_EVERY = 10
+WARM_UP_ROUNDS, START_ROUNDS, MEMORY_ROUNDS = MEASURE_EVERY, 2 * MEASURE_EVERY, MEASURE_EVERY
 SAMPLE_SECONDS = 0.1
 LONGEST_RUN_SECONDS = 300.0
 PAGE = Path("explanation") / "other-simulators.md"
@@ -67,33 +69,40 @@ INK, FAINT, GREY, BLUE = "#222222", "#6b6b6b", "#c3c3c3", "#0072b2"
 
 @dataclass(frozen=True)
 class Contender:
-    """A script, the interpreter that runs it, and what it is told after the folder with the pictures."""
+    """A script, the interpreter that runs it, what it is told after the folder with the pictures, and its rounds.
+
+    Those are a multiple of `MEASURE_EVERY`, and at least `START_ROUNDS`.
+    """
 
     name: str
     script: str
     environment: str | None
     arguments: tuple[str, ...]
     rounds: int
+    launcher: tuple[str, ...] = ()
 
     def command(self, environments: Path, data: Path, rounds: int) -> list[str]:
         """Return the words that start it."""
         python = sys.executable if self.environment is None else str(python_of(environments / self.environment))
         arguments = [str(rounds) if word == "ROUNDS" else word for word in self.arguments]
-        return [python, str(FOLDER / self.script), str(data), *arguments]
+        return [python, *self.launcher, str(FOLDER / self.script), str(data), *arguments]
 
 
+EVERY = str(MEASURE_EVERY)
+A_PROCESS_A_CORE = ("-m", "torch.distributed.run", "--nproc-per-node", str(CORES))
 CONTENDERS = {
     "mlp": (
-        Contender(OURS, "fed_compute_simulate.py", None, ("mlp", "ROUNDS", str(CORES)), 32),
-        Contender(BARE, "bare_loop.py", None, ("mlp", "ROUNDS", str(CORES)), 10),
-        Contender(BARE_ONE, "bare_loop.py", None, ("mlp", "ROUNDS", "1"), 10),
-        Contender(PFL, "pfl_mlp.py", "pfl", ("ROUNDS", str(CORES)), 10),
-        Contender(FLWR, "flower_mlp.py", "flwr", ("ROUNDS",), 5),
+        Contender(OURS, "fed_compute_simulate.py", None, ("mlp", "ROUNDS", EVERY, str(CORES)), 110),
+        Contender(BARE, "bare_loop.py", None, ("mlp", "ROUNDS", EVERY, str(CORES)), 50),
+        Contender(BARE_ONE, "bare_loop.py", None, ("mlp", "ROUNDS", EVERY, "1"), 50),
+        Contender(PFL, "pfl_mlp.py", "pfl", ("ROUNDS", EVERY, str(CORES)), 50),
+        Contender(PFL_ALL, "pfl_mlp.py", "pfl", ("ROUNDS", EVERY, "1"), 50, launcher=A_PROCESS_A_CORE),
+        Contender(FLWR, "flower_mlp.py", "flwr", ("ROUNDS", EVERY), 20),
     ),
     "cnn": (
-        Contender(OURS, "fed_compute_simulate.py", None, ("cnn", "ROUNDS", str(CORES)), 16),
-        Contender(BARE, "bare_loop.py", None, ("cnn", "ROUNDS", str(CORES)), 8),
-        Contender(BARE_ONE, "bare_loop.py", None, ("cnn", "ROUNDS", "1"), 8),
+        Contender(OURS, "fed_compute_simulate.py", None, ("cnn", "ROUNDS", EVERY, str(CORES)), 50),
+        Contender(BARE, "bare_loop.py", None, ("cnn", "ROUNDS", EVERY, str(CORES)), 40),
+        Contender(BARE_ONE, "bare_loop.py", None, ("cnn", "ROUNDS", EVERY, "1"), 40),
     ),
 }
 
@@ -115,8 +124,10 @@ class Aim:
 AIMS = (
     Aim("mlp", BARE, "speed", 2.2),
     Aim("mlp", PFL, "speed", 3.0),
+    Aim("mlp", PFL_ALL, "speed", 3.0),
     Aim("mlp", FLWR, "speed", 35.0),
     Aim("mlp", PFL, "memory", 1.5),
+    Aim("mlp", PFL_ALL, "memory", 1.5),
     Aim("mlp", FLWR, "memory", 1.0),
     Aim("cnn", BARE, "speed", 1.25),
 )
@@ -124,7 +135,7 @@ AIMS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a contender: clients a second once it is warm and from its start, and the accuracy at its end."""
+    """One run of a contender: clients a second once it is warm and from its start, and its accuracy after round 20."""
 
     steady: float
     with_start: float
@@ -232,7 +243,7 @@ class Bench:
                     label = f"{workload}, turn {turn + 1} of {turns}"
                     began = time.monotonic()
                     lines = self._run(one, one.rounds, label)
-                    runs[workload].setdefault(one.name, []).append(_rates(lines, COHORT[workload], began=began))
+                    runs[workload].setdefault(one.name, []).append(rates(lines, COHORT[workload], began=began))
         return runs
 
     def _run(
@@ -326,12 +337,13 @@ def _part(one: psutil.Process) -> int:
     return int(getattr(found, "pss", found.rss))
 
 
-def _rates(lines: list[dict[str, float]], cohort: int, *, began: float) -> Run:
-    warm, last = lines[WARM_UP_ROUNDS - 1], lines[-1]
+def rates(lines: list[dict[str, float]], cohort: int, *, began: float) -> Run:
+    """Return how fast a run was by the lines that it told; `began` is its start by the monotonic clock."""
+    warm, early, last = lines[WARM_UP_ROUNDS - 1], lines[START_ROUNDS - 1], lines[-1]
     return Run(
         cohort * (len(lines) - WARM_UP_ROUNDS) / (last["at"] - warm["at"]),
-        cohort * len(lines) / (last["at"] - began),
-        last["accuracy"],
+        cohort * START_ROUNDS / (early["at"] - began),
+        early["accuracy"],
     )
 
 

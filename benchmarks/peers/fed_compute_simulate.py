@@ -1,4 +1,6 @@
-"""A workload by the product's `simulate`, as its users call it. Arguments: folder, workload, rounds, processes."""
+"""A workload by the product's `simulate`, as its users call it. Arguments: folder, workload, rounds, measure every,
+processes.
+"""
 
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ MODELS = {
 }
 
 
-def main(folder: Path, workload: str, rounds: int, processes: int) -> None:
+def main(folder: Path, workload: str, rounds: int, every: int, processes: int) -> None:
     """Train the workload, on shards of the size that all have: four fifths of the pictures, cut evenly."""
     cohort = COHORT[workload]
     job = {
@@ -25,10 +27,11 @@ def main(folder: Path, workload: str, rounds: int, processes: int) -> None:
     }
 
     def on_round(row: RoundRow) -> None:
-        tell(row.round, row.accuracy or 0.0)
+        tell(row.round, row.accuracy)
 
-    simulate(job, clients=CLIENTS, data=f"npz:{folder / 'pictures.npz'}", processes=processes, on_round=on_round)
+    data = f"npz:{folder / 'pictures.npz'}"
+    simulate(job, clients=CLIENTS, data=data, measure_every=every, processes=processes, on_round=on_round)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))

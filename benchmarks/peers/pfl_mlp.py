@@ -1,4 +1,7 @@
-"""The MLP on pfl-research's simulated backend, in the environment of `pfl.txt`. Arguments: folder, rounds, threads."""
+"""The MLP on pfl-research's simulated backend, in the environment of `pfl.txt`.
+
+Arguments: folder, rounds, measure every, threads.
+"""
 
 import sys
 from pathlib import Path
@@ -13,13 +16,14 @@ from pfl.data.dataset import Dataset
 from pfl.data.federated_dataset import FederatedDataset
 from pfl.data.sampling import get_user_sampler
 from pfl.hyperparam import NNEvalHyperParams, NNTrainHyperParams
+from pfl.internal.ops.selector import get_default_framework_module as get_ops
 from pfl.metrics import Metrics, Weighted
 from pfl.model.pytorch import PyTorchModel
 from torch import nn
 from torch.nn import functional as F
-from workload import BATCH, CLIENTS, COHORT, EXAMPLES, LR, Pictures, new_model, tell
+from workload import BATCH, CLIENTS, COHORT, EXAMPLES, LR, Pictures, is_measured, new_model, tell
 
-FOLDER, ROUNDS, THREADS = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+FOLDER, (ROUNDS, EVERY, THREADS) = Path(sys.argv[1]), map(int, sys.argv[2:])
 torch.set_num_threads(THREADS)
 pictures = Pictures(FOLDER)
 
@@ -43,10 +47,12 @@ class Net(nn.Module):
 
 
 class Measure(TrainingProcessCallback):
-    """Measures the model after each round."""
+    """Measures the model when it is due, as pfl's own benchmarks do every tenth round; the first process does."""
 
     def after_central_iteration(self, aggregate_metrics: Metrics, model: Any, *, central_iteration: int) -> Any:
-        tell(central_iteration + 1, pictures.accuracy(net))
+        number = central_iteration + 1
+        if get_ops().distributed.global_rank == 0:
+            tell(number, pictures.accuracy(net) if is_measured(number, every=EVERY, rounds=ROUNDS) else None)
         return False, Metrics()
 
 

@@ -30,6 +30,9 @@ _SamplesPerClient = Annotated[
     int | None,
     typer.Option(help="Draw so many samples for each client, with replacement.", show_default="share the data out"),
 ]
+_MeasureEvery = Annotated[
+    int, typer.Option(help="Rounds from one measurement on held-out samples to the next; the last model always is.")
+]
 _Plan = Annotated[
     str | None,
     typer.Option(help="Training path, such as stacked:10; auto measures.", show_default="follows from the model"),
@@ -72,6 +75,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn; it replaces the job's.")] = 0,
     rounds: Annotated[int | None, typer.Option(help="Rounds to train.", show_default="the job's")] = None,
     samples_per_client: _SamplesPerClient = None,
+    measure_every: _MeasureEvery = 1,
     plan: _Plan = None,
     engine: _Engine = "local",
     address: _Address = None,
@@ -104,7 +108,7 @@ def simulate(
         draw_split(data, show_split, clients=clients, split=split, seed=seed, samples_per_client=samples_per_client)
         return print_line(f"who has what: {show_split}")
     given: dict[str, Any] = {"clients": clients, "data": data, "behavior": fleet, "split": split, "seed": seed}
-    given |= {"rounds": rounds, "samples_per_client": samples_per_client, "plan": plan}
+    given |= {"rounds": rounds, "samples_per_client": samples_per_client, "plan": plan, "measure_every": measure_every}
     if sweep:
         _refuse_other_places(engine, address, workers)
         return run_sweep(sweep, at_once=at_once, folder=out or Path("sweep-report"), as_json=as_json, job=spec, **given)
@@ -154,9 +158,11 @@ def _progress(rounds: int, *, quiet: bool) -> Iterator[_OnRound]:
         task = progress.add_task("rounds", total=rounds, quality="", fleet="letting the clients in")
 
         def on_round(row: "RoundRow") -> None:
-            quality = f"loss {row.loss:.4g}" if row.accuracy is None else f"accuracy {row.accuracy:.1%}"
             fleet = f"{row.num_updates} updates, {row.num_vanished} vanished, {row.num_refused} refused"
-            progress.update(task, advance=row.state == "closed", quality=quality, fleet=fleet)
+            progress.update(task, advance=row.state == "closed", fleet=fleet)
+            if row.loss is not None:
+                quality = f"loss {row.loss:.4g}" if row.accuracy is None else f"accuracy {row.accuracy:.1%}"
+                progress.update(task, quality=quality)
 
         yield on_round
 

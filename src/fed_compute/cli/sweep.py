@@ -124,9 +124,11 @@ class _Board:
                 name = run.folder[:_LONGEST_NAME]
                 self._bars[number] = self._progress.add_task("", total=run.job.rounds.total, note=name)
             case RoundEnded(number, row):
-                quality = f"loss {row.loss:.4g}" if row.accuracy is None else f"{row.accuracy:.1%}"
-                name = self._runs[number].folder[:_LONGEST_NAME]
-                self._advance(number, int(row.state == "closed"), note=f"{name}  [bold]{quality}")
+                if row.loss is not None and number in self._bars:
+                    quality = f"loss {row.loss:.4g}" if row.accuracy is None else f"{row.accuracy:.1%}"
+                    name = self._runs[number].folder[:_LONGEST_NAME]
+                    self._progress.update(self._bars[number], note=f"{name}  [bold]{quality}")
+                self._advance(number, int(row.state == "closed"))
             case Ended() | Failed():
                 self._ends.append(event)
                 if (bar := self._bars.pop(event.run, None)) is not None:
@@ -134,11 +136,11 @@ class _Board:
                     self._progress.remove_task(bar)
         self._progress.update(self._all, note=self._note())
 
-    def _advance(self, number: int, rounds: int, *, note: str = "") -> None:
+    def _advance(self, number: int, rounds: int) -> None:
         self._closed[number] += rounds
         self._progress.update(self._all, advance=rounds)
         if (bar := self._bars.get(number)) is not None:
-            self._progress.update(bar, advance=rounds, note=note)
+            self._progress.update(bar, advance=rounds)
 
     def _note(self) -> str:
         from fed_compute.simulator.sweeps.events import Failed

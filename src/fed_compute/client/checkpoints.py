@@ -7,10 +7,13 @@ power cut it may be missing or torn, which is noticed, and the training begins a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fed_compute.client.observer import ClientObserver
 from fed_compute.client.sealed_files import Sealed, TornFile, read_sealed, write_sealed
 from fed_compute.clock import Clock
+
+if TYPE_CHECKING:
+    from fed_compute.client.observer import ClientObserver
 
 COST_RATIO = 20.0
 """Between two checkpoints lies at least so many times as long as the last one took to make."""
@@ -57,7 +60,7 @@ class Checkpointer:
     """
 
     def __init__(
-        self, file: Path, *, plan: str, clock: Clock, observer: ClientObserver, every_seconds: float = 0.0
+        self, file: Path, *, plan: str, clock: Clock, observer: "ClientObserver", every_seconds: float = 0.0
     ) -> None:
         self._file = file
         self._plan = plan

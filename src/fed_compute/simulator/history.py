@@ -15,9 +15,9 @@ from fed_compute.simulator.world import Tally
 class RoundRow:
     """One ended round. Times are virtual seconds since the start; bytes and counts are of this round alone.
 
-    `accuracy` and `loss` are the model's on held-out samples after the round; accuracy is a fraction, None where there
-    are no classes. `train_loss` is the mean that the accepted updates tell. `num_contributors` counts the clients that
-    have ever been counted.
+    `accuracy` and `loss` are the model's on held-out samples after the round, both None if it was not measured then;
+    accuracy is a fraction, None where there are no classes. `train_loss` is the mean that the accepted updates tell.
+    `num_contributors` counts the clients that have ever been counted.
 
     What begins with `federated_` is what clients measured of the round's version on data of their own, which they
     never train on, `federated_clients` of them: the means weighted by samples, as the coordinator shows them, and the
@@ -30,7 +30,7 @@ class RoundRow:
     ended_seconds: float
     duration_seconds: float
     accuracy: float | None
-    loss: float
+    loss: float | None
     train_loss: float | None
     num_updates: int
     num_leases: int
@@ -68,10 +68,32 @@ class Quality:
     loss: float
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A measured model of a simulation: after which round, 0 before the first, and at how many virtual seconds."""
+
+    round: int
+    seconds: float
+    quality: Quality
+
+
+def curve_of(first: Quality, rows: Iterable[RoundRow]) -> tuple[Point, ...]:
+    """Return the models that were measured on held-out samples: the first, and those of the rows that tell of one."""
+    measured = [
+        Point(row.round, row.ended_seconds, Quality(row.accuracy, row.loss)) for row in rows if row.loss is not None
+    ]
+    return (Point(0, 0.0, first), *measured)
+
+
+def with_quality(row: RoundRow, quality: Quality) -> RoundRow:
+    """Return a row with what was measured after its round."""
+    accuracy = None if quality.accuracy is None else round(quality.accuracy, 6)
+    return replace(row, accuracy=accuracy, loss=round(quality.loss, 6))
+
+
 def row_of(
     round_: Round,
     tally: Tally,
-    quality: Quality,
     *,
     number: int,
     version: int,
@@ -79,7 +101,7 @@ def row_of(
     num_contributors: int,
     began_at: float,
 ) -> RoundRow:
-    """Return the row of an ended round; `began_at` is the start of the simulation, Unix seconds."""
+    """Return the row of an ended round, not measured yet; `began_at` is the start of the simulation, Unix seconds."""
     ended, started = round_.closed_at or began_at, max(began_at, round_.opened_at)
     return RoundRow(
         round=number,
@@ -87,8 +109,8 @@ def row_of(
         version=version,
         ended_seconds=round(ended - began_at, 3),
         duration_seconds=round(ended - started, 3),
-        accuracy=None if quality.accuracy is None else round(quality.accuracy, 6),
-        loss=round(quality.loss, 6),
+        accuracy=None,
+        loss=None,
         train_loss=round(sum(tally.losses) / len(tally.losses), 6) if tally.losses else None,
         num_updates=num_updates,
         num_leases=tally.leases,

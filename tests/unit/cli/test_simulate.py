@@ -12,7 +12,19 @@ from fed_compute.cli.main import main
 def test_the_summary_is_one_json_document_and_its_command_gives_the_same_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--clients", "12", "--rounds", "2", "--seed", "5", "--behavior", "volunteer", "--json"]
+    given = [
+        "--clients",
+        "12",
+        "--rounds",
+        "2",
+        "--seed",
+        "5",
+        "--behavior",
+        "volunteer",
+        "--measure-every",
+        "2",
+        "--json",
+    ]
     assert main(["simulate", *given, "--out", str(tmp_path / "a")]) == 0
     first = json.loads(capsys.readouterr().out)
     assert first["rounds_closed"] == 2

@@ -1,11 +1,12 @@
 """The race against other simulators: it judges its aims by medians, and writes them into the documentation."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import peers
-from benchmarks.peers import BARE, FLWR, OURS, PFL, Run
+from benchmarks.peers import BARE, FLWR, OURS, PFL, Contender, Run
 from tests.architecture.source import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -33,6 +34,27 @@ def test_each_aim_beside_somebody_who_ran_is_judged(
     aims = peers.judged(found_with(**others))
     assert {aim["beside"] for aim in aims} == {{"bare": BARE}.get(name, name) for name in others}
     assert [(aim["beside"], aim["what"]) for aim in aims if not aim["is_reached"]] == missed
+
+
+@pytest.mark.parametrize(
+    "contender", [one for found in peers.CONTENDERS.values() for one in found], ids=lambda one: one.name
+)
+def test_everybody_is_counted_from_one_measurement_to_another(contender: Contender) -> None:
+    """So each ten of the rounds that count have one measurement, and all can tell how round 20 went."""
+    assert contender.rounds % peers.MEASURE_EVERY == 0
+    assert peers.WARM_UP_ROUNDS % peers.MEASURE_EVERY == 0
+    assert contender.rounds >= peers.START_ROUNDS > peers.WARM_UP_ROUNDS
+    words = contender.command(Path("peers"), Path("data"), contender.rounds)
+    assert words[-3:].count(peers.EVERY) == 1
+
+
+def test_steady_rates_leave_out_the_start_and_rates_with_it_stop_after_the_same_round_for_all() -> None:
+    """Ten slow rounds, then a round each second; thirty of them tell the same as forty."""
+    for rounds in (30, 40):
+        lines = [{"round": n, "at": 100.0 + 90.0 + n, "accuracy": n / 100} for n in range(1, rounds + 1)]
+        found = peers.rates(lines, 50, began=100.0)
+        assert (found.steady, found.accuracy) == (50.0, 0.2)
+        assert found.with_start == pytest.approx(50 * 20 / 110)
 
 
 def test_one_disturbed_turn_decides_nothing() -> None:

@@ -1,6 +1,7 @@
 """Whole simulations, small ones: the same seed gives the same bytes, and nothing gets lost on the way."""
 
 import csv
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fed_compute.protocol.job import load_job
 from fed_compute.protocol.messages import Recipe
 from fed_compute.simulator import Report, simulate
 from fed_compute.simulator.attacks import ATTACKS
+from fed_compute.simulator.history import RoundRow
 from fed_compute.simulator.population.description import FleetSpec, parse_fleet_text
 from fed_compute.simulator.run import MOST_ABANDONED
 
@@ -196,6 +198,38 @@ def test_training_that_diverges_costs_its_client_the_lease_and_a_job_that_only_d
     assert report.loss == round(report.first.loss, 6)
 
 
+@pytest.mark.parametrize("mode", ["sync", "fedbuff"])
+def test_a_model_that_is_measured_seldom_is_the_same_model(mode: str) -> None:
+    """Its rows differ in nothing but what was not measured; the last one always is, as it is told."""
+    told: list[RoundRow] = []
+    each, seldom = run(job(mode=mode, total=5)), run(job(mode=mode, total=5), measure_every=2, on_round=told.append)
+    assert seldom.model_digest == each.model_digest
+    measured = [row.round for row in seldom.rounds if row.loss is not None]
+    assert measured == [number for number in range(1, len(each.rounds)) if number % 2 == 0] + [len(each.rounds)]
+    assert [(row.accuracy, row.loss) for row in told] == [(row.accuracy, row.loss) for row in seldom.rounds]
+    for one, other in zip(each.rounds, seldom.rounds, strict=True):
+        assert other == (one if other.round in measured else replace(one, accuracy=None, loss=None))
+    assert (seldom.accuracy, seldom.loss) == (each.accuracy, each.loss)
+
+
+def test_plots_of_a_model_that_is_measured_seldom_join_the_points_there_are() -> None:
+    report = run(job(total=5), measure_every=3)
+    assert [point.round for point in report.curve] == [0, 3, 5]
+    lines = [axis.get_lines()[0] for axis in report.plot().axes]
+    assert [list(line.get_ydata()) for line in lines] == [[point.quality.accuracy for point in report.curve]] * 2
+    assert list(lines[0].get_xdata()) == [0, 3, 5]
+    over_rounds = report.html().split("Accuracy over rounds")[1].split("</svg>")[0]
+    assert over_rounds.count("<circle") == 3
+    assert report.summary()["measure_every"] == 3
+
+
+def test_a_simulation_that_is_given_up_still_measures_its_last_model() -> None:
+    spec = job(total=5, training={"lr": 1e18, "batch_size": 4, "local_epochs": 3})
+    report = run(spec, behavior="stable", clients=4, measure_every=100)
+    assert [row.loss for row in report.rounds] == [None] * (MOST_ABANDONED - 1) + [round(report.first.loss, 6)]
+    assert report.loss == round(report.first.loss, 6)
+
+
 def test_arrays_with_users_can_be_simulated() -> None:
     rng = np.random.default_rng(0)
     x, y, users = rng.random((200, 64)), rng.integers(10, size=200), rng.integers(8, size=200)
@@ -243,6 +277,7 @@ def test_a_regression_has_a_loss_and_no_accuracy() -> None:
         ({"samples_per_client": 0}, SimulationImpossible, "samples_per_client is 0"),
         ({"rounds": 0}, SimulationImpossible, "rounds is 0"),
         ({"seed": -1}, SimulationImpossible, "seed is -1"),
+        ({"measure_every": 0}, SimulationImpossible, "measure_every is 0, wanted a whole number from 1"),
         ({"plan": "staked:3"}, CohortUnsupported, "no training path, did you mean 'stacked'"),
         ({"data": (np.zeros((9, 2)), np.zeros(9, dtype=int))}, ModelMismatch, "2 values"),
     ],
@@ -263,7 +298,7 @@ def test_what_cannot_be_simulated_is_said_before_any_training(
 
 
 def test_a_report_is_a_folder_from_which_it_can_be_done_again(tmp_path: Path) -> None:
-    report = run(data="digits", split="dirichlet:0.3")
+    report = run(data="digits", split="dirichlet:0.3", measure_every=4)
     folder = report.save(tmp_path / "report")
     setup = report.setup
     again = simulate(
@@ -273,6 +308,7 @@ def test_a_report_is_a_folder_from_which_it_can_be_done_again(tmp_path: Path) ->
         behavior=folder / "fleet.toml",
         split=str(setup.split),
         samples_per_client=setup.samples_per_client,
+        measure_every=setup.measure_every,
         plan=setup.plan,
         seed=setup.seed,
     )
@@ -280,7 +316,7 @@ def test_a_report_is_a_folder_from_which_it_can_be_done_again(tmp_path: Path) ->
     assert again.csv() == (folder / "rounds.csv").read_text(encoding="utf-8")
     assert setup.command(folder) == (
         f"fed-compute simulate {folder}/job.toml --clients 24 --data digits --behavior {folder}/fleet.toml "
-        "--split dirichlet:0.3 --seed 3 --samples-per-client 12 --plan stacked:64"
+        "--split dirichlet:0.3 --seed 3 --samples-per-client 12 --measure-every 4 --plan stacked:64"
     )
     rows = list(csv.DictReader(StringIO(report.csv())))
     assert [int(row["round"]) for row in rows] == [row.round for row in report.rounds]

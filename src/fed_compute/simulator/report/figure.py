@@ -32,16 +32,21 @@ def draw_figure(report: "Report") -> "Figure":
 
     rows = report.rounds
     has_classes = report.accuracy is not None
-    ys = [report.first.accuracy if has_classes else report.first.loss]
-    ys += [row.accuracy if has_classes else row.loss for row in rows]
+    curve = report.curve
+    ys = [point.quality.accuracy if has_classes else point.quality.loss for point in curve]
     axes = figure.subplots(1, 2, sharey=True)
     measured = [place for place, row in enumerate(rows) if row.federated_clients]
     colour, name = (BLUE, "accuracy") if has_classes else (RED, "loss")
-    for axis, xs, label in (
-        (axes[0], [row.round for row in rows], "round"),
-        (axes[1], [row.ended_seconds / 60 for row in rows], "virtual time, minutes"),
+    for axis, ends, xs, label in (
+        (axes[0], [point.round for point in curve], [row.round for row in rows], "round"),
+        (
+            axes[1],
+            [point.seconds / 60 for point in curve],
+            [row.ended_seconds / 60 for row in rows],
+            "virtual time, minutes",
+        ),
     ):
-        axis.plot([0, *xs], ys, color=colour, linewidth=1.8, label="on held-out samples")
+        axis.plot(ends, ys, color=colour, linewidth=1.8, label="on held-out samples")
         if measured:
             at = [xs[place] for place in measured]
             low, mean, high = (

@@ -1,5 +1,6 @@
 """The report as one HTML page: numbers, plots, the split, the rounds, and how to do it again."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -92,13 +93,13 @@ def _measured_tile(row: RoundRow) -> tuple[str, str, str]:
 
 
 def _learning(report: "Report") -> list[Plot]:
-    rows = report.rounds
-    rounds, times = [0.0, *(float(row.round) for row in rows)], [0.0, *(row.ended_seconds for row in rows)]
+    curve = report.curve
+    rounds, times = [float(point.round) for point in curve], [point.seconds for point in curve]
     by_round, by_time = BY_ROUND, Axis("virtual time", seconds, lowest=0.0, unit=time_unit)
-    loss = Series("loss", [report.first.loss, *(row.loss for row in rows)], 2)
+    loss = Series("loss", [point.quality.loss for point in curve], 2)
     plots = []
     if report.accuracy is not None:
-        accuracy = Series("accuracy", [report.first.accuracy or 0.0, *(row.accuracy or 0.0 for row in rows)], 1)
+        accuracy = Series("accuracy", [point.quality.accuracy or 0.0 for point in curve], 1)
         share = Axis("accuracy", percent, lowest=0.0, highest=1.0)
         plots.append(lines("Accuracy over rounds", "on held-out samples", rounds, [accuracy], by_round, share))
         plots.append(
@@ -126,7 +127,7 @@ def _federated(report: "Report") -> list[Plot]:
             ("on held-out samples", name, 2),
         )
         series = [
-            Series(label, [getattr(row, column) or 0.0 for row in rows], colour) for label, column, colour in columns
+            Series(label, [_or_nan(getattr(row, column)) for row in rows], colour) for label, column, colour in columns
         ]
         return lines(title, note, rounds, series, BY_ROUND, axis)
 
@@ -134,6 +135,10 @@ def _federated(report: "Report") -> list[Plot]:
     if report.accuracy is None:
         return [losses]
     return [drawn("Accuracy on clients", "accuracy", Axis("accuracy", percent, lowest=0.0, highest=1.0)), losses]
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _fleet(report: "Report") -> list[Plot]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from fed_compute.errors import SimulationImpossible
 from fed_compute.ids import Digest
 from fed_compute.learning.vectors import Vector
 from fed_compute.protocol.digests import sha256_hex
 from fed_compute.protocol.job import JobSpec
 from fed_compute.protocol.models import encode_model
 from fed_compute.protocol.schema import ParameterSchema
-from fed_compute.simulator.history import COLUMNS, FEDERATED_COLUMNS, Quality, RoundRow
+from fed_compute.simulator.history import COLUMNS, FEDERATED_COLUMNS, Point, Quality, RoundRow, curve_of
 from fed_compute.simulator.population import FleetSpec
 from fed_compute.simulator.splits import Holdings, Split
 
@@ -39,7 +40,11 @@ PAGE, ROWS, TABLE, JOB, FLEET, MODEL, SUMMARY = (
 class Setup:
     """What was simulated, everything resolved. `data` is None for arrays, which no command line can name.
 
-    `plan` is the path that trained the clients, as `stacked:10`.
+    `measure_every` is after how many rounds the model was measured on held-out samples, `plan` the path that trained
+    the clients, as `stacked:10`.
+
+    Raises:
+        SimulationImpossible: if `measure_every` is less than 1.
     """
 
     job: JobSpec
@@ -49,7 +54,15 @@ class Setup:
     seed: int
     samples_per_client: int | None
     data: str | None
+    measure_every: int = 1
     plan: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.measure_every < 1:
+            raise SimulationImpossible(
+                f"measure_every is {self.measure_every}, wanted a whole number from 1: the rounds from one measurement "
+                "on held-out samples to the next"
+            )
 
     def command(self, folder: Path | None = None) -> str:
         """Return the command that does the same again; with `folder`, from the files that a report left there."""
@@ -60,6 +73,8 @@ class Setup:
         words += ["--behavior", fleet, "--split", str(self.split), "--seed", str(self.seed)]
         if self.samples_per_client is not None:
             words += ["--samples-per-client", str(self.samples_per_client)]
+        if self.measure_every != 1:
+            words += ["--measure-every", str(self.measure_every)]
         if self.plan is not None:
             words += ["--plan", self.plan]
         return shlex.join(words)
@@ -87,12 +102,17 @@ class Report:
     @property
     def accuracy(self) -> float | None:
         """The share of held-out samples that the last model gets right; None where there are no classes."""
-        return self.rounds[-1].accuracy if self.rounds else self.first.accuracy
+        return self.curve[-1].quality.accuracy
 
     @property
     def loss(self) -> float:
         """The loss of the last model on held-out samples."""
-        return self.rounds[-1].loss if self.rounds else self.first.loss
+        return self.curve[-1].quality.loss
+
+    @property
+    def curve(self) -> tuple[Point, ...]:
+        """The models that were measured on held-out samples, from the one before training to the last."""
+        return curve_of(self.first, self.rounds)
 
     @property
     def measured(self) -> RoundRow | None:
@@ -115,6 +135,7 @@ class Report:
             "data": setup.data,
             "split": str(setup.split),
             "seed": setup.seed,
+            "measure_every": setup.measure_every,
             "plan": setup.plan,
             "rounds_closed": sum(row.state == "closed" for row in rows),
             "rounds_abandoned": sum(row.state == "abandoned" for row in rows),

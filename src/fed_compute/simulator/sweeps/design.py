@@ -22,7 +22,7 @@ Behavior = str | Path | FleetSpec | Mapping[str, Any]
 _SHARE_OF_ATTACKERS = 0.2
 _LONGEST_NAME = 80
 _MOST_REASONS = 3
-_OF_SIMULATE = ("clients", "data", "plan", "samples_per_client", "seed", "split")
+_OF_SIMULATE = ("clients", "data", "measure_every", "plan", "samples_per_client", "seed", "split")
 _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "clients": ((int,), "a whole number"),
     "data": ((str,), "a data specification"),
@@ -46,6 +46,7 @@ class Base:
     seed: int
     split: str
     samples_per_client: int | None
+    measure_every: int
     plan: str | None
 
 
@@ -66,6 +67,7 @@ class Run:
     seed: int
     split: str
     samples_per_client: int | None
+    measure_every: int
     plan: str | None
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +152,8 @@ class _Checks:
         if key not in self._good:
             start_of(run.job)
             split, size = Split.parse(run.split), run.samples_per_client
-            holdings_of(Setup(run.job, run.fleet, run.clients, split, run.seed, size, run.data), samples)
+            setup = Setup(run.job, run.fleet, run.clients, split, run.seed, size, run.data, run.measure_every)
+            holdings_of(setup, samples)
             self._good.add(key)
 
 

@@ -41,7 +41,7 @@ def draw_lines(rows: Sequence[Row], grid: Grid, *, title: str) -> "Figure":
         colour, dashes = _style(row, rows, grid)
         style = {"color": colour, "linestyle": dashes, "linewidth": 1.8}
         times = [value / length for value in curve.seconds]
-        for axis, xs in ((axes[0], range(len(curve.means))), (axes[1], times)):
+        for axis, xs in ((axes[0], curve.rounds), (axes[1], times)):
             axis.plot(xs, curve.means, label=_legend_text(row, curve, has_classes=has_classes), **style)
             if curve.deviations is not None:
                 pairs = list(zip(curve.means, curve.deviations, strict=True))

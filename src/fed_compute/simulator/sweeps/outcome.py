@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fed_compute.simulator.history import Quality, RoundRow
+from fed_compute.simulator.history import Quality, RoundRow, curve_of
 from fed_compute.simulator.sweeps.design import Run, label
 from fed_compute.simulator.sweeps.events import Ended, Event, Failed
 from fed_compute.simulator.sweeps.grid import Grid
@@ -42,14 +42,12 @@ class Outcome:
         """Return the numbers of `MEASURES`; none of a run that failed."""
         if self.summary is None or self.first is None:
             return {}
-        qualities: list[Quality | RoundRow] = [self.first, *self.rounds]
-        places = range(len(qualities))
+        best = max(curve_of(self.first, self.rounds), key=lambda point: _goodness(point.quality))
         by_accuracy = self.summary["accuracy"] is not None
-        best = max(places, key=lambda place: _goodness(qualities[place]))
         return {
             **{name: self.summary[name] for name in ("accuracy", "loss", "virtual_seconds", "bytes_up", "bytes_down")},
-            "best": qualities[best].accuracy if by_accuracy else qualities[best].loss,
-            "best_round": best,
+            "best": best.quality.accuracy if by_accuracy else best.quality.loss,
+            "best_round": best.round,
             "rounds": self.summary["rounds_closed"],
             "wall_seconds": round(self.wall_seconds, 3),
             "dropped": self.summary["vanished"] + self.summary["late"],
@@ -133,11 +131,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How a row's models got better: `means` over its seeds, after each round from 0, and by virtual seconds.
+    """How a row's models got better: `means` over its seeds, after `rounds`, from 0, and by virtual seconds.
 
-    It is as long as the shortest of its runs. `deviations` are sample standard deviations, None with a single run.
+    It has the rounds after which all of its runs were measured, and ends with the shortest of them. `deviations` are
+    sample standard deviations, None with a single run.
     """
 
+    rounds: tuple[int, ...]
     seconds: tuple[float, ...]
     means: tuple[float, ...]
     deviations: tuple[float, ...] | None
@@ -145,16 +145,18 @@ class Curve:
     @classmethod
     def of(cls, row: Row, *, has_classes: bool) -> "Curve | None":
         """Return the accuracy of a row, or where there are no classes the loss; None if no run came to an end."""
-        runs: list[list[Quality | RoundRow]] = [
-            [outcome.first, *outcome.rounds] for outcome in row.done if outcome.first is not None
+        runs = [
+            {point.round: point for point in curve_of(outcome.first, outcome.rounds)}
+            for outcome in row.done
+            if outcome.first is not None
         ]
         if not runs:
             return None
-        places = range(min(len(run) for run in runs))
-        qualities = [Spread.of([_shown(run[place], has_classes) for run in runs]) for place in places]
-        seconds = [math.fsum(getattr(run[place], "ended_seconds", 0.0) for run in runs) / len(runs) for place in places]
+        rounds = sorted(set.intersection(*map(set, runs)))
+        qualities = [Spread.of([_shown(run[number].quality, has_classes) for run in runs]) for number in rounds]
+        seconds = [math.fsum(run[number].seconds for run in runs) / len(runs) for number in rounds]
         deviations = tuple(quality.deviation or 0.0 for quality in qualities) if len(runs) > 1 else None
-        return cls(tuple(seconds), tuple(quality.mean for quality in qualities), deviations)
+        return cls(tuple(rounds), tuple(seconds), tuple(quality.mean for quality in qualities), deviations)
 
 
 class Notes:
@@ -200,11 +202,11 @@ def _last_goodness(row: Row) -> float:
     return _or_worst(accuracy.mean if accuracy is not None else -loss.mean if loss is not None else math.nan)
 
 
-def _shown(quality: Quality | RoundRow, has_classes: bool) -> float:
+def _shown(quality: Quality, has_classes: bool) -> float:
     return (quality.accuracy or 0.0) if has_classes else quality.loss
 
 
-def _goodness(quality: Quality | RoundRow) -> float:
+def _goodness(quality: Quality) -> float:
     return _or_worst(-quality.loss if quality.accuracy is None else quality.accuracy)
 
 

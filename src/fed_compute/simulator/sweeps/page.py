@@ -71,9 +71,9 @@ def _plots(rows: Sequence[Row]) -> list[Plot]:
         return []
     what = "Accuracy" if has_classes else "Loss"
     y = Axis("accuracy", percent, lowest=0.0, highest=1.0) if has_classes else Axis("loss", short, lowest=0.0)
-    rounds = np.arange(max(len(curve.means) for _, curve in drawn), dtype=float)
+    rounds = np.unique([float(number) for _, curve in drawn for number in curve.rounds])
     times = np.unique(np.round([second for _, curve in drawn for second in curve.seconds], 3))
-    by_round = [(name, np.arange(len(curve.means), dtype=float), curve.means) for name, curve in drawn]
+    by_round = [(name, np.array(curve.rounds, dtype=float), curve.means) for name, curve in drawn]
     by_time = [(name, np.array(curve.seconds), curve.means) for name, curve in drawn]
     clock = Axis("virtual time", seconds, lowest=0.0, unit=time_unit)
     note = "on held-out samples" + (", mean over the seeds" if any(curve.deviations for _, curve in drawn) else "")

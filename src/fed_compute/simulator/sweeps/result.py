@@ -103,6 +103,8 @@ class Sweep:
         words += ["--behavior", str(place / FLEETS / _BASE_FLEET), "--split", base.split, "--seed", str(base.seed)]
         if base.samples_per_client is not None:
             words += ["--samples-per-client", str(base.samples_per_client)]
+        if base.measure_every != 1:
+            words += ["--measure-every", str(base.measure_every)]
         if base.plan is not None:
             words += ["--plan", base.plan]
         return shlex.join([*words, "--sweep", *self._written_grid(place / FLEETS).words()])

@@ -32,6 +32,7 @@ def sweep(
     rounds: int | None = None,
     split: str = "iid",
     samples_per_client: int | None = None,
+    measure_every: int = 1,
     plan: str | None = None,
     at_once: int | None = None,
     out: str | Path | None = None,
@@ -67,7 +68,7 @@ def sweep(
         JobFileInvalid, SimulationImpossible: if the job is none.
     """
     spec = with_model(resolved(job, seed=seed, rounds=rounds), model, model_args)
-    base = Base(spec, clients, data, behavior, seed, split, samples_per_client, plan)
+    base = Base(spec, clients, data, behavior, seed, split, samples_per_client, measure_every, plan)
     design, notes = Design.of(base, Grid.of(grid)), Notes()
     folder = Path(tempfile.mkdtemp(prefix="fed-compute-sweep-")) if out is None else Path(out)
 

@@ -35,6 +35,7 @@ def carry_out(
             seed=run.seed,
             split=run.split,
             samples_per_client=run.samples_per_client,
+            measure_every=run.measure_every,
             plan=run.plan,
             processes=processes,
             on_round=lambda row: tell(RoundEnded(run.number, row)),

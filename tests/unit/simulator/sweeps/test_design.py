@@ -15,7 +15,7 @@ PC = {"name": "pc", "speed_spread": 3.0}
 
 
 def design(**grid: Any) -> Design:
-    base = Base(default_job(), 20, "digits", "stable", 0, "iid", None, None)
+    base = Base(default_job(), 20, "digits", "stable", 0, "iid", None, 1, None)
     return Design.of(base, Grid.of(grid))
 
 

@@ -17,6 +17,7 @@ from fed_compute.simulator import Sweep, simulate, sweep
 from fed_compute.simulator.sweeps import SweepInterrupted
 from fed_compute.simulator.sweeps.events import Began, Ended, Event, Failed, Planned, RoundEnded
 from fed_compute.simulator.sweeps.grid import parse_words
+from fed_compute.simulator.sweeps.outcome import Curve
 
 JOB = {"rounds": {"total": 2, "target_updates": 4, "min_updates": 3}, "training": {"batch_size": 8}}
 WRONG_MODEL = {"model.args.input_dim": [64, 63]}
@@ -44,6 +45,21 @@ def test_a_run_has_the_bytes_of_the_same_simulation_alone(four: Sweep, tmp_path:
     names = sorted(path.name for path in alone.iterdir())
     assert {"report.html", "model.safetensors", "rounds.csv"} <= set(names)
     assert {name for name in names if (alone / name).read_bytes() != (inside / name).read_bytes()} == set()
+
+
+def test_models_that_are_measured_seldom_are_compared_by_what_was_measured() -> None:
+    job = {**JOB, "rounds": {**JOB["rounds"], "total": 5}}
+    grid = {"lr": [0.1, 0.4], "seed": [1, 2]}
+    given: dict[str, Any] = {"clients": 8, "samples_per_client": 12, "at_once": 1}
+    each, seldom = sweep(job, grid=grid, **given), sweep(job, grid=grid, measure_every=2, **given)
+    accuracies = [[one.measures()["accuracy"] for one in found.outcomes] for found in (each, seldom)]
+    assert accuracies[0] == accuracies[1]
+    assert {one.measures()["best_round"] for one in seldom.outcomes} <= {0, 2, 4, 5}
+    curves = [Curve.of(found.rows[0], has_classes=True) for found in (each, seldom)]
+    assert [curve.rounds for curve in curves if curve is not None] == [(0, 1, 2, 3, 4, 5), (0, 2, 4, 5)]
+    assert [list(line.get_xdata()) for line in seldom.plot().axes[0].get_lines()] == [[0, 2, 4, 5]] * 2
+    assert "--measure-every 2" in seldom.command()
+    assert "--measure-every" not in each.command()
 
 
 def test_processes_change_no_byte_and_one_that_is_lost_loses_its_own_run_only(tmp_path: Path) -> None:
