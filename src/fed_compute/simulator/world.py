@@ -178,6 +178,8 @@ class World:
         self._clock.advance(max(0.0, shifts[-1].arrives_at - self._clock.now()))
         self._ahead.begin(shifts, job=self._job_id, most=_room_in(self._core, self._live))
         for start in range(0, len(shifts), SENT_AT_ONCE):
+            if start:
+                self._core.publisher.advance()  # folds what has come, while it is in the cache and others train
             self._send(shifts[start : start + SENT_AT_ONCE])
 
     def _send(self, shifts: Sequence[Shift]) -> None:
