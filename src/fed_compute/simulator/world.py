@@ -66,8 +66,13 @@ class World:
         job: JobId,
         look_seconds: float,
         seed: int,
+        keeps_updates: bool = False,
     ) -> None:
-        """Take the coordinator's job; it looks at its leases and rounds every `look_seconds`."""
+        """Take the coordinator's job; it looks at its leases and rounds every `look_seconds`.
+
+        `keeps_updates` leaves the bodies of ended rounds in the blob store, for whoever verifies them.
+        """
+        self._keeps_updates = keeps_updates
         self._core = core
         self._clock = clock
         self._roster = roster
@@ -210,7 +215,8 @@ class World:
                 return
             case Accepted(update):
                 self._tally.take(update, len(delivery.body), self._live)
-                self._kept.setdefault(update.round_id, []).append(update.digest)
+                if not self._keeps_updates:
+                    self._kept.setdefault(update.round_id, []).append(update.digest)
                 self._roster.report(shift.client, update.round_id)
                 self._ahead.settle(shift)
             case UpdateRefused():
