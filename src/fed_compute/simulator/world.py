@@ -215,8 +215,7 @@ class World:
                 return
             case Accepted(update):
                 self._tally.take(update, len(delivery.body), self._live)
-                if not self._keeps_updates:
-                    self._kept.setdefault(update.round_id, []).append(update.digest)
+                self._kept.setdefault(update.round_id, []).append(update.digest)
                 self._roster.report(shift.client, update.round_id)
                 self._ahead.settle(shift)
             case UpdateRefused():
@@ -250,9 +249,9 @@ class World:
 
     def _let_go(self) -> None:
         """Remove the updates of rounds that have ended: nobody reads them again, and the next need their memory."""
-        live = None if self._live is None else self._live.round_id
-        for round_id in [round_id for round_id in self._kept if round_id != live]:
-            for digest in self._kept.pop(round_id):
+        live = self._live
+        for ended in [one for one in self._kept if not self._keeps_updates and (live is None or one != live.round_id)]:
+            for digest in self._kept.pop(ended):
                 self._core.blobs.remove(digest)
 
 
