@@ -3,7 +3,7 @@
 Claim 1: accepting an update of 100 k parameters (read, decoded, checked, hashed into the blob store,
 committed) takes at most 3 times writing and fsyncing the same bytes plus one full-synchronous SQLite
 commit, measured turn by turn in the same run.
-Claim 2: folding 50, 100 or 200 updates needs the same memory: the sums, and as many updates as make 16 MiB.
+Claim 2: folding 10, 50 or 200 updates needs the same memory, a small multiple of the model.
 
     python benchmarks/accept.py [--updates 200] [--json FILE]
 """
@@ -68,7 +68,7 @@ def measure(folder: Path, updates: int) -> dict:
             floor_seconds.append(_timed(lambda body=body: floor.write_and_commit(body)))
             accept_seconds.append(_accept(coordinator, f"client-{index}", body))
         _fold_peak_bytes(coordinator, job, 1)  # the first fold also imports
-        memory = {count: _fold_peak_bytes(coordinator, job, count) for count in (50, 100, 200) if count <= updates}
+        memory = {count: _fold_peak_bytes(coordinator, job, count) for count in (10, 50, 200) if count <= updates}
     finally:
         coordinator.close()
     accept, floor_median = statistics.median(accept_seconds), statistics.median(floor_seconds)

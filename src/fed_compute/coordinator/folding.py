@@ -90,8 +90,8 @@ class RoundFold:
 
     What waits is folded in as long as it is likely that weights stay; the rest when they are known, in the end.
 
-    Memory: under plain averaging the aggregator (16 bytes a parameter, 32 for a model of at most 8 MiB) and as many
-    updates at a time as make 16 MiB, at least one, however many there are. Other rules keep the updates in a nameless
+    Memory: under plain averaging the aggregator (16 bytes a parameter, 32 for a model of at most 2 MiB) and as many
+    updates at a time as make 4 MiB, at least one, however many there are. Other rules keep the updates in a nameless
     file beside the bodies that are still arriving.
     """
 

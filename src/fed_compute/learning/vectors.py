@@ -22,8 +22,8 @@ Vector64 = npt.NDArray[np.float64]
 BLOCK = 65_536
 """Values worked on at once: half a mebibyte in float64, which stays in the cache of one core."""
 
-GROUP_BYTES = 16 << 20
-"""Vectors that are handled together, in bytes."""
+GROUP_BYTES = 4 << 20
+"""Vectors that are handled together, in bytes: ten of 100 000 values, so that ten need the memory of any number."""
 
 COMPILED_FROM = 16_384
 """Values from which on loops are compiled, where numba is installed. Loading it costs as much as 5 000 such vectors."""
@@ -73,6 +73,18 @@ def require_shape(vector: npt.NDArray[np.floating], size: int, *, what: str) -> 
     """
     if vector.shape != (size,):
         raise UpdateShapeMismatch(what, got=vector.shape, want=(size,))
+
+
+def require_float32(vector: npt.NDArray[np.floating], size: int, *, what: str) -> None:
+    """Refuse what is not a flat vector of `size` float32 values.
+
+    Raises:
+        TypeError: if it is of another type; a wider one would be rounded without a word.
+        UpdateShapeMismatch: naming `what`, with both shapes.
+    """
+    if vector.dtype != np.float32:
+        raise TypeError(f"{what} must be float32, got {vector.dtype}")
+    require_shape(vector, size, what=what)
 
 
 def is_finite(vector: npt.NDArray[np.floating]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fed_compute.errors import InvariantBroken, UpdateShapeMismatch
-from fed_compute.learning.vectors import Vector, non_finite, require_finite, require_shape
+from fed_compute.learning.vectors import Vector, non_finite, require_finite, require_float32, require_shape
 
 Matrix = npt.NDArray[np.float32]
 """Shape (rows, columns), float32."""
@@ -106,9 +106,7 @@ class FileMatrix:
             TypeError: if one is not float32; a wider type would be rounded without a word.
         """
         for delta in deltas:
-            if delta.dtype != np.float32:
-                raise TypeError(f"delta must be float32, got {delta.dtype}")
-            require_shape(delta, self._num_parameters, what="delta")
+            require_float32(delta, self._num_parameters, what="delta")
             require_finite(delta)
         self._file.seek(4 * self._num_parameters * self._num_updates)
         for delta in deltas:

@@ -18,7 +18,7 @@ from fed_compute.learning.vectors import (
     groups,
     is_finite,
     require_finite,
-    require_shape,
+    require_float32,
 )
 
 
@@ -73,10 +73,8 @@ class WeightedMean:
             TypeError: if one is not float32; a wider type would be rounded without a word.
         """
         for delta, weight in zip(deltas, weights, strict=True):
-            if delta.dtype != np.float32:
-                raise TypeError(f"delta must be float32, got {delta.dtype}")
             require_weight(weight)
-            require_shape(delta, self._sums.shape[1], what="delta")
+            require_float32(delta, self._sums.shape[1], what="delta")
         if len(deltas) == 1:
             require_finite(deltas[0])
             self._fold(self._sums, deltas, weights)

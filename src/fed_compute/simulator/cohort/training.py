@@ -123,18 +123,17 @@ class _Together:
         self._samples: WeakKeyDictionary[Dataset, tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
 
     def __call__(self, call: Call, group: slice) -> None:
-        places = call.places[group]
-        is_direct = self._device.type == "cpu" and bool((np.diff(places) == 1).all())
+        order, rows = _rows(call.places[group])
+        is_direct = self._device.type == "cpu" and order is None and isinstance(rows, slice)
         if is_direct:
-            moved = torch.from_numpy(call.deltas)[places[0] : places[0] + len(places)]
+            moved = torch.from_numpy(call.deltas)[rows]
         else:
-            moved = self._spare_rows(len(places), len(call.base))
+            moved = self._spare_rows(group.stop - group.start, len(call.base))
         shards = [call.shard(client) for client in range(group.start, group.stop)]
         timetable = Timetable(shards, call.seeds[group].tolist(), self._training, self._device)
         losses = self._train(call, group, moved, timetable)
         means, trace = (losses * timetable.shares).sum(dim=1), losses.sum(dim=1) + moved.sum(dim=1)
         _blank(means, moved, ~torch.isfinite(trace))  # where anything is not finite, the trace is not
-        order, rows = _rows(places)
         _put(means if order is None else means[order], call.losses, rows)
         if not is_direct:
             _put(moved if order is None else moved[order], call.deltas, rows)
