@@ -77,3 +77,6 @@ FederatedAveraging().run(
     NNEvalHyperParams(local_batch_size=EXAMPLES),
     [Measure()],
 )
+if torch.distributed.is_initialized():  # a process that leaves while another still talks to it aborts that one
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
