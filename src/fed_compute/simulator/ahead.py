@@ -8,11 +8,11 @@ from fed_compute.client.finishing import LeftBehind
 from fed_compute.coordinator.folding import control_in
 from fed_compute.coordinator.recipes import schema_of
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.ids import JobId, TaskId
+from fed_compute.ids import JobId
 from fed_compute.learning.vectors import Vector
 from fed_compute.protocol.models import decode_model
 from fed_compute.rounds.records import Job, TaskState
-from fed_compute.simulator.timeline import Shift, Timeline
+from fed_compute.simulator.timeline import Piece, Shift, Timeline
 from fed_compute.simulator.training import Made, Order, Workshop
 
 AHEAD_BYTES = 256 << 20
@@ -22,14 +22,14 @@ _EMPTY = Made(b"", LeftBehind())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _InTheMaking:
-    """Updates from one base, and whose they are; the next one last."""
+    """Updates from one base, and what they are of; the next one last."""
 
-    shifts: list[Shift]
+    pieces: list[Piece]
     updates: Iterator[Made | None]
 
-    def take(self) -> tuple[Shift, Made | None]:
+    def take(self) -> tuple[Piece, Made | None]:
         """Make the next one."""
-        return self.shifts.pop(), next(self.updates)
+        return self.pieces.pop(), next(self.updates)
 
 
 class Ahead:
@@ -40,19 +40,20 @@ class Ahead:
         self._timeline = timeline
         self._workshop = workshop
         self._making: list[_InTheMaking] = []
-        self._begun: set[TaskId] = set()
-        self._made: dict[TaskId, Made | None] = {}
+        self._begun: set[Piece] = set()
+        self._made: dict[Piece, Made | None] = {}
 
     def update(self, shift: Shift) -> Made | None:
         """Return the update of a shift, once it is made: empty if it was not begun, None if its training diverged."""
-        while shift.task.task_id in self._begun:
+        piece = shift.piece
+        while piece in self._begun:
             self._make_next()
-        return self._made.get(shift.task.task_id, _EMPTY)
+        return self._made.get(piece, _EMPTY)
 
-    def forget(self, shift: Shift) -> None:
-        """Throw the update of a shift away."""
-        self._begun.discard(shift.task.task_id)
-        self._made.pop(shift.task.task_id, None)
+    def forget(self, piece: Piece) -> None:
+        """Throw an update away."""
+        self._begun.discard(piece)
+        self._made.pop(piece, None)
 
     def settle(self, shift: Shift) -> None:
         """Let the client of a shift remember what its update left behind: it was accepted."""
@@ -64,52 +65,53 @@ class Ahead:
 
         `most` is how many updates the round can still take: more are not made.
         """
-        missing = self._awaited([shift for shift in shifts if not self._is_known(shift)])
-        for base_version in sorted({shift.task.base_version for shift in missing}):
-            group = [shift for shift in missing if shift.task.base_version == base_version]
+        missing = self._awaited([shift for shift in shifts if not self._is_known(shift.piece)])
+        for base_version in sorted({piece.base_version for piece in missing}):
+            group = [piece for piece in missing if piece.base_version == base_version]
             room = min(most, self._most_held) - len(group)
             self._begin(group + self._next_ones(base_version, max(0, room)), base_version, job=job)
 
-    def begin_next(self, base_version: int, *, job: JobId, most: int) -> None:
-        """Begin the updates that are likely to be the next from a version, at most so many."""
-        if group := self._next_ones(base_version, min(most, self._most_held)):
-            self._begin(group, base_version, job=job)
+    def begin_first(self, pieces: Sequence[Piece], *, job: JobId, most: int) -> set[Piece]:
+        """Begin what a new round is likely to get first, at most so many, all from one version, and return that.
+
+        A piece for which nobody gets a lease is to be forgotten.
+        """
+        if group := pieces[: min(most, self._most_held)]:
+            self._begin(group, group[0].base_version, job=job)
+        return set(group)
 
     @property
     def _most_held(self) -> int:
         return max(1, AHEAD_BYTES // self._workshop.held_bytes)
 
-    def _begin(self, group: Sequence[Shift], base_version: int, *, job: JobId) -> None:
+    def _begin(self, group: Sequence[Piece], base_version: int, *, job: JobId) -> None:
         found, base, control = self._base(job, base_version)
         orders = self._orders(found, group)
         self._making.append(_InTheMaking(list(group[::-1]), self._workshop.make(base, orders, control=control)))
-        self._begun |= {shift.task.task_id for shift in group}
+        self._begun.update(group)
 
     def _make_next(self) -> None:
         """Make the next of the updates that were begun; keep it if somebody still wants it."""
-        shift, made = self._making[0].take()
-        if not self._making[0].shifts:
+        piece, made = self._making[0].take()
+        if not self._making[0].pieces:
             del self._making[0]  # and with it what was trained
-        if shift.task.task_id in self._begun:
-            self._begun.remove(shift.task.task_id)
-            self._made[shift.task.task_id] = made
+        if piece in self._begun:
+            self._begun.remove(piece)
+            self._made[piece] = made
 
-    def _is_known(self, shift: Shift) -> bool:
-        return shift.task.task_id in self._begun or shift.task.task_id in self._made
+    def _is_known(self, piece: Piece) -> bool:
+        return piece in self._begun or piece in self._made
 
-    def _awaited(self, shifts: Sequence[Shift]) -> list[Shift]:
-        """Return those whose lease is still live."""
+    def _awaited(self, shifts: Sequence[Shift]) -> list[Piece]:
+        """Return what those train whose lease is still live."""
         with self._core.store.snapshot() as records:
             tasks = records.bulk.tasks([shift.task.task_id for shift in shifts])
-        return [shift for shift in shifts if tasks[shift.task.task_id].state is TaskState.LEASED]
+        return [shift.piece for shift in shifts if tasks[shift.task.task_id].state is TaskState.LEASED]
 
-    def _next_ones(self, base_version: int, count: int) -> list[Shift]:
-        """Return the shifts that are next to arrive with updates of the same base."""
-        waiting = (
-            shift
-            for shift in self._timeline.later_arrivals()
-            if shift.task.base_version == base_version and not self._is_known(shift)
-        )
+    def _next_ones(self, base_version: int, count: int) -> list[Piece]:
+        """Return what those train who are next to arrive with updates of the same base."""
+        pieces = (shift.piece for shift in self._timeline.later_arrivals())
+        waiting = (piece for piece in pieces if piece.base_version == base_version and not self._is_known(piece))
         return list(islice(waiting, count))
 
     def _base(self, job_id: JobId, number: int) -> tuple[Job, Vector, Vector | None]:
@@ -120,10 +122,15 @@ class Ahead:
         parameters = decode_model(self._core.models.get(version.digest), schema_of(job))
         return job, parameters, control_in(state, job)
 
-    def _orders(self, job: Job, group: Sequence[Shift]) -> list[Order]:
-        rounds = [shift.task.round_id for shift in group]
-        limits = {round_id: self._core.limits.of(job, round_id) for round_id in set(rounds)}
+    def _orders(self, job: Job, group: Sequence[Piece]) -> list[Order]:
+        limits = {round_id: self._core.limits.of(job, round_id) for round_id in {piece.round_id for piece in group}}
         return [
-            Order(shift.client, shift.task.client_id, shift.round_number, limit.max_norm, limit.max_num_samples)
-            for shift, limit in zip(group, [limits[round_id] for round_id in rounds], strict=True)
+            Order(
+                piece.client,
+                piece.client_id,
+                piece.round_number,
+                limits[piece.round_id].max_norm,
+                limits[piece.round_id].max_num_samples,
+            )
+            for piece in group
         ]

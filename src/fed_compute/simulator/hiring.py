@@ -1,19 +1,39 @@
 """Handing out training to virtual clients who are there."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
+from fed_compute.client.behavior import Course
 from fed_compute.coordinator.bulk import Granted
 from fed_compute.coordinator.openings import free_slots
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.wiring import Coordinator
-from fed_compute.ids import JobId
+from fed_compute.ids import ClientId, JobId
 from fed_compute.rounds.records import Round
 from fed_compute.simulator.roster import Roster
-from fed_compute.simulator.timeline import Kind, Shift, Timeline
+from fed_compute.simulator.timeline import Kind, Piece, Shift, Timeline
 from fed_compute.simulator.training import Workshop
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Idle clients who would work for a round, as they were drawn, how their work would go, and who has its model."""
+
+    clients: tuple[int, ...]
+    courses: dict[ClientId, Course]
+    has_model: dict[int, bool]
+    free: int
+
+    def pieces(self, round_: Round) -> list[Piece]:
+        """Return what they would train, first come first; nothing of whoever will be lost."""
+        work = [
+            (course.seconds, Piece(client, name, round_.round_id, round_.number, round_.base_version))
+            for client, (name, course) in zip(self.clients, self.courses.items(), strict=True)
+            if course.lost_after is None
+        ]
+        return [piece for _, piece in sorted(work, key=itemgetter(0))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +63,10 @@ class Hiring:
         self._rng = np.random.default_rng([seed, 30])
         self.is_full = False
 
-    def fill(self, live: Round) -> Hired | None:
-        """Hand out what is free in the live round; if too few clients are there, look again when there are more.
+    def ask(self, live: Round) -> Asked | None:
+        """Find clients for what is free in the live round; if there are too few, look again when there are more.
 
-        None says that nobody was given anything.
+        None says that nobody is there, or nothing is free.
         """
         now = self._core.clock.now()
         with self._core.store.snapshot() as records:
@@ -54,34 +74,37 @@ class Hiring:
         self.is_full = free == 0
         if self.is_full:
             return None
-        asked = [int(client) for client in self._roster.draw(free, now=now, round_id=live.round_id)]
-        hired = self._grant(asked, live) if asked else None
-        self.is_full = hired is not None and len(hired.shifts) == free
-        if len(asked) < free:
+        clients = tuple(map(int, self._roster.draw(free, now=now, round_id=live.round_id)))
+        if len(clients) < free:
             wait = self._roster.seconds_until_anyone(now=now, round_id=live.round_id)
             if wait is not None:
                 self._timeline.look(now + wait)
-        return hired
-
-    def _grant(self, asked: Sequence[int], live: Round) -> Hired | None:
+        if not clients:
+            return None
         names = self._roster.population.names
-        has_model = {client: self._roster.has_measured(client, live.base_version) for client in asked}
+        has_model = {client: self._roster.has_measured(client, live.base_version) for client in clients}
         courses = {
-            names[client]: self._workshop.course(client, self._rng, has_model=has_model[client]) for client in asked
+            names[client]: self._workshop.course(client, self._rng, has_model=has_model[client]) for client in clients
         }
-        places = {names[client]: client for client in asked}
+        return Asked(clients, courses, has_model, free)
+
+    def grant(self, asked: Asked) -> Hired | None:
+        """Let them work who get a lease of the live round; None says that nobody got one."""
+        courses = asked.courses
         beating = {name for name, course in courses.items() if course.lost_after is not None}
         granted = self._core.bulk.tasks.grant(list(courses), job=self._job_id, heartbeats=beating)
         if granted is None:
             self._timeline.look(self._core.clock.now())
             return None
+        places = dict(zip(courses, asked.clients, strict=True))
         now, number = self._core.clock.now(), granted.round.number
         shifts = [Shift(places[task.client_id], task, number, now, courses[task.client_id]) for task in granted.tasks]
         for shift in shifts:
             self._start(shift)
+        self.is_full = len(shifts) == asked.free
         if granted.round.deadline is not None:
             self._timeline.look(granted.round.deadline)
-        num_models = sum(not has_model[shift.client] for shift in shifts)
+        num_models = sum(not asked.has_model[shift.client] for shift in shifts)
         return Hired(tuple(shifts), granted.round, self._fetched_bytes(granted, len(shifts), num_models))
 
     def _start(self, shift: Shift) -> None:

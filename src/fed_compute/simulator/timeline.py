@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from fed_compute.client.behavior import Course
+from fed_compute.ids import ClientId, RoundId
 from fed_compute.rounds.records import Task
 
 
@@ -18,6 +19,16 @@ class Kind(IntEnum):
     FREE = 3
     MEASURED = 4
     LOOK = 5
+
+
+class Piece(NamedTuple):
+    """What a client trains in a round, from a version of the job: what comes of it does not depend on the lease."""
+
+    client: int
+    client_id: ClientId
+    round_id: RoundId
+    round_number: int
+    base_version: int
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +46,12 @@ class Shift:
     def arrives_at(self) -> float:
         """When its update would arrive."""
         return self.began + self.course.seconds
+
+    @property
+    def piece(self) -> Piece:
+        """What its client trains."""
+        task = self.task
+        return Piece(self.client, task.client_id, task.round_id, self.round_number, task.base_version)
 
 
 class Event(NamedTuple):

@@ -16,9 +16,10 @@ from fed_compute.coordinator.bulk import Delivery
 from fed_compute.coordinator.pipeline import Accepted
 from fed_compute.coordinator.wiring import Coordinator
 from fed_compute.errors import BufferBusy, FedComputeError, UpdateRefused
-from fed_compute.ids import Digest, JobId, RoundId, TaskId
+from fed_compute.ids import JobId, RoundId, TaskId
 from fed_compute.rounds.records import Round, TaskKind, TaskState, Update
 from fed_compute.simulator.ahead import Ahead
+from fed_compute.simulator.bodies import AllAreKept, Bodies, EndedAreRemoved
 from fed_compute.simulator.hiring import Hiring
 from fed_compute.simulator.measuring import Measuring
 from fed_compute.simulator.roster import Roster
@@ -66,13 +67,13 @@ class World:
         job: JobId,
         look_seconds: float,
         seed: int,
-        keeps_updates: bool = False,
+        keeps_bodies: bool = False,
     ) -> None:
         """Take the coordinator's job; it looks at its leases and rounds every `look_seconds`.
 
-        `keeps_updates` leaves the bodies of ended rounds in the blob store, for whoever verifies them.
+        `keeps_bodies` is for whoever verifies the versions afterwards.
         """
-        self._keeps_updates = keeps_updates
+        self._bodies: Bodies = AllAreKept() if keeps_bodies else EndedAreRemoved(core.blobs)
         self._core = core
         self._clock = clock
         self._roster = roster
@@ -86,7 +87,6 @@ class World:
         self._live: Round | None = None
         self._tally = Tally()
         self._ended: list[tuple[RoundId, Tally]] = []
-        self._kept: dict[RoundId, list[Digest]] = {}
         self.refusals: dict[str, int] = {}
 
     def begin(self) -> float:
@@ -156,14 +156,24 @@ class World:
         """Let a client put its work down."""
         shift.is_stopped = True
         self._shifts.pop(shift.task.task_id, None)
-        self._ahead.forget(shift)
+        self._ahead.forget(shift.piece)
         self._measuring.forget(shift)
         self._roster.free(shift.client, back_at=back_at)
 
-    def _fill(self) -> None:
-        """Hand out what is free to clients who are there: first what is to be measured, then training."""
+    def _fill(self, *, begins: bool = False) -> None:
+        """Hand out what is free to clients who are there: first what is to be measured, then training.
+
+        In a round that `begins` other processes train already while the leases are written.
+        """
         self._measure()
-        if self._live is None or (hired := self._hiring.fill(self._live)) is None:
+        if self._live is None or (asked := self._hiring.ask(self._live)) is None:
+            return
+        pieces, most = asked.pieces(self._live) if begins else [], self._live.target_updates
+        begun = self._ahead.begin_first(pieces, job=self._job_id, most=most)
+        hired = self._hiring.grant(asked)
+        for piece in begun - {shift.piece for shift in hired.shifts} if hired else begun:
+            self._ahead.forget(piece)
+        if hired is None:
             return
         self._live = hired.round
         self._shifts |= {shift.task.task_id: shift for shift in hired.shifts}
@@ -215,7 +225,7 @@ class World:
                 return
             case Accepted(update):
                 self._tally.take(update, len(delivery.body), self._live)
-                self._kept.setdefault(update.round_id, []).append(update.digest)
+                self._bodies.note(update)
                 self._roster.report(shift.client, update.round_id)
                 self._ahead.settle(shift)
             case UpdateRefused():
@@ -239,20 +249,10 @@ class World:
             return
         self._ended.append((before.round_id, self._tally))
         self._tally = Tally()
-        self._let_go()
+        self._bodies.let_go(self._live)
         self._measuring.look()
         _stop_idle_work(self._core, self._timeline, self._shifts, now=self._clock.now())
-        self._fill()
-        if self._live is not None and not self._live.is_buffer:
-            room = _room_in(self._core, self._live)
-            self._ahead.begin_next(self._live.base_version, job=self._job_id, most=room)
-
-    def _let_go(self) -> None:
-        """Remove the updates of rounds that have ended: nobody reads them again, and the next need their memory."""
-        live = self._live
-        for ended in [one for one in self._kept if not self._keeps_updates and (live is None or one != live.round_id)]:
-            for digest in self._kept.pop(ended):
-                self._core.blobs.remove(digest)
+        self._fill(begins=self._live is not None and not self._live.is_buffer)
 
 
 def _live_round(core: Coordinator, job_id: JobId) -> Round | None:

@@ -88,7 +88,7 @@ def _run(core: Coordinator, job: Job, clock: ManualClock, setting: Setting, *, s
     with CohortEngine((samples.training,), processes=1, plan=steady_plan(spec, schema)) as engine:
         workshop = Workshop(spec, schema, population, holdings, engine)
         world = World(
-            core, clock, roster, workshop, job=job.job_id, look_seconds=LOOK_SECONDS, seed=seed, keeps_updates=True
+            core, clock, roster, workshop, job=job.job_id, look_seconds=LOOK_SECONDS, seed=seed, keeps_bodies=True
         )
         points, tallies, reached_at, began_at = list[Point](), list[Tally](), None, world.begin()
         while reached_at is None and clock.now() - began_at < setting.longest_seconds and world.step():
