@@ -92,7 +92,7 @@ EVERY = str(MEASURE_EVERY)
 A_PROCESS_A_CORE = ("-m", "torch.distributed.run", "--nproc-per-node", str(CORES))
 CONTENDERS = {
     "mlp": (
-        Contender(OURS, "fed_compute_simulate.py", None, ("mlp", "ROUNDS", EVERY, str(CORES)), 110),
+        Contender(OURS, "fed_compute_simulate.py", None, ("mlp", "ROUNDS", EVERY), 110),
         Contender(BARE, "bare_loop.py", None, ("mlp", "ROUNDS", EVERY, str(CORES)), 50),
         Contender(BARE_ONE, "bare_loop.py", None, ("mlp", "ROUNDS", EVERY, "1"), 50),
         Contender(PFL, "pfl_mlp.py", "pfl", ("ROUNDS", EVERY, str(CORES)), 50),
@@ -100,7 +100,7 @@ CONTENDERS = {
         Contender(FLWR, "flower_mlp.py", "flwr", ("ROUNDS", EVERY), 20),
     ),
     "cnn": (
-        Contender(OURS, "fed_compute_simulate.py", None, ("cnn", "ROUNDS", EVERY, str(CORES)), 50),
+        Contender(OURS, "fed_compute_simulate.py", None, ("cnn", "ROUNDS", EVERY), 50),
         Contender(BARE, "bare_loop.py", None, ("cnn", "ROUNDS", EVERY, str(CORES)), 40),
         Contender(BARE_ONE, "bare_loop.py", None, ("cnn", "ROUNDS", EVERY, "1"), 40),
     ),

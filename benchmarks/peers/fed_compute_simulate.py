@@ -1,6 +1,4 @@
-"""A workload by the product's `simulate`, as its users call it. Arguments: folder, workload, rounds, measure every,
-processes.
-"""
+"""A workload by the product's `simulate`, as its users call it. Arguments: folder, workload, rounds, measure every."""
 
 import sys
 from pathlib import Path
@@ -16,7 +14,7 @@ MODELS = {
 }
 
 
-def main(folder: Path, workload: str, rounds: int, every: int, processes: int) -> None:
+def main(folder: Path, workload: str, rounds: int, every: int) -> None:
     """Train the workload, on shards of the size that all have: four fifths of the pictures, cut evenly."""
     cohort = COHORT[workload]
     job = {
@@ -30,7 +28,7 @@ def main(folder: Path, workload: str, rounds: int, every: int, processes: int) -
         tell(row.round, row.accuracy)
 
     data = f"npz:{folder / 'pictures.npz'}"
-    simulate(job, clients=CLIENTS, data=data, measure_every=every, processes=processes, on_round=on_round)
+    simulate(job, clients=CLIENTS, data=data, measure_every=every, on_round=on_round)
 
 
 if __name__ == "__main__":

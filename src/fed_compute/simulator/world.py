@@ -27,8 +27,9 @@ from fed_compute.simulator.timeline import Kind, Shift, Timeline
 from fed_compute.simulator.training import Workshop
 from fed_compute.storage.blobs import Bytes
 
-SENT_AT_ONCE = 25
-"""So many updates are taken in by the coordinator at once, while others train those behind them."""
+SENT_AT_ONCE, SENT_LAST = 30, 10
+"""So many updates are taken in by the coordinator at once, while others train those behind them; the last ones, for
+which nobody trains any more, are few."""
 REFUSED_REST_SECONDS = 60.0
 """How long a client rests whose update was refused, before it takes new work."""
 
@@ -192,10 +193,10 @@ class World:
         """Send the updates of clients who are done, in the order in which they arrive."""
         self._clock.advance(max(0.0, shifts[-1].arrives_at - self._clock.now()))
         self._ahead.begin(shifts, job=self._job_id, most=_room_in(self._core, self._live))
-        for start in range(0, len(shifts), SENT_AT_ONCE):
-            if start:
+        for part in _parts(len(shifts)):
+            if part.start:
                 self._core.publisher.advance()  # folds what has come, while it is in the cache and others train
-            self._send(shifts[start : start + SENT_AT_ONCE])
+            self._send(shifts[part])
 
     def _send(self, shifts: Sequence[Shift]) -> None:
         sent: list[tuple[Shift, Delivery]] = []
@@ -241,9 +242,9 @@ class World:
         before = self._live
         while self._core.publisher.advance():
             pass
-        self._core.presence.flush()
         self._live = _live_round(self._core, self._job_id)
         if before is None or (self._live is not None and self._live.round_id == before.round_id):
+            self._core.presence.flush()
             if before is not None and before.is_buffer:
                 self._fill()
             return
@@ -253,6 +254,7 @@ class World:
         self._measuring.look()
         _stop_idle_work(self._core, self._timeline, self._shifts, now=self._clock.now())
         self._fill(begins=self._live is not None and not self._live.is_buffer)
+        self._core.presence.flush()  # while others train
 
 
 def _live_round(core: Coordinator, job_id: JobId) -> Round | None:
@@ -266,6 +268,14 @@ def _room_in(core: Coordinator, round_: Round | None) -> int:
         return 1
     with core.store.snapshot() as records:
         return max(1, round_.target_updates - records.updates.count(round_.round_id))
+
+
+def _parts(count: int) -> list[slice]:
+    """Cut so many updates into what is sent at once."""
+    last = count - SENT_LAST if count > SENT_AT_ONCE else 0
+    return [slice(start, min(start + SENT_AT_ONCE, last)) for start in range(0, last, SENT_AT_ONCE)] + [
+        slice(last, count)
+    ]
 
 
 def _longest_batch_seconds(round_: Round | None, look_seconds: float) -> float:

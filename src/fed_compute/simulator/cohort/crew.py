@@ -35,19 +35,19 @@ class _Worker:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A call that is being worked on: a number of the queue stands for `each` groups. All write losses to `shared`."""
+    """A call that is being worked on, and what others are told of it. All write losses to `shared`."""
 
     call: Call
+    order: Order
     trainer: GroupTrainer
     groups: Sequence[slice]
-    each: int
     shared: npt.NDArray[np.float64]
     taken: list[int] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
         """Whether all its numbers were taken in."""
-        return len(self.taken) * self.each >= len(self.groups)
+        return len(self.taken) * self.order.each >= len(self.groups)
 
     def train(self, number: int) -> None:
         """Do what a number stands for."""
@@ -65,7 +65,8 @@ class _Work:
         return found
 
     def _of(self, number: int) -> Sequence[slice]:
-        return self.groups[number * self.each : (number + 1) * self.each]
+        each = self.order.each
+        return self.groups[number * each : (number + 1) * each]
 
 
 class Crew:
@@ -94,7 +95,8 @@ class Crew:
     def begin(self, task: Task, call: Call, trainer: GroupTrainer, lent: tuple[Segment, Place], *, wait: bool) -> None:
         """Let the other processes train the clients of a call whose deltas are `lent`; what was begun before is done.
 
-        Those take part that are ready by now; with `wait` all of them, who take two seconds or so to start.
+        Those take part that are ready by now, and others from when they are, two seconds or so after their start; with
+        `wait` all of them from the beginning.
 
         Raises:
             WorkerLost: if a process ended before its work was done. Then the call is not to be used, nor this crew.
@@ -105,10 +107,10 @@ class Crew:
                 self._hear(wait=True)
             order, losses = self._order(task, call, lent)
             groups = groups_of(call.sources, task.plan.num_clients)
-            each = self._queue.fill(len(groups))
+            order = replace(order, each=self._queue.fill(len(groups)))
             for worker in self._ready:
-                _tell(worker, replace(order, each=each))
-            self._busy, self._work = list(self._ready), _Work(call, trainer, groups, each, losses)
+                _tell(worker, order)
+            self._busy, self._work = list(self._ready), _Work(call, order, trainer, groups, losses)
 
     def step(self) -> list[slice]:
         """Return the groups that others have done since this was last asked; if there are none, do some, or wait.
@@ -119,6 +121,9 @@ class Crew:
         if self._work is None:
             raise RuntimeError("nothing was begun")
         with self._closed_if_it_fails():
+            for worker in self._gather(wait=False):
+                _tell(worker, self._work.order)
+                self._busy.append(worker)
             done = self._hear(wait=False)
             if not done and (number := take(self._queue.take_fd)) is not None:
                 self._work.train(number)
@@ -142,11 +147,15 @@ class Crew:
             if not finished:
                 self.close()
 
-    def _gather(self, *, wait: bool) -> None:
+    def _gather(self, *, wait: bool) -> list[_Worker]:
+        """Return those who are ready since this was last asked; with `wait` all who have not been ready yet."""
+        new: list[_Worker] = []
         for worker in [one for one in self._workers if one not in self._ready]:
             if wait or select.select([worker.channel], [], [], 0)[0]:
                 _word_of(worker, len(READY))
-                self._ready.append(worker)
+                new.append(worker)
+        self._ready += new
+        return new
 
     def _hear(self, *, wait: bool) -> list[int]:
         """Return the numbers that others have done since this was last asked; with `wait` at least a word of one."""

@@ -29,7 +29,7 @@ from fed_compute.simulator.cohort.plan import STEADY, Plan, Steady
 from fed_compute.simulator.cohort.shards import Shard
 from fed_compute.simulator.cohort.training import GroupTrainer, Trainers
 
-_WORTH_MORE_PROCESSES_SECONDS = 1.0
+_WORTH_MORE_PROCESSES_SECONDS = 0.25
 _Lent = tuple[Segment, Place]
 
 
@@ -59,7 +59,7 @@ class CohortEngine:
     not which of them trained whom. Other hardware or another PyTorch may round otherwise.
 
     `datasets` are laid into shared memory once; shards of other data sets cost a copy in each call. `processes` counts
-    this one, None takes as many as there are cores, started as soon as a second of training was done; CUDA takes this
+    this one; None takes as many as there are cores, started after a quarter of a second of training. CUDA takes this
     one only, and the whole cohort at once. Use it in a `with`: at its end the other processes are gone. They, and their
     memory, go with this process as well, however it ends. A `remote` crew trains everything if there is one, and this
     process only chooses the plan. A model that other processes cannot import is trained in this one. Not for several

@@ -1,6 +1,7 @@
 """Training in several processes: the same bytes, one clear error if one dies, and nothing left behind."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -143,6 +144,20 @@ def test_neither_processes_nor_memory_stay_behind(sent: signal.Signals) -> None:
     assert alive == []
     assert shared
     assert [path for path in shared if Path(path).exists()] == []
+
+
+def test_a_process_that_is_ready_in_the_midst_of_a_call_takes_part_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, given = job_for(), (shards_of(SIZES), range(len(SIZES)))
+    monkeypatch.setattr("fed_compute.simulator.cohort.engine._WORTH_MORE_PROCESSES_SECONDS", -1.0)
+    with CohortEngine([DIGITS], plan=Plan.parse("stacked:2")) as engine:
+        monkeypatch.setattr(engine, "_processes", 2)
+        effort = engine.begin(start_of(job), given[0], job, given[1])
+        (crew,) = [engine._crew]
+        assert crew is not None
+        select.select([worker.channel for worker in crew._workers], [], [])  # by now it is ready
+        monkeypatch.setattr("fed_compute.simulator.cohort.crew.take", lambda fd: None)  # nobody here lifts a hand
+        found = effort.finish()
+        assert_same_bytes(found, alone("stacked:2", start_of(job), given[0], job, given[1]))
 
 
 def test_more_processes_are_started_only_when_there_is_enough_to_do() -> None:
