@@ -69,6 +69,7 @@ class SmallCNN(nn.Module):
         self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
         self.dense = nn.Linear(32 * (arguments.height // 4) * (arguments.width // 4), 64)
         self.output = nn.Linear(64, arguments.output_dim)
+        self.to(memory_format=torch.channels_last)  # with such kernels a CPU convolves in a third of the time
 
     def input_problem(self, inputs: torch.Tensor) -> str | None:
         channels, height, width = self.image
