@@ -11,7 +11,7 @@ pictures after every tenth round, by everybody. Contenders, each in processes of
 `mlp` is a 784-128-64-10 perceptron with 100 clients a round, `cnn` two convolutions with 20, there against the bare
 loop only. Contenders take turns, so that whoever else uses the machine disturbs all alike; ratios are taken within a
 turn, and the medians count. Clients a second are those from the end of the tenth round to the end of the last, a
-multiple of ten: by then everybody's processes are up and warm, and each ten rounds have one measurement. Beside it are
+multiple of ten: each ten rounds have one measurement, and but for our second process all are up and warm. Beside it are
 those from the start of the process to the end of round 20, for all alike. Memory is the highest sum over a contender's
 processes of what each has alone and its part of what they share (PSS), in a short run of its own.
 
