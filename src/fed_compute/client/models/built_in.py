@@ -69,7 +69,8 @@ class SmallCNN(nn.Module):
         self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
         self.dense = nn.Linear(32 * (arguments.height // 4) * (arguments.width // 4), 64)
         self.output = nn.Linear(64, arguments.output_dim)
-        self.to(memory_format=torch.channels_last)  # with such kernels a CPU convolves in a third of the time
+        for layer in (self.conv1, self.conv2):  # with such kernels a CPU convolves in a third of the time
+            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
 
     def input_problem(self, inputs: torch.Tensor) -> str | None:
         channels, height, width = self.image
