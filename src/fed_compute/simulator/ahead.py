@@ -71,14 +71,13 @@ class Ahead:
             room = min(most, self._most_held) - len(group)
             self._begin(group + self._next_ones(base_version, max(0, room)), base_version, job=job)
 
-    def begin_first(self, pieces: Sequence[Piece], *, job: JobId, most: int) -> set[Piece]:
-        """Begin what a new round is likely to get first, at most so many, all from one version, and return that.
+    def begin_first(self, pieces: Sequence[Piece], *, job: JobId) -> None:
+        """Begin what a new round is likely to get first, all from one version, as much of it as may be held.
 
         A piece for which nobody gets a lease is to be forgotten.
         """
-        if group := pieces[: min(most, self._most_held)]:
+        if group := pieces[: self._most_held]:
             self._begin(group, group[0].base_version, job=job)
-        return set(group)
 
     @property
     def _most_held(self) -> int:

@@ -19,17 +19,19 @@ from fed_compute.simulator.training import Workshop
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Idle clients who would work for a round, as they were drawn, how their work would go, and who has its model."""
+    """Idle clients for the `free` slots of a round, as they were drawn, how their work would go, who has its model."""
 
+    round: Round
+    free: int
     clients: tuple[int, ...]
     courses: dict[ClientId, Course]
     has_model: dict[int, bool]
-    free: int
 
-    def pieces(self, round_: Round) -> list[Piece]:
+    def pieces(self) -> list[Piece]:
         """Return what they would train, first come first; nothing of whoever will be lost."""
+        round_id, number, base_version = self.round.round_id, self.round.number, self.round.base_version
         work = [
-            (course.seconds, Piece(client, name, round_.round_id, round_.number, round_.base_version))
+            (course.seconds, Piece(client, name, round_id, number, base_version))
             for client, (name, course) in zip(self.clients, self.courses.items(), strict=True)
             if course.lost_after is None
         ]
@@ -64,10 +66,7 @@ class Hiring:
         self.is_full = False
 
     def ask(self, live: Round) -> Asked | None:
-        """Find clients for what is free in the live round; if there are too few, look again when there are more.
-
-        None says that nobody is there, or nothing is free.
-        """
+        """Find clients for what is free in the live round, perhaps nobody; None says that nothing is."""
         now = self._core.clock.now()
         with self._core.store.snapshot() as records:
             free = free_slots(records, live, now=now)
@@ -75,21 +74,28 @@ class Hiring:
         if self.is_full:
             return None
         clients = tuple(map(int, self._roster.draw(free, now=now, round_id=live.round_id)))
-        if len(clients) < free:
-            wait = self._roster.seconds_until_anyone(now=now, round_id=live.round_id)
-            if wait is not None:
-                self._timeline.look(now + wait)
-        if not clients:
-            return None
         names = self._roster.population.names
         has_model = {client: self._roster.has_measured(client, live.base_version) for client in clients}
         courses = {
             names[client]: self._workshop.course(client, self._rng, has_model=has_model[client]) for client in clients
         }
-        return Asked(clients, courses, has_model, free)
+        return Asked(live, free, clients, courses, has_model)
 
     def grant(self, asked: Asked) -> Hired | None:
-        """Let them work who get a lease of the live round; None says that nobody got one."""
+        """Let them work who get a lease; if too few were there, look again when there are more.
+
+        None says that nobody was given anything.
+        """
+        hired = self._grant(asked) if asked.clients else None
+        self.is_full = hired is not None and len(hired.shifts) == asked.free
+        if len(asked.clients) < asked.free:
+            now = self._core.clock.now()
+            wait = self._roster.seconds_until_anyone(now=now, round_id=asked.round.round_id)
+            if wait is not None:
+                self._timeline.look(now + wait)
+        return hired
+
+    def _grant(self, asked: Asked) -> Hired | None:
         courses = asked.courses
         beating = {name for name, course in courses.items() if course.lost_after is not None}
         granted = self._core.bulk.tasks.grant(list(courses), job=self._job_id, heartbeats=beating)
@@ -101,7 +107,6 @@ class Hiring:
         shifts = [Shift(places[task.client_id], task, number, now, courses[task.client_id]) for task in granted.tasks]
         for shift in shifts:
             self._start(shift)
-        self.is_full = len(shifts) == asked.free
         if granted.round.deadline is not None:
             self._timeline.look(granted.round.deadline)
         num_models = sum(not asked.has_model[shift.client] for shift in shifts)

@@ -9,6 +9,7 @@ idle does not poll, but is asked whenever there is work. And an update that nobo
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from fed_compute.client.behavior import Course
 from fed_compute.clock import ManualClock
@@ -169,10 +170,11 @@ class World:
         self._measure()
         if self._live is None or (asked := self._hiring.ask(self._live)) is None:
             return
-        pieces, most = asked.pieces(self._live) if begins else [], self._live.target_updates
-        begun = self._ahead.begin_first(pieces, job=self._job_id, most=most)
+        early = asked.pieces()[: self._live.target_updates] if begins else []
+        self._ahead.begin_first(early, job=self._job_id)
         hired = self._hiring.grant(asked)
-        for piece in begun - {shift.piece for shift in hired.shifts} if hired else begun:
+        granted = {shift.piece for shift in hired.shifts} if hired else set()
+        for piece in set(early) - granted:
             self._ahead.forget(piece)
         if hired is None:
             return
@@ -242,9 +244,9 @@ class World:
         before = self._live
         while self._core.publisher.advance():
             pass
+        self._core.presence.flush()  # who has just reported is there: the next round may wait for that
         self._live = _live_round(self._core, self._job_id)
         if before is None or (self._live is not None and self._live.round_id == before.round_id):
-            self._core.presence.flush()
             if before is not None and before.is_buffer:
                 self._fill()
             return
@@ -254,7 +256,6 @@ class World:
         self._measuring.look()
         _stop_idle_work(self._core, self._timeline, self._shifts, now=self._clock.now())
         self._fill(begins=self._live is not None and not self._live.is_buffer)
-        self._core.presence.flush()  # while others train
 
 
 def _live_round(core: Coordinator, job_id: JobId) -> Round | None:
@@ -273,9 +274,7 @@ def _room_in(core: Coordinator, round_: Round | None) -> int:
 def _parts(count: int) -> list[slice]:
     """Cut so many updates into what is sent at once."""
     last = count - SENT_LAST if count > SENT_AT_ONCE else 0
-    return [slice(start, min(start + SENT_AT_ONCE, last)) for start in range(0, last, SENT_AT_ONCE)] + [
-        slice(last, count)
-    ]
+    return [slice(*ends) for ends in pairwise([*range(0, last, SENT_AT_ONCE), last, count])]
 
 
 def _longest_batch_seconds(round_: Round | None, look_seconds: float) -> float:

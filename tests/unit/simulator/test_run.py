@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fed_compute.client.trainer import evaluate
+from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.errors import (
     CohortUnsupported,
     DatasetInvalid,
@@ -43,6 +44,10 @@ away_seconds = 60.0
 """
 
 
+SLOW = {"device": [{"name": "slow", "overhead_seconds": 60.0}]}
+"""Each task takes longer than a silent client counts as present."""
+
+
 def shaky(more: str = "") -> FleetSpec:
     return parse_fleet_text(SHAKY + more)
 
@@ -55,6 +60,19 @@ def job(*, mode: str = "sync", total: int = 6, **sections: Any) -> dict[str, Any
 def run(spec: dict[str, Any] | None = None, **more: Any) -> Report:
     given: dict[str, Any] = {"clients": 24, "behavior": shaky(), "seed": 3, "samples_per_client": 12, **more}
     return simulate(spec or job(), **given)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[bool]:
+    """Return a list that grows by what a method of the round manager answers."""
+    answers: list[bool] = []
+    method = getattr(RoundManager, name)
+
+    def answered(self: RoundManager, *given: Any) -> bool:
+        answers.append(method(self, *given))
+        return answers[-1]
+
+    monkeypatch.setattr(RoundManager, name, answered)
+    return answers
 
 
 @pytest.mark.parametrize("mode", ["sync", "fedbuff"])
@@ -96,6 +114,28 @@ def test_buffers_take_stale_updates_and_rounds_do_not() -> None:
     buffered, rounds = run(job(mode="fedbuff")), run(job())
     assert max(row.max_staleness for row in buffered.rounds) > 0
     assert max(row.max_staleness for row in rounds.rounds) == 0
+
+
+def test_a_round_that_waits_for_clients_finds_those_there_who_have_just_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each sign of life is on record before the next round asks who is there."""
+    waited = counted(monkeypatch, "begins_to_gather")
+    rounds = {"total": 5, "target_updates": 6, "min_updates": 6, "start_fraction": 1.0}
+    spec = {"rounds": rounds, "evaluation": {"every_rounds": 0}}
+    report = run(spec, clients=6, behavior=SLOW)
+    assert len(report.rounds) == 5
+    assert sum(waited) == 1, "only the first round, when nobody had been heard of"
+
+
+def test_nobody_looks_for_idle_clients_where_all_are_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = counted(monkeypatch, "look_at_all")
+    spec = {"rounds": {"total": 1, "target_updates": 8, "min_updates": 4, "deadline_seconds": 3000.0}}
+    report = run(spec, clients=4, behavior=SLOW)
+    (row,) = report.rounds
+    assert row.num_updates == 4
+    assert row.duration_seconds > 60
+    assert looks == []
 
 
 def test_attackers_are_in_the_fleet_and_their_zeros_are_refused() -> None:

@@ -152,7 +152,7 @@ def test_a_process_that_is_ready_in_the_midst_of_a_call_takes_part_in_it(monkeyp
     with CohortEngine([DIGITS], plan=Plan.parse("stacked:2")) as engine:
         monkeypatch.setattr(engine, "_processes", 2)
         effort = engine.begin(start_of(job), given[0], job, given[1])
-        (crew,) = [engine._crew]
+        crew = engine._crew
         assert crew is not None
         select.select([worker.channel for worker in crew._workers], [], [])  # by now it is ready
         monkeypatch.setattr("fed_compute.simulator.cohort.crew.take", lambda fd: None)  # nobody here lifts a hand
