@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
@@ -12,7 +12,7 @@ import numpy as np
 from fed_compute.coordinator.recipes import schema_of, spec_of
 from fed_compute.coordinator.weighing import first_weight, step_scale
 from fed_compute.errors import BlobCorrupt, InvariantBroken, UpdateRefused
-from fed_compute.ids import Digest
+from fed_compute.ids import ClientId, Digest, UpdateId
 from fed_compute.learning.aggregation import (
     Aggregator,
     OptimizerState,
@@ -86,9 +86,10 @@ class FoldedRound:
 
 
 class RoundFold:
-    """Takes in the updates of one round, in sequence, as they come. They change the version `base_version`.
+    """Takes in the updates of one round as they come. They change the version `base_version`.
 
-    What waits is folded in as long as it is likely that weights stay; the rest when they are known, in the end.
+    Those are folded in at once whose weights are likely to stay; the rest when they are known, in the end. The manifest
+    tells in which order.
 
     Memory: under plain averaging the aggregator (16 bytes a parameter, 32 for a model of at most 2 MiB) and as many
     updates at a time as make 4 MiB, at least one, however many there are. Other rules keep the updates in a nameless
@@ -102,16 +103,17 @@ class RoundFold:
         self._aggregator = new_aggregator(job, folder=blobs.incoming("fold").parent)
         self._updates: list[Update] = []  # those folded in, then those that wait
         self._first_weights: list[float] = []
+        self._known: set[UpdateId] = set()
         self._num_steps: list[int | None] = []
 
     @property
     def last_update_id(self) -> int:
         """The last update taken in, 0 if none."""
-        return self._updates[-1].update_id if self._updates else 0
+        return max(self._known, default=0)
 
     @property
     def updates(self) -> tuple[Update, ...]:
-        """The updates taken in so far."""
+        """The updates taken in so far: those folded in, in that order, then those that wait, as they came."""
         return tuple(self._updates)
 
     @property
@@ -130,32 +132,40 @@ class RoundFold:
         return sum(update.num_samples for update in self._updates)
 
     def add(self, updates: Iterable[Update]) -> None:
-        """Take in more updates, which must come in sequence. Their bodies are not read yet.
+        """Take in more updates. Their bodies are not read yet.
 
         Raises:
-            InvariantBroken: if an update comes out of sequence.
+            InvariantBroken: if an update comes twice.
             SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
         """
         for update in updates:
-            if update.update_id <= self.last_update_id:
-                raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
+            if update.update_id in self._known:
+                raise InvariantBroken(f"update {update.update_id} comes into the fold twice")
             self._first_weights.append(first_weight(self._job, update, base_version=self._base_version))
             self._updates.append(update)
+            self._known.add(update.update_id)
 
-    def fold(self, most: int | None = None) -> None:
+    def fold(self, most: int | None = None, *, leaving: Container[ClientId] = ()) -> bool:
         """Fold in what waits, at most so many updates, each with the weight that it has if nothing is known of others.
+
+        Those of the clients `leaving` go on waiting, behind those folded in now. Say whether there were any to fold in.
 
         Raises:
             BlobMissing, BlobCorrupt: if a body is not what was accepted. Nothing of it is folded in, nor of those
                 that were read with it: they wait.
         """
         folded = self._aggregator.num_updates
-        some = slice(folded, None if most is None else folded + most)
-        self._fold(self._updates[some], self._first_weights[some])
+        waiting = list(zip(self._updates[folded:], self._first_weights[folded:], strict=True))
+        ready = [pair for pair in waiting if pair[0].client_id not in leaving]
+        if len(ready) < len(waiting):
+            ordered = ready + [pair for pair in waiting if pair[0].client_id in leaving]
+            self._updates[folded:] = [update for update, _ in ordered]
+            self._first_weights[folded:] = [weight for _, weight in ordered]
+        self._fold(ready[:most])
+        return bool(ready)
 
-    def _fold(self, updates: Sequence[Update], weights: Sequence[float]) -> None:
-        pairs = zip(updates, weights, strict=True)
-        for group in groups(pairs, num_parameters=schema_of(self._job).num_parameters):
+    def _fold(self, weighted: Iterable[tuple[Update, float]]) -> None:
+        for group in groups(weighted, num_parameters=schema_of(self._job).num_parameters):
             self._fold_group([update for update, _ in group], [weight for _, weight in group])
 
     def _fold_group(self, updates: Sequence[Update], weights: Sequence[float]) -> None:
@@ -177,7 +187,7 @@ class RoundFold:
         control = memory.pop(CONTROL, None)
         folded = self._aggregator.num_updates
         self._aggregator.weigh(weights[:folded], lambda: map(self._delta, self._updates[:folded]))
-        self._fold(self._updates[folded:], weights[folded:])
+        self._fold(zip(self._updates[folded:], weights[folded:], strict=True))
         scale = step_scale(self._job, self._updates, weights, base_version=self._base_version)
         after = self._aggregator.finish(
             decode_model(model, schema), OptimizerState(memory), self._context(), step_scale=scale

@@ -132,16 +132,14 @@ class VersionPublisher:
         return True
 
     def _fold_ahead(self, round_: Round, live: _Live) -> bool:
-        """Fold in what waits, unless it would probably have to be folded again with other weights."""
+        """Fold in what waits, but for what would probably have to be folded again with other weights."""
         if not live.fold.waiting:
             return False
         if tracing.is_on():
             self._fold_told(round_, live.fold)
-        elif self._may_weigh_anew(live.job) and not live.outlook.keeps_first_weights():
-            return False
-        else:
-            live.fold.fold()
-        return True
+            return True
+        will_weigh_less = self._may_weigh_anew(live.job) and not live.outlook.keeps_first_weights()
+        return live.fold.fold(leaving=live.outlook.newcomers if will_weigh_less else ())
 
     def _may_weigh_anew(self, job: Job) -> bool:
         """Say whether newcomers may come to count less, and whether that would mean to fold again."""

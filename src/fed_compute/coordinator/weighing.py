@@ -59,6 +59,7 @@ class Outlook:
         self._base_version = base_version
         self._new = 0.0
         self._established = 0.0
+        self.newcomers: set[ClientId] = set()
 
     def add(self, updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> None:
         """Take note of more updates of the round, and of how many the job has counted of their clients before it.
@@ -70,6 +71,7 @@ class Outlook:
             weight = first_weight(self._job, update, base_version=self._base_version)
             if counted_before.get(update.client_id, 0) < ESTABLISHED_AFTER:
                 self._new += weight
+                self.newcomers.add(update.client_id)
             else:
                 self._established += weight
 

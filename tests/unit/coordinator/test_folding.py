@@ -132,14 +132,39 @@ def test_the_optimisers_memory_travels_from_version_to_version(open_stand: OpenS
     assert stand.breaches() == ()
 
 
-def test_an_update_is_folded_in_once_and_in_its_place(stand: Stand, assignment: Assignment) -> None:
+@with_stand
+@given(sent=SENT, cut=st.integers(0, 6), established=st.sets(st.integers(1, 6)))
+def test_whoever_waits_comes_after_those_folded_in_meanwhile_and_the_model_is_the_same(
+    stand: Stand, assignment: Assignment, sent: list[tuple[tuple[float, ...], int]], cut: int, established: set[int]
+) -> None:
+    updates = stored(stand, assignment, sent)
+    counted = {ClientId(f"client-{number}"): ESTABLISHED_AFTER for number in established}
+    newcomers = {update.client_id for update in updates} - counted.keys()
+    ahead, whole, again = (RoundFold(assignment.job, stand.core.blobs, base_version=1) for _ in range(3))
+    first, then = updates[:cut], updates[cut:]
+    for some in (first, then):
+        ahead.add(some)
+        assert ahead.fold(leaving=newcomers) == any(update.client_id in counted for update in some)
+    assert set(ahead.waiting) == {update for update in updates if update.client_id in newcomers}
+    whole.add(updates)
+    made, wanted = finish(stand, ahead, counted), finish(stand, whole, counted)
+    assert made.model == wanted.model
+    order = [update for update in updates if update.client_id in counted]
+    order += [update for update in updates if update.client_id in newcomers]
+    assert [update_id for update_id, *_ in read_manifest(made.manifest)] == [update.update_id for update in order]
+    assert sorted(read_manifest(made.manifest)) == read_manifest(wanted.manifest)
+    again.add(order)
+    assert finish(stand, again, counted).model == made.model
+
+
+def test_an_update_is_folded_in_once(stand: Stand, assignment: Assignment) -> None:
     first, second = stored(stand, assignment, [((1.0, 1.0, 1.0), 1), ((2.0, 2.0, 2.0), 1)])
     fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
-    fold.add([second])
+    fold.add([first, second])
     for again in (second, first):
         with pytest.raises(InvariantBroken):
             fold.add([again])
-    assert fold.num_updates == 1
+    assert fold.num_updates == 2
 
 
 def test_a_missing_body_stops_the_fold_and_those_behind_it_wait(stand: Stand, assignment: Assignment) -> None:

@@ -83,7 +83,7 @@ class SmallCNN(nn.Module):
         images = inputs.float().reshape(-1, *self.image)
         # With channels last everything takes half the time. Of one channel PyTorch sees that by the strides alone,
         # which are as they should be only if the channels were last when the dimensions were made.
-        images = images.permute(0, 2, 3, 1).flatten(1).unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
+        images = images.permute(0, 2, 3, 1).flatten(1).view(-1, height, width, channels).permute(0, 3, 1, 2)
         # Pooled before ReLU: the same numbers as the other way round, from a quarter of the comparisons.
         maps = F.relu(F.max_pool2d(self.conv1(images), 2))
         maps = F.relu(F.max_pool2d(self.conv2(maps), 2))
