@@ -4,7 +4,8 @@ Fashion-MNIST (Debian's `dataset-fashion-mnist`, else digits resized), 64 sample
 SGD, 100 clients a round, for the CNN 20; the training alone, without the coordinator. Three ways, in turns, so that
 whoever else uses the machine disturbs all of them alike:
 
-    bare    a PyTorch loop over the clients: module, cross_entropy, backward, torch.optim.SGD; one process
+    bare    a PyTorch loop over the clients, as in `make bench-peers`: a plain module, cross_entropy, backward,
+            torch.optim.SGD; one process
     vmap    torch.func.vmap over as many clients as fit the cache, in as many processes as there are cores
     ours    the path that the engine chooses, in as many processes
 
@@ -32,15 +33,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from fed_compute.client.datasets import Dataset, load_dataset
-from fed_compute.client.models import build_model, load_vector, to_vector
 from fed_compute.errors import DatasetMissing
 from fed_compute.protocol.job import JobSpec, parse_job
-from fed_compute.protocol.messages import Recipe
 from fed_compute.protocol.schema import Vector, draw_initial
 from fed_compute.simulator.cohort import CohortEngine, Plan, Shard, TrainingPath
 from fed_compute.simulator.cohort.plan import stack_size
+
+sys.path.append(str(Path(__file__).parent / "peers"))
+
+from workload import new_model
 
 SHARD, TOLERANCE, MOST_DIFFERENT = 64, 1e-5, 0.02
 # Model, clients a round, aim.
@@ -90,12 +94,12 @@ def measure(name: str, data: Dataset, options: argparse.Namespace) -> dict[str, 
     vmap = Plan(TrainingPath.VMAP, stack_size(len(base)))
     with CohortEngine([data], processes=cores, plan=vmap) as vmapped, CohortEngine([data], processes=cores) as ours:
         ways: dict[str, Callable[[], object]] = {
-            "bare, 1 thread": lambda: bare(job, base, shards, threads=1),
-            f"bare, {cores} threads": lambda: bare(job, base, shards, threads=cores),
+            "bare, 1 thread": lambda: bare(name, job, base, shards, threads=1),
+            f"bare, {cores} threads": lambda: bare(name, job, base, shards, threads=cores),
             f"vmap, {cores} processes": lambda: vmapped.train(base, shards, job, seeds),
             f"ours, {cores} processes": lambda: ours.train(base, shards, job, seeds),
         }
-        wanted, deltas = bare(job, base, shards, threads=1), ours.train(base, shards, job, seeds).deltas
+        wanted, deltas = bare(name, job, base, shards, threads=1), ours.train(base, shards, job, seeds).deltas
         rates = take_turns(ways, clients, options)
         chosen = str(ours.calibration)
     bare_rates = [one.wall for way, one in rates.items() if way.startswith("bare")]
@@ -151,22 +155,22 @@ def processor_seconds() -> float:
     return time.process_time() + sum(one.user + one.system for one in times)
 
 
-def bare(job: JobSpec, base: Vector, shards: list[Shard], *, threads: int) -> np.ndarray[Any, Any]:
+def bare(name: str, job: JobSpec, base: Vector, shards: list[Shard], *, threads: int) -> np.ndarray[Any, Any]:
     """Train the clients as anybody would who has PyTorch and a loop; return the deltas."""
     torch.set_num_threads(threads)
-    schema, module = job.schema_of_model(), build_model(Recipe.of(job, job.schema_of_model(), seed=0))
+    module, start = new_model(name), torch.from_numpy(base)
     inputs, classes = torch.from_numpy(shards[0].dataset.x), torch.from_numpy(shards[0].dataset.y)
     deltas = np.empty((len(shards), len(base)), dtype=np.float32)
     for client, shard in enumerate(shards):
-        load_vector(module, schema, base)
+        vector_to_parameters(start.clone(), module.parameters())
         optimizer = torch.optim.SGD(module.parameters(), lr=job.training.lr)
         order = torch.from_numpy(shard.rows)[torch.randperm(SHARD, generator=torch.Generator().manual_seed(client))]
-        for start in range(0, SHARD, job.training.batch_size):
-            rows = order[start : start + job.training.batch_size]
+        for begin in range(0, SHARD, job.training.batch_size):
+            rows = order[begin : begin + job.training.batch_size]
             optimizer.zero_grad()
             F.cross_entropy(module(inputs[rows]), classes[rows]).backward()
             optimizer.step()
-        deltas[client] = to_vector(module, schema) - base
+        deltas[client] = parameters_to_vector(module.parameters()).detach().numpy() - base
     return deltas
 
 

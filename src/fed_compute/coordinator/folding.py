@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
@@ -86,10 +86,9 @@ class FoldedRound:
 
 
 class RoundFold:
-    """Takes in the updates of one round as they come. They change the version `base_version`.
+    """Takes in the updates of one round, in sequence, as they come. They change the version `base_version`.
 
-    Those are folded in at once whose weights are likely to stay; the rest when they are known, in the end. The manifest
-    tells in which order.
+    Those are folded in ahead whose weights and places are likely to stay; the rest when they are known, in the end.
 
     Memory: under plain averaging the aggregator (16 bytes a parameter, 32 for a model of at most 2 MiB) and as many
     updates at a time as make 4 MiB, at least one, however many there are. Other rules keep the updates in a nameless
@@ -100,26 +99,27 @@ class RoundFold:
         self._job = job
         self._blobs = blobs
         self._base_version = base_version
-        self._aggregator = new_aggregator(job, folder=blobs.incoming("fold").parent)
-        self._updates: list[Update] = []  # those folded in, then those that wait
-        self._first_weights: list[float] = []
-        self._known: set[UpdateId] = set()
-        self._num_steps: list[int | None] = []
+        self._aggregator = self._new_aggregator()
+        self._updates: list[Update] = []
+        self._first_weights: dict[UpdateId, float] = {}
+        self._folded: list[Update] = []
+        self._waiting: list[Update] = []
+        self._num_steps: dict[UpdateId, int | None] = {}
 
     @property
     def last_update_id(self) -> int:
         """The last update taken in, 0 if none."""
-        return max(self._known, default=0)
+        return self._updates[-1].update_id if self._updates else 0
 
     @property
     def updates(self) -> tuple[Update, ...]:
-        """The updates taken in so far: those folded in, in that order, then those that wait, as they came."""
+        """The updates taken in so far, in sequence."""
         return tuple(self._updates)
 
     @property
     def waiting(self) -> tuple[Update, ...]:
         """Those of them that are not folded in yet."""
-        return tuple(self._updates[self._aggregator.num_updates :])
+        return tuple(self._waiting)
 
     @property
     def num_updates(self) -> int:
@@ -132,70 +132,79 @@ class RoundFold:
         return sum(update.num_samples for update in self._updates)
 
     def add(self, updates: Iterable[Update]) -> None:
-        """Take in more updates. Their bodies are not read yet.
+        """Take in more updates, which must come in sequence. Their bodies are not read yet.
 
         Raises:
-            InvariantBroken: if an update comes twice.
+            InvariantBroken: if an update comes out of sequence.
             SampleCountInvalid: if a recorded claim is impossible: somebody changed it.
         """
         for update in updates:
-            if update.update_id in self._known:
-                raise InvariantBroken(f"update {update.update_id} comes into the fold twice")
-            self._first_weights.append(first_weight(self._job, update, base_version=self._base_version))
+            if update.update_id <= self.last_update_id:
+                raise InvariantBroken(f"update {update.update_id} comes after {self.last_update_id} in the fold")
+            self._first_weights[update.update_id] = first_weight(self._job, update, base_version=self._base_version)
             self._updates.append(update)
-            self._known.add(update.update_id)
+            self._waiting.append(update)
 
     def fold(self, most: int | None = None, *, leaving: Container[ClientId] = ()) -> bool:
         """Fold in what waits, at most so many updates, each with the weight that it has if nothing is known of others.
 
-        Those of the clients `leaving` go on waiting, behind those folded in now. Say whether there were any to fold in.
+        Those of the clients `leaving` go on waiting. Say whether there were any others.
 
         Raises:
             BlobMissing, BlobCorrupt: if a body is not what was accepted. Nothing of it is folded in, nor of those
                 that were read with it: they wait.
         """
-        folded = self._aggregator.num_updates
-        waiting = list(zip(self._updates[folded:], self._first_weights[folded:], strict=True))
-        ready = [pair for pair in waiting if pair[0].client_id not in leaving]
-        if len(ready) < len(waiting):
-            ordered = ready + [pair for pair in waiting if pair[0].client_id in leaving]
-            self._updates[folded:] = [update for update, _ in ordered]
-            self._first_weights[folded:] = [weight for _, weight in ordered]
-        self._fold(ready[:most])
+        ready = [update for update in self._waiting if update.client_id not in leaving][:most]
+        self._fold(ready, self._first_weights)
         return bool(ready)
 
-    def _fold(self, weighted: Iterable[tuple[Update, float]]) -> None:
-        for group in groups(weighted, num_parameters=schema_of(self._job).num_parameters):
-            self._fold_group([update for update, _ in group], [weight for _, weight in group])
+    def _new_aggregator(self) -> Aggregator:
+        return new_aggregator(self._job, folder=self._blobs.incoming("fold").parent)
 
-    def _fold_group(self, updates: Sequence[Update], weights: Sequence[float]) -> None:
-        stored = [stored_update(self._job, self._blobs, update) for update in updates]
-        self._aggregator.add_all([update.delta for update in stored], weights=weights)
-        self._num_steps += [update.num_steps for update in stored]
+    def _fold(self, updates: Iterable[Update], weights: Mapping[UpdateId, float]) -> None:
+        for group in groups(updates, num_parameters=schema_of(self._job).num_parameters):
+            stored = [stored_update(self._job, self._blobs, update) for update in group]
+            self._aggregator.add_all(
+                [update.delta for update in stored], weights=[weights[update.update_id] for update in group]
+            )
+            self._num_steps |= {one.update_id: read.num_steps for one, read in zip(group, stored, strict=True)}
+            self._folded += group
+            self._waiting = [update for update in self._waiting if update.update_id not in self._num_steps]
 
-    def finish(self, model: bytes, optimizer: bytes | None, *, weights: Sequence[float]) -> FoldedRound:
-        """Return the next version, in which each update has its weight. Those that still wait are folded in first.
+    def finish(self, model: bytes, optimizer: bytes | None, *, weights: Mapping[UpdateId, float]) -> FoldedRound:
+        """Return the next version, in which each update has its weight.
+
+        The updates are folded in the order of `weights`. Those that still wait come now, and if others were folded in
+        with another weight or in another place, all are folded in again.
 
         Raises:
             AggregateNotFinite: if the next parameters would not be finite.
             NothingToAggregate, RoundTooSmall, RootUpdateMissing: if the rule cannot make anything of these updates.
             BlobMissing, BlobCorrupt: if a body that has to be read, perhaps again, is not what was accepted.
-            ValueError: if a weight is impossible.
+            ValueError: if a weight is impossible, or not each update has one.
         """
-        schema, manifest = schema_of(self._job), write_manifest(self._updates, weights)
+        by_id = {update.update_id: update for update in self._updates}
+        if by_id.keys() != weights.keys():
+            raise ValueError(f"there are weights of updates {sorted(weights)}, wanted those of {sorted(by_id)}")
+        order, numbers = [by_id[update_id] for update_id in weights], list(weights.values())
+        schema, manifest = schema_of(self._job), write_manifest(order, numbers)
         memory = dict(_decode_state(optimizer, self._job).vectors)
         control = memory.pop(CONTROL, None)
-        folded = self._aggregator.num_updates
-        self._aggregator.weigh(weights[:folded], lambda: map(self._delta, self._updates[:folded]))
-        self._fold(zip(self._updates[folded:], weights[folded:], strict=True))
-        scale = step_scale(self._job, self._updates, weights, base_version=self._base_version)
+        if order[: len(self._folded)] != self._folded:
+            self._aggregator, self._folded = self._new_aggregator(), []
+        num_folded = len(self._folded)
+        self._aggregator.weigh(numbers[:num_folded], lambda: map(self._delta, self._folded))
+        self._fold(order[num_folded:], weights)
+        scale = step_scale(self._job, order, numbers, base_version=self._base_version)
         after = self._aggregator.finish(
-            decode_model(model, schema), OptimizerState(memory), self._context(), step_scale=scale
+            decode_model(model, schema), OptimizerState(memory), self._context(order), step_scale=scale
         )
-        state = OptimizerState({**after.state.vectors, **self._control(control, weights)})
+        state = OptimizerState({**after.state.vectors, **self._control(control, order, numbers)})
         return FoldedRound(encode_model(after.parameters, schema), _encode_state(state), manifest, after.outcome)
 
-    def _control(self, control: Vector | None, weights: Sequence[float]) -> dict[str, Vector]:
+    def _control(
+        self, control: Vector | None, updates: Sequence[Update], weights: Sequence[float]
+    ) -> dict[str, Vector]:
         """Return the next control variate by its name, if the job has one; each update's body is read once more."""
         spec = spec_of(self._job)
         if spec.training.control_variates == 0:
@@ -204,35 +213,35 @@ class RoundFold:
             control = np.zeros(schema_of(self._job).num_parameters, dtype=np.float32)
         after = next_control(
             control,
-            map(self._delta, self._updates),
-            ways=[steps * spec.training.lr for steps in self._told_steps()],
+            map(self._delta, updates),
+            ways=[steps * spec.training.lr for steps in self._told_steps(updates)],
             weights=np.array(weights, dtype=np.float64),
             fraction=spec.aggregation.control_fraction,
             folder=self._blobs.incoming("fold").parent,
         )
         return {CONTROL: after}
 
-    def _context(self) -> RoundContext:
+    def _context(self, updates: Sequence[Update]) -> RoundContext:
         """Return what the rule needs beside the updates: all of it follows from them and the job."""
         trusted = spec_of(self._job).aggregation.trusted_client
-        places = [place for place, update in enumerate(self._updates) if update.client_id == trusted]
-        digests = "".join(update.digest for update in self._updates)
+        places = [place for place, update in enumerate(updates) if update.client_id == trusted]
+        digests = "".join(update.digest for update in updates)
         seed = int.from_bytes(hashlib.sha256(digests.encode()).digest()[:8], "big")
-        return RoundContext(root=places[0] if places else None, steps=self._steps(), seed=seed)
+        return RoundContext(root=places[0] if places else None, steps=self._steps(updates), seed=seed)
 
-    def _steps(self) -> tuple[float, ...] | None:
+    def _steps(self, updates: Sequence[Update]) -> tuple[float, ...] | None:
         """Return how far the local steps behind each update add up, if that matters to the rule."""
         spec = spec_of(self._job)
         if not spec.aggregation.uses_steps:
             return None
         training = spec.training
         momentum, pull = training.momentum, training.lr * training.proximal_mu
-        return tuple(accumulated_steps(steps, momentum=momentum, pull=pull) for steps in self._told_steps())
+        return tuple(accumulated_steps(steps, momentum=momentum, pull=pull) for steps in self._told_steps(updates))
 
-    def _told_steps(self) -> list[int]:
-        told = [num_steps for num_steps in self._num_steps if num_steps is not None]
-        if len(told) < len(self._updates):
-            raise InvariantBroken(f"an update of round {self._updates[0].round_id} does not say its number of steps")
+    def _told_steps(self, updates: Sequence[Update]) -> list[int]:
+        told = [steps for update in updates if (steps := self._num_steps[update.update_id]) is not None]
+        if len(told) < len(updates):
+            raise InvariantBroken(f"an update of round {updates[0].round_id} does not say its number of steps")
         return told
 
     def _delta(self, update: Update) -> Vector:

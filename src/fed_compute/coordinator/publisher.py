@@ -1,7 +1,7 @@
 """Turns collecting rounds into model versions: folds updates as they come, publishes when a round closes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -13,7 +13,7 @@ from fed_compute.coordinator.folding import FoldedRound, RoundFold
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.coordinator.round_manager import RoundManager
 from fed_compute.coordinator.update_traces import UpdateTraces
-from fed_compute.coordinator.weighing import Outlook, weights_of
+from fed_compute.coordinator.weighing import in_folding_order, newcomers, weights_of
 from fed_compute.errors import (
     AggregateNotFinite,
     BlobCorrupt,
@@ -41,11 +41,11 @@ LEASE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Live:
-    """A live round: its job, what its updates come to, and how much of that is likely to stay."""
+    """A live round: its job, what its updates come to, and who is known to be new to the job."""
 
     job: Job
     fold: RoundFold
-    outlook: Outlook
+    newcomers: set[ClientId] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +107,10 @@ class VersionPublisher:
         """Return what is known of a round, with the news. No body is read yet."""
         live = self._live.get(round_.round_id)
         if live is None:
-            fold = RoundFold(news.job, self._blobs, base_version=round_.base_version)
-            live = _Live(news.job, fold, Outlook(news.job, base_version=round_.base_version))
+            live = _Live(news.job, RoundFold(news.job, self._blobs, base_version=round_.base_version))
             self._live[round_.round_id] = live
         if news.counted_before:
-            live.outlook.add(news.updates, news.counted_before)
+            live.newcomers.update(newcomers(news.updates, news.counted_before))
         live.fold.add(news.updates)
         return live
 
@@ -132,27 +131,26 @@ class VersionPublisher:
         return True
 
     def _fold_ahead(self, round_: Round, live: _Live) -> bool:
-        """Fold in what waits, but for what would probably have to be folded again with other weights."""
+        """Fold in what waits, but for newcomers beside established clients: what they count is known in the end."""
         if not live.fold.waiting:
             return False
         if tracing.is_on():
-            self._fold_told(round_, live.fold)
-            return True
-        will_weigh_less = self._may_weigh_anew(live.job) and not live.outlook.keeps_first_weights()
-        return live.fold.fold(leaving=live.outlook.newcomers if will_weigh_less else ())
+            return self._fold_told(round_, live.fold, leaving=live.newcomers)
+        return live.fold.fold(leaving=live.newcomers)
 
     def _may_weigh_anew(self, job: Job) -> bool:
         """Say whether newcomers may come to count less, and whether that would mean to fold again."""
         return self._counted.has_established(job.job_id) and spec_of(job).aggregation.is_plain_average
 
-    def _fold_told(self, round_: Round, fold: RoundFold) -> None:
+    def _fold_told(self, round_: Round, fold: RoundFold, *, leaving: Container[ClientId] = ()) -> bool:
         """Fold in what waits, each update within the trace under which it was accepted."""
-        waiting = fold.waiting
-        traces = self._traces.of_round(round_.round_id) if waiting else {}
-        for update in waiting:
+        ready = [update for update in fold.waiting if update.client_id not in leaving]
+        traces = self._traces.of_round(round_.round_id) if ready else {}
+        for update in ready:
             parent, told = traces.get(update.update_id), {"fed_compute.task_id": update.task_id}
             with tracing.span("fold update", parent=parent, attributes=told):
-                fold.fold(most=1)
+                fold.fold(most=1, leaving=leaving)
+        return bool(ready)
 
     def _claim(self, round_: Round) -> bool:
         with self._store.transaction() as records:
@@ -165,17 +163,19 @@ class VersionPublisher:
         with self._store.snapshot() as records:
             parent = records.versions.get(job.job_id, round_.base_version)
             counted = self._counted.before(records, round_, clients)
-        weights = weights_of(job, fold.updates, counted, base_version=parent.version)
+        updates = in_folding_order(job, fold.updates, counted)
+        weights = weights_of(job, updates, counted, base_version=parent.version)
         optimizer = None if parent.optimizer_digest is None else self._models.get(parent.optimizer_digest)
         try:
-            made = fold.finish(self._models.get(parent.digest), optimizer, weights=weights)
+            of_each = {update.update_id: weight for update, weight in zip(updates, weights, strict=True)}
+            made = fold.finish(self._models.get(parent.digest), optimizer, weights=of_each)
         except UNUSABLE as error:
             with self._store.batch() as records:
                 current = records.rounds.get(round_.round_id, for_update=True)
                 self._rounds.apply(records, current, ResultUnusable(error.message))
             return
         version = self._version(parent, round_, fold, made)
-        found = findings(job, fold.updates, weights, made.outcome, base_version=parent.version)
+        found = findings(job, updates, weights, made.outcome, base_version=parent.version)
         with self._store.batch() as records:
             is_ours = self._record(records, version, round_, found)
         if is_ours:

@@ -14,9 +14,9 @@ from pathlib import Path
 from fed_compute.coordinator.data_dir import DATABASE
 from fed_compute.coordinator.folding import RoundFold, read_manifest
 from fed_compute.coordinator.reconcile import Books, ledger_breaches, read_books
-from fed_compute.coordinator.weighing import weights_of
+from fed_compute.coordinator.weighing import in_folding_order, weights_of
 from fed_compute.errors import Broken, DataDirUnusable, InvariantBroken, UpdateRefused
-from fed_compute.ids import ClientId, Digest, RoundId, TaskId
+from fed_compute.ids import ClientId, Digest, RoundId, TaskId, UpdateId
 from fed_compute.protocol.lineage import FIRST_CHAIN, chain_digest
 from fed_compute.rounds.records import (
     OVER_JOB_STATES,
@@ -212,6 +212,9 @@ def _weights_follow(facts: _Facts) -> Iterator[str]:
             except (InvariantBroken, UpdateRefused, KeyError, ValueError) as error:
                 yield f"job {job.name}: the weights of v{version.version} cannot be checked: {error}"
                 continue
+            in_sequence = sorted(updates, key=lambda update: update.update_id)
+            if updates not in (in_folding_order(job, in_sequence, before), in_sequence):  # as it once was
+                yield f"job {job.name}: v{version.version} counts its updates in an unknown order"
             before.update(update.client_id for update in updates)
             for (update_id, _, weight), right in zip(manifest, wanted, strict=True):
                 if weight != right:
@@ -264,9 +267,9 @@ def _rebuilds(facts: _Facts, blobs: BlobStore) -> Iterator[str]:
             try:
                 fold = RoundFold(job, blobs, base_version=parent.version)
                 manifest = read_manifest(version.manifest)
-                fold.add(by_id[update_id] for update_id, _, _ in manifest)
+                fold.add(by_id[update_id] for update_id, _, _ in sorted(manifest))
                 optimizer = None if parent.optimizer_digest is None else bytes(blobs.get(parent.optimizer_digest))
-                weights = [weight for _, _, weight in manifest]
+                weights = {UpdateId(update_id): weight for update_id, _, weight in manifest}
                 made = fold.finish(bytes(blobs.get(parent.digest)), optimizer, weights=weights)
                 if made.model != blobs.get(version.digest):
                     yield f"job {job.name}: v{version.version} rebuilds to other bytes"

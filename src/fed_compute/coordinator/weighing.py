@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from fed_compute.coordinator.recipes import spec_of
 from fed_compute.ids import ClientId
-from fed_compute.learning.aggregation import Claim, claimed_weight, is_too_much, mean_discount, round_weights
+from fed_compute.learning.aggregation import Claim, claimed_weight, mean_discount, round_weights
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
 from fed_compute.rounds.records import Job, Update
 from fed_compute.rounds.staleness import staleness_weight
@@ -40,6 +40,22 @@ def weights_of(
     return round_weights(claims, weighting=settings.weights_by, newcomer_share=settings.newcomer_share)
 
 
+def newcomers(updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> set[ClientId]:
+    """Return the clients of updates of whom the job had not counted enough to take them for established."""
+    return {one.client_id for one in updates if counted_before.get(one.client_id, 0) < ESTABLISHED_AFTER}
+
+
+def in_folding_order(job: Job, updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> list[Update]:
+    """Return the updates of a round, which are in sequence, in the order in which they are folded.
+
+    Under plain averaging those of newcomers come last: what they count is known only when all are there.
+    """
+    if not spec_of(job).aggregation.is_plain_average:
+        return list(updates)
+    last = newcomers(updates, counted_before)
+    return sorted(updates, key=lambda update: update.client_id in last)
+
+
 def step_scale(job: Job, updates: Sequence[Update], weights: Sequence[float], *, base_version: int) -> float:
     """Return by what the combined update is multiplied, given the weights that the updates have."""
     if not spec_of(job).aggregation.damp_stale:
@@ -49,36 +65,3 @@ def step_scale(job: Job, updates: Sequence[Update], weights: Sequence[float], *,
 
 def _discount(update: Update, base_version: int) -> float:
     return staleness_weight(base_version - update.base_version)
-
-
-class Outlook:
-    """Whose updates a collecting round has, and so whether those will count in the end what they count now."""
-
-    def __init__(self, job: Job, *, base_version: int) -> None:
-        self._job = job
-        self._base_version = base_version
-        self._new = 0.0
-        self._established = 0.0
-        self.newcomers: set[ClientId] = set()
-
-    def add(self, updates: Sequence[Update], counted_before: Mapping[ClientId, int]) -> None:
-        """Take note of more updates of the round, and of how many the job has counted of their clients before it.
-
-        Raises:
-            As `first_weight`.
-        """
-        for update in updates:
-            weight = first_weight(self._job, update, base_version=self._base_version)
-            if counted_before.get(update.client_id, 0) < ESTABLISHED_AFTER:
-                self._new += weight
-                self.newcomers.add(update.client_id)
-            else:
-                self._established += weight
-
-    def keeps_first_weights(self) -> bool:
-        """Say whether first weights are likely to be the last ones: a guess that costs time if it is wrong.
-
-        In a job that has established clients: a round of nothing but newcomers is thought to wait for one of them.
-        """
-        share = spec_of(self._job).aggregation.newcomer_share
-        return not is_too_much(self._new, beside=self._established, newcomer_share=share)

@@ -16,7 +16,7 @@ from fed_compute.coordinator.folding import (
     write_manifest,
 )
 from fed_compute.coordinator.task_assigner import Assignment
-from fed_compute.coordinator.weighing import weights_of
+from fed_compute.coordinator.weighing import in_folding_order, weights_of
 from fed_compute.errors import AggregateNotFinite, BlobCorrupt, BlobMissing, InvariantBroken, NothingToAggregate
 from fed_compute.ids import ClientId, UpdateId
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
@@ -62,9 +62,11 @@ def folded(stand: Stand, assignment: Assignment, updates: list[Update]) -> bytes
 
 def finish(stand: Stand, fold: RoundFold, counted: Mapping[ClientId, int] | None = None) -> FoldedRound:
     """Return what a fold makes of v1, every client being new but for those of whom the job counted updates."""
-    base = stand.core.models.get(stand.versions()[0].digest)
-    weights = weights_of(stand.core.jobs.default(), fold.updates, counted or {}, base_version=1)
-    return fold.finish(base, None, weights=weights)
+    base, job = stand.core.models.get(stand.versions()[0].digest), stand.core.jobs.default()
+    order = in_folding_order(job, fold.updates, counted or {})
+    weights = weights_of(job, order, counted or {}, base_version=1)
+    of_each = {update.update_id: weight for update, weight in zip(order, weights, strict=True)}
+    return fold.finish(base, None, weights=of_each)
 
 
 with_stand = settings(
@@ -85,21 +87,27 @@ def test_the_order_of_arrival_does_not_change_the_model(
 
 
 @with_stand
-@given(sent=SENT, cuts=st.lists(st.integers(0, 6), max_size=3), established=st.sets(st.integers(1, 6)))
+@given(
+    sent=SENT,
+    cuts=st.lists(st.integers(0, 6), max_size=3),
+    established=st.sets(st.integers(1, 6)),
+    waiting=st.sets(st.integers(1, 6)),
+)
 def test_a_fold_in_pieces_gives_the_bytes_of_a_fold_at_once(
     stand: Stand,
     assignment: Assignment,
     sent: list[tuple[tuple[float, ...], int]],
     cuts: list[int],
     established: set[int],
+    waiting: set[int],
 ) -> None:
-    """Whatever was folded ahead, with weights that stay or change because newcomers hold too much."""
+    """Whatever was folded ahead and whoever waited, with weights and places that stay or change in the end."""
     updates = stored(stand, assignment, sent)
     counted = {ClientId(f"client-{number}"): ESTABLISHED_AFTER for number in established}
     pieces, whole = (RoundFold(assignment.job, stand.core.blobs, base_version=1) for _ in range(2))
     for cut in sorted(cuts):
         pieces.add(updates[pieces.num_updates : cut])
-        pieces.fold()
+        pieces.fold(leaving={ClientId(f"client-{number}") for number in waiting})
     pieces.add(updates[pieces.num_updates :])
     whole.add(updates)
     made, wanted = finish(stand, pieces, counted), finish(stand, whole, counted)
@@ -132,39 +140,14 @@ def test_the_optimisers_memory_travels_from_version_to_version(open_stand: OpenS
     assert stand.breaches() == ()
 
 
-@with_stand
-@given(sent=SENT, cut=st.integers(0, 6), established=st.sets(st.integers(1, 6)))
-def test_whoever_waits_comes_after_those_folded_in_meanwhile_and_the_model_is_the_same(
-    stand: Stand, assignment: Assignment, sent: list[tuple[tuple[float, ...], int]], cut: int, established: set[int]
-) -> None:
-    updates = stored(stand, assignment, sent)
-    counted = {ClientId(f"client-{number}"): ESTABLISHED_AFTER for number in established}
-    newcomers = {update.client_id for update in updates} - counted.keys()
-    ahead, whole, again = (RoundFold(assignment.job, stand.core.blobs, base_version=1) for _ in range(3))
-    first, then = updates[:cut], updates[cut:]
-    for some in (first, then):
-        ahead.add(some)
-        assert ahead.fold(leaving=newcomers) == any(update.client_id in counted for update in some)
-    assert set(ahead.waiting) == {update for update in updates if update.client_id in newcomers}
-    whole.add(updates)
-    made, wanted = finish(stand, ahead, counted), finish(stand, whole, counted)
-    assert made.model == wanted.model
-    order = [update for update in updates if update.client_id in counted]
-    order += [update for update in updates if update.client_id in newcomers]
-    assert [update_id for update_id, *_ in read_manifest(made.manifest)] == [update.update_id for update in order]
-    assert sorted(read_manifest(made.manifest)) == read_manifest(wanted.manifest)
-    again.add(order)
-    assert finish(stand, again, counted).model == made.model
-
-
-def test_an_update_is_folded_in_once(stand: Stand, assignment: Assignment) -> None:
+def test_an_update_is_folded_in_once_and_in_its_place(stand: Stand, assignment: Assignment) -> None:
     first, second = stored(stand, assignment, [((1.0, 1.0, 1.0), 1), ((2.0, 2.0, 2.0), 1)])
     fold = RoundFold(assignment.job, stand.core.blobs, base_version=1)
-    fold.add([first, second])
+    fold.add([second])
     for again in (second, first):
         with pytest.raises(InvariantBroken):
             fold.add([again])
-    assert fold.num_updates == 2
+    assert fold.num_updates == 1
 
 
 def test_a_missing_body_stops_the_fold_and_those_behind_it_wait(stand: Stand, assignment: Assignment) -> None:

@@ -151,7 +151,8 @@ def test_a_model_that_was_stored_but_not_recorded_is_made_again_to_the_same_byte
         durable.report(name, VALUES[name])
     fold = RoundFold(durable.core.jobs.default(), durable.core.blobs, base_version=1)
     fold.add(durable.updates())
-    made = fold.finish(durable.core.models.get(durable.versions()[0].digest), None, weights=[10.0, 10.0])
+    weights = {update.update_id: 10.0 for update in durable.updates()}
+    made = fold.finish(durable.core.models.get(durable.versions()[0].digest), None, weights=weights)
     stored = durable.core.models.put(made.model)
     durable.restart()
     durable.work()

@@ -200,6 +200,13 @@ RECORDS: dict[str, tuple[set[str], Callable[[Path], None]]] = {
     ),
     "a weight in a manifest is changed": ({"I2/I3", "I5", "I6"}, edit_manifest(",10]", ",11]")),
     "an update is left out of a manifest": ({"I2/I3", "I5", "I6"}, edit_manifest(",[2,", ",[77,")),
+    "a manifest is in another order": (
+        {"I2/I3", "I5"},
+        sql(
+            "UPDATE versions SET manifest = (SELECT json_group_array(json(value)) FROM"
+            " (SELECT value FROM json_each(manifest) ORDER BY key DESC)) WHERE job_id = 1 AND version = 2"
+        ),
+    ),
     "a manifest is no manifest": (
         {"I2/I3", "I5", "I6"},
         sql("UPDATE versions SET manifest = 'gone' WHERE job_id = 1 AND version = 2"),

@@ -1,62 +1,42 @@
-"""What is guessed of a round's weights while it collects."""
+"""Whose updates wait for the end of a round, and so come last."""
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from fed_compute.coordinator.weighing import Outlook, first_weight, weights_of
+from fed_compute.coordinator.weighing import in_folding_order, newcomers
 from fed_compute.ids import ClientId, UpdateId
 from fed_compute.learning.aggregation.influence import ESTABLISHED_AFTER
-from fed_compute.rounds.records import Job, Update
+from fed_compute.rounds.records import Update
 from tests.contract.samples import task_of, update_of
-from tests.unit.coordinator.stand import Stand
-
-SENT = st.lists(st.tuples(st.integers(1, 1_000), st.booleans()), min_size=1, max_size=8)
-
-
-@pytest.fixture
-def sample(stand: Stand) -> Update:
-    """Somebody's update, to make others from."""
-    stand.join("anna")
-    return update_of(task_of(stand.lease("anna").round, "anna"))
+from tests.unit.coordinator.conftest import OpenStand
+from tests.unit.coordinator.stand import Stand, tiny_job
 
 
-def outlook_for(job: Job, updates: list[Update], counted: dict[ClientId, int]) -> Outlook:
-    """Return what is thought of these updates, which came one by one."""
-    outlook = Outlook(job, base_version=1)
-    for update in updates:
-        outlook.add([update], {update.client_id: counted[update.client_id]})
-    return outlook
+def updates_of(stand: Stand, *clients: str) -> list[Update]:
+    """Return an update of each of these clients, in sequence."""
+    stand.join("somebody")
+    sample = update_of(task_of(stand.lease("somebody").round, "somebody"))
+    return [
+        replace(sample, update_id=UpdateId(number), client_id=ClientId(client))
+        for number, client in enumerate(clients, start=1)
+    ]
 
 
-def named(sample: Update, number: int, num_samples: int) -> Update:
-    """Return an update of another client."""
-    return replace(sample, update_id=UpdateId(number), client_id=ClientId(f"client-{number}"), num_samples=num_samples)
+COUNTED = {ClientId("anna"): ESTABLISHED_AFTER, ClientId("bob"): ESTABLISHED_AFTER - 1, ClientId("carl"): 99}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sent=SENT)
-def test_weights_by_samples_are_guessed_right_as_soon_as_somebody_is_established(
-    stand: Stand, sample: Update, sent: list[tuple[int, bool]]
+@pytest.mark.parametrize(("rule", "order"), [("fedavg", [2, 4, 1, 3]), ("median", [1, 2, 3, 4])])
+def test_newcomers_come_last_where_updates_are_folded_as_they_come(
+    open_stand: OpenStand, rule: str, order: list[int]
 ) -> None:
-    job = stand.core.jobs.default()
-    updates = [named(sample, number, samples) for number, (samples, _) in enumerate(sent, start=1)]
-    counted = {
-        update.client_id: ESTABLISHED_AFTER if known else ESTABLISHED_AFTER - 1
-        for update, (_, known) in zip(updates, sent, strict=True)
-    }
-    outlook = outlook_for(job, updates, counted)
-    first = [first_weight(job, update, base_version=1) for update in updates]
-    if any(known for _, known in sent):
-        stays = weights_of(job, updates, counted, base_version=1) == first
-        assert outlook.keeps_first_weights() == stays
+    """Other rules see all updates at once."""
+    stand = open_stand()
+    stand.create(tiny_job(sections={"aggregation": {"rule": rule}}, target_updates=3, min_updates=3))
+    updates = updates_of(stand, "bob", "carl", "emil", "anna")
+    found = in_folding_order(stand.core.jobs.default(), updates, COUNTED)
+    assert [update.update_id for update in found] == order
 
 
-def test_a_round_of_newcomers_in_a_job_with_established_clients_is_expected_to_see_one_of_them(
-    stand: Stand, sample: Update
-) -> None:
-    update = named(sample, 1, 10)
-    outlook = outlook_for(stand.core.jobs.default(), [update], {update.client_id: 0})
-    assert not outlook.keeps_first_weights()
+def test_newcomers_are_those_of_whom_the_job_has_counted_fewer_than_ten_updates(stand: Stand) -> None:
+    assert newcomers(updates_of(stand, "anna", "bob", "carl", "emil"), COUNTED) == {"bob", "emil"}

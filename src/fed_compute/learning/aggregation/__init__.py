@@ -2,7 +2,7 @@
 
 from fed_compute.learning.aggregation.aggregator import Aggregator, NextVersion
 from fed_compute.learning.aggregation.context import RoundContext
-from fed_compute.learning.aggregation.influence import Claim, claimed_weight, is_too_much, mean_discount, round_weights
+from fed_compute.learning.aggregation.influence import Claim, claimed_weight, mean_discount, round_weights
 from fed_compute.learning.aggregation.matrix import ArrayMatrix, FileMatrix, UpdateMatrix
 from fed_compute.learning.aggregation.registry import RuleName, aggregate, new_rule
 from fed_compute.learning.aggregation.robust_fold import RobustFold
@@ -45,7 +45,6 @@ __all__ = [
     "accumulated_steps",
     "aggregate",
     "claimed_weight",
-    "is_too_much",
     "mean_discount",
     "new_rule",
     "round_weights",

@@ -45,15 +45,10 @@ def round_weights(claims: Sequence[Claim], *, weighting: Weighting, newcomer_sha
     is_new = [claim.counted_before < ESTABLISHED_AFTER for claim in claims]
     new = math.fsum(weight for weight, newcomer in zip(weights, is_new, strict=True) if newcomer)
     established = math.fsum(weight for weight, newcomer in zip(weights, is_new, strict=True) if not newcomer)
-    if established == 0.0 or not is_too_much(new, beside=established, newcomer_share=newcomer_share):
+    if established == 0.0 or new <= newcomer_share * (new + established):
         return weights
     factor = newcomer_share / (1.0 - newcomer_share) * established / new
     return [_cut(weight * factor) if newcomer else weight for weight, newcomer in zip(weights, is_new, strict=True)]
-
-
-def is_too_much(new: float, *, beside: float, newcomer_share: float) -> bool:
-    """Say whether newcomers hold more than their share of the whole weight, beside this weight of established ones."""
-    return new > newcomer_share * (new + beside)
 
 
 def claimed_weight(num_samples: int, *, weighting: Weighting, discount: float = 1.0) -> float:

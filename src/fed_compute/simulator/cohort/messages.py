@@ -70,11 +70,15 @@ def send_order(channel: socket.socket, order: Order) -> None:
 
 
 class OrderReader:
-    """Reads orders from a channel. Segments and tasks that it knows from the order before stay as they are."""
+    """Reads orders from a channel. Tasks that it knows from the last order, and segments from the last two, stay.
+
+    Results lie in two segments by turns, and whoever maps memory anew faults on each page of it.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._maps: dict[int, mmap.mmap] = {}
+        self._last_maps: dict[int, mmap.mmap] = {}
         self._datasets: dict[SharedDataset, Dataset] = {}
         self._task: tuple[tuple[str | None, ...], Task] | None = None
 
@@ -93,8 +97,8 @@ class OrderReader:
         return self._task_of(content), Call(datasets=datasets, **{"added": None, **arrays}), content["each"]
 
     def _map(self, segments: Sequence[tuple[int, int]], fds: Sequence[int]) -> None:
-        known = self._maps
-        self._maps = {}
+        known = self._last_maps | self._maps
+        self._last_maps, self._maps = self._maps, {}
         for (number, num_bytes), fd in zip(segments, fds, strict=True):
             self._maps[number] = known.get(number) or mmap.mmap(fd, num_bytes)
             os.close(fd)
