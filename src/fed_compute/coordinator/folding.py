@@ -162,14 +162,17 @@ class RoundFold:
         return new_aggregator(self._job, folder=self._blobs.incoming("fold").parent)
 
     def _fold(self, updates: Iterable[Update], weights: Mapping[UpdateId, float]) -> None:
-        for group in groups(updates, num_parameters=schema_of(self._job).num_parameters):
-            stored = [stored_update(self._job, self._blobs, update) for update in group]
-            self._aggregator.add_all(
-                [update.delta for update in stored], weights=[weights[update.update_id] for update in group]
-            )
-            self._num_steps |= {one.update_id: read.num_steps for one, read in zip(group, stored, strict=True)}
-            self._folded += group
+        try:
+            for group in groups(updates, num_parameters=schema_of(self._job).num_parameters):
+                self._fold_group(group, [weights[update.update_id] for update in group])
+        finally:
             self._waiting = [update for update in self._waiting if update.update_id not in self._num_steps]
+
+    def _fold_group(self, updates: Sequence[Update], weights: Sequence[float]) -> None:
+        stored = [stored_update(self._job, self._blobs, update) for update in updates]
+        self._aggregator.add_all([update.delta for update in stored], weights=weights)
+        self._num_steps |= {one.update_id: read.num_steps for one, read in zip(updates, stored, strict=True)}
+        self._folded += updates
 
     def finish(self, model: bytes, optimizer: bytes | None, *, weights: Mapping[UpdateId, float]) -> FoldedRound:
         """Return the next version, in which each update has its weight.
