@@ -19,10 +19,10 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 help:  ## Print this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-debian:  ## Install what some tests use beside Python: a browser, Prometheus, a data set; needs root
+debian:  ## Install what some tests use beside Python: a browser, Prometheus, a data set, iptables; needs root
 	apt-get update -q
 	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-		chromium prometheus dataset-fashion-mnist
+		chromium prometheus dataset-fashion-mnist iptables
 
 setup: $(DEV)  ## Make .venv with all that the tests need
 
@@ -32,7 +32,7 @@ demo: $(DEMO)  ## Train one model across five client processes on real data
 serve: $(DEMO)  ## Start a coordinator on this machine
 	$(BIN)/fed-compute serve $(ARGS)
 
-test: $(DEV)  ## Run every test, files side by side on all cores
+test: $(DEV)  ## Run every test, files side by side
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(DEV)  ## Run the unit and architecture tests only
