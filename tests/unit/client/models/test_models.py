@@ -88,6 +88,18 @@ def test_the_convolutions_take_images_and_flat_samples_alike() -> None:
     assert torch.equal(module(images), module(images.flatten(1)))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("is_flat", [True, False])
+def test_maps_of_a_convolution_have_their_channels_last_which_is_fastest(channels: int, is_flat: bool) -> None:
+    """Of one channel PyTorch would take the first convolution's for channels first."""
+    module = build_model(recipe_for("small_cnn", {"channels": channels, "height": 8, "width": 8, "output_dim": 3}))
+    maps: list[torch.Tensor] = []
+    for layer in (module.conv1, module.conv2):
+        layer.register_forward_hook(lambda layer, inputs, output: maps.append(output))
+    module(torch.rand(4, channels * 64) if is_flat else torch.rand(4, channels, 8, 8))
+    assert [one.stride()[1] for one in maps] == [1, 1]
+
+
 def test_the_transformer_takes_vectors_and_whole_numbers() -> None:
     vectors = build_model(recipe_for("tiny_transformer", {"sequence_length": 4, "token_dim": 3, "output_dim": 2}))
     tokens = torch.rand(2, 4, 3)
