@@ -32,7 +32,7 @@ demo: $(DEMO)  ## Train one model across five client processes on real data
 serve: $(DEMO)  ## Start a coordinator on this machine
 	$(BIN)/fed-compute serve $(ARGS)
 
-test: $(DEV)  ## Run every test, files side by side
+test: $(DEV)  ## Run every test, files side by side on all cores
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(DEV)  ## Run the unit and architecture tests only

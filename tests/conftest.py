@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import structlog
@@ -27,27 +26,6 @@ settings.load_profile("fast")
 PREFIXES = ("FED_COMPUTE", "CLIENT_", "ASYNC_", "INCENTIVE_")
 NAMES = ("COORDINATOR_URL", "ENABLE_ASYNC_ROUNDS", "MAX_RETRIES", "SLEEP_BETWEEN_ROUNDS", "RETRY_DELAY")
 USER_FOLDERS = ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
-
-
-HERE = Path(__file__).parent
-LONGEST = ("integration", "fault", "acceptance", "browser", "docs", "unit/simulator", "contract")
-"""Folders whose files take longest. They are begun first, so that nothing long is left when others are done."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first; within a file nothing changes."""
-
-    def rank(item: pytest.Item) -> int:
-        path = item.path.relative_to(HERE).as_posix()
-        return next((number for number, folder in enumerate(LONGEST) if path.startswith(f"{folder}/")), len(LONGEST))
-
-    items.sort(key=rank)
-
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run half as many more files side by side as there are cores: many tests wait for something now and then."""
-    cores = len(os.sched_getaffinity(0))
-    return cores + cores // 2
 
 
 def is_ours(name: str) -> bool:

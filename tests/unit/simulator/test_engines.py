@@ -65,6 +65,7 @@ def test_a_wrong_engine_or_address_names_the_nearest(engine: str, address: str |
 
 
 def test_without_the_package_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("fed_compute.simulator.ray", raising=False)
     for name in [name for name in sys.modules if name.startswith("fed_compute.simulator.ray")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
