@@ -44,9 +44,7 @@ def full_disks(ground: Ground, count: int) -> Outcome:
     with _on_a_disk("disk full", ground) as (running, small_disk):
         for _ in range(count):
             time.sleep(ground.rng.uniform(0.2, 1.0))
-            while not _is_told_full(running, small_disk, leave_bytes=ground.rng.randint(0, FEW_BYTES)):
-                small_disk.empty()
-                running.goes_on(rounds=1)  # it fell on a moment in which nobody had anything to write
+            running.until(lambda: _is_told_full(running, small_disk, ground), "an answer 507")
             if ground.rng.random() < 0.3:
                 running.server.kill()
                 running.struck("killed when full")
@@ -60,17 +58,21 @@ def full_disks(ground: Ground, count: int) -> Outcome:
     return running.outcome
 
 
-def _is_told_full(running: Session, small_disk: Disk, *, leave_bytes: int) -> bool:
-    """Fill the disk until a client was told 507, a round waits to be closed, or all wait; say whether one was told."""
+def _is_told_full(running: Session, small_disk: Disk, ground: Ground) -> bool:
+    """Fill the disk until a client is told 507; say False, with room again, if nobody has anything to write."""
 
     def told() -> int:
         return sum(client.memory.answers[507] for client in running.clients)
 
     before, until = told(), time.monotonic() + LONGEST_WAIT_SECONDS
-    small_disk.fill(leave_bytes=leave_bytes)
+    small_disk.fill(leave_bytes=ground.rng.randint(0, FEW_BYTES))
     while told() == before and not running.server.is_closing_a_round() and time.monotonic() < until:
         time.sleep(0.02)
-    return told() > before
+    if told() > before:
+        return True
+    small_disk.empty()
+    running.goes_on(rounds=1)
+    return False
 
 
 def quotas(ground: Ground, count: int) -> Outcome:
